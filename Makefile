@@ -1,0 +1,49 @@
+# The front door: what CI runs is what a person runs.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.ready
+ARGS ?=
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@echo "setting up .venv (the first time takes a minute or two)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: setup
+setup: $(STAMP) ## make .venv with the command .venv/bin/telefonie
+
+.PHONY: run
+run: setup ## run everything on an embedded Apache Kafka; ARGS="--input FILE" feeds a file instead
+	@exec $(BIN)/telefonie run $(ARGS)
+
+.PHONY: test
+test: setup ## every test, also those on a real Apache Kafka
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: setup ## everything quick: format, lint, types, unit and property tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -m "not kafka and not container" $(ARGS)
+
+.PHONY: format
+format: setup ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: lock
+lock: ## resolve the dependencies again (needs uv on the PATH)
+	@.ci/lock
+
+.PHONY: bench
+bench: setup ## our worker beside the peers, in one run; ARGS are passed on
+	@$(BIN)/python -m benchmarks.compare $(ARGS)
