@@ -1,0 +1,420 @@
+"""Every setting, once: its name, type, default and meaning.
+
+Settings come from environment variables with the prefix `TELEFONIE_`, read once into one frozen
+object. Any setting NAME can be given as `NAME_FILE` instead: the path of a file that holds the
+value, which is how secrets are mounted. An unknown name, an empty or an ill-typed value and settings
+that contradict each other stop the start with one line that names the variable and what it takes.
+
+The fields of `Settings` are the only list there is: `telefonie settings` and docs/settings.md are
+written from it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+PREFIX = "TELEFONIE_"
+FOREVER = -1
+"""The retention that keeps every record, as Kafka writes it."""
+
+_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+# What Kubernetes adds for a Service called `telefonie…` in the same namespace.
+_SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_.*)|(SERVICE_(HOST|PORT.*)|PORT.*)")
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used. The message is one line: the variable and what it takes."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a setting takes: in words, as a parser that raises ValueError, and written out again."""
+
+    takes: str
+    parse: Callable[[str], Any]
+    show: Callable[[Any], str] = str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: `name` without the prefix, `default` as text ("" for none)."""
+
+    name: str
+    kind: Kind
+    default: str
+    meaning: str
+    secret: bool
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return PREFIX + self.name
+
+    def show(self, value: Any) -> str:
+        """The value as a person may see it: a secret never."""
+        if value is None:
+            return ""
+        return "(hidden)" if self.secret else self.kind.show(value)
+
+
+def milliseconds(text: str) -> int:
+    """A duration such as `250ms`, `30s`, `5m`, `6h`, `1d` in milliseconds; ValueError for anything else."""
+    found = re.fullmatch(r"([0-9]{1,12})(ms|s|m|h|d)", text)
+    if not found or not int(found[1]):
+        raise ValueError(text)
+    return int(found[1]) * _MS[found[2]]
+
+
+def duration_text(ms: int) -> str:
+    """Milliseconds as the shortest exact duration: 90000 is `90s`, 3600000 is `1h`."""
+    unit = next(unit for unit in reversed(_MS) if ms % _MS[unit] == 0)
+    return f"{ms // _MS[unit]}{unit}"
+
+
+def _at_most(limit: int, value: int) -> int:
+    if value > limit:
+        raise ValueError(value)
+    return value
+
+
+def _duration(most: str = "3650d") -> Kind:
+    limit = milliseconds(most)
+    takes = f"a duration such as 250ms, 30s or 6h, at most {most}"
+    return Kind(takes, lambda text: _at_most(limit, milliseconds(text)), duration_text)
+
+
+def _retention() -> Kind:
+    times = _duration()
+    return Kind(
+        f"{times.takes}, or forever",
+        lambda text: FOREVER if text == "forever" else times.parse(text),
+        lambda ms: "forever" if ms == FOREVER else duration_text(ms),
+    )
+
+
+def _whole(low: int, high: int) -> Kind:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(text)
+        return int(text)
+
+    return Kind(f"a whole number from {low} to {high}", parse)
+
+
+def _one_of(*choices: str) -> Kind:
+    spelled = {choice.lower(): choice for choice in choices}
+    words = " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
+
+    def parse(text: str) -> str:
+        if text.lower() not in spelled:
+            raise ValueError(text)
+        return spelled[text.lower()]
+
+    return Kind(words, parse)
+
+
+def _never(because: str) -> Kind:
+    def parse(text: str) -> bool:
+        if text.lower() != "false":
+            raise ValueError(text)
+        return False
+
+    return Kind(f"false ({because})", parse, lambda _: "false")
+
+
+def _text(takes: str, pattern: str) -> Kind:
+    whole = re.compile(pattern, re.ASCII | re.DOTALL)
+
+    def parse(text: str) -> str:
+        if not whole.fullmatch(text):
+            raise ValueError(text)
+        return text
+
+    return Kind(takes, parse)
+
+
+def _addresses(text: str) -> str:
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        found = re.fullmatch(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5})", part)
+        if not found or not 0 < int(found[1]) < 65536:
+            raise ValueError(text)
+    return ",".join(parts)
+
+
+_ADDRESSES = Kind("host:port,…", _addresses)
+_TOPIC = _text(
+    "a topic name: 1 to 249 letters, digits, dots, underscores and hyphens", r"(?!\.{1,2}$)[\w.-]{1,249}"
+)
+# The longest name made from it is that of the changelog topic, which must be a legal topic name too.
+_APP_ID = _text("1 to 200 letters, digits, dots, underscores and hyphens", r"[\w.-]{1,200}")
+_NAME = _text("text without blanks", r"[^\s\x00-\x1f]{1,249}")
+_LINE = _text("one line of text", r"[^\x00-\x1f\x7f]+")
+_TOKEN = _text("letters, digits and -._~+/= (a bearer token)", r"[\w.~+/-]+=*")
+_HOST = _text("an address or host name to listen on", r"[A-Za-z0-9._:%-]+")
+_PEM = _text("PEM text (a file is named with _FILE)", r"\s*-----BEGIN .*")
+
+
+def _setting(kind: Kind, default: str, meaning: str, secret: bool = False) -> Any:
+    about = {"kind": kind, "default": default, "meaning": meaning, "secret": secret}
+    return field(default=kind.parse(default) if default else None, repr=not secret, metadata=about)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings of one process. Durations are whole milliseconds; secrets stay out of `repr`.
+
+    Read them with `Settings.load`. An object made directly, or by `dataclasses.replace`, is checked
+    for contradictions all the same and raises SettingsError.
+    """
+
+    brokers: str | None = _setting(
+        _ADDRESSES, "", "the Kafka brokers to start from; without it `run` starts an embedded Kafka"
+    )
+    app_id: str = _setting(
+        _APP_ID, "telefonie-calls", "consumer group, prefix of internal topics and of transactional ids"
+    )
+    calls_topic: str = _setting(_TOPIC, "telefonie.calls", "topic of call events (in)")
+    completed_topic: str = _setting(_TOPIC, "telefonie.calls.completed", "topic of completed calls (out)")
+    kpis_topic: str = _setting(_TOPIC, "telefonie.calls.kpis", "topic of KPI windows (out)")
+    dead_topic: str = _setting(_TOPIC, "telefonie.calls.dead", "topic of rejected records (out)")
+    partitions: int = _setting(_whole(1, 10_000), "4", "partitions of the topics that `topics create` makes")
+    replication: int = _setting(_whole(1, 100), "1", "replicas of the topics that `topics create` makes")
+    input_retention: int = _setting(
+        _retention(), "7d", "how long `topics create` has the calls topic keep records, by their timestamps"
+    )
+    output_retention: int = _setting(
+        _retention(),
+        "365d",
+        "the same for the output topics, whose records carry event times: "
+        "it must exceed the age of whatever is replayed",
+    )
+    guarantee: Literal["exactly_once", "at_least_once"] = _setting(
+        _one_of("exactly_once", "at_least_once"), "exactly_once", "what a crash may do to the output"
+    )
+    commit_interval: int = _setting(
+        _duration("1h"),
+        "",
+        "time between commits: the upper bound of output latency under exactly_once; "
+        "100ms for exactly_once, 1s for at_least_once unless set",
+    )
+    call_timeout: int = _setting(
+        _duration(), "6h", "an open call without events for so long in stream time is closed"
+    )
+    call_retention: int = _setting(
+        _duration(),
+        "24h",
+        "how long a closed call is remembered: longer than the longest gap between the end of a call and its "
+        "last amendment",
+    )
+    max_clock_skew: int = _setting(
+        _duration(), "5m", "records stamped further ahead of the wall clock are dead-lettered as too-early"
+    )
+    kpi_window: int = _setting(_duration(), "60s", "length of a KPI window")
+    repartition: bool = _setting(
+        _never("producers must put all events of a call into one partition"),
+        "false",
+        "whether events are sent through an internal topic keyed by call id first",
+    )
+    nulls: Literal["reject", "absent"] = _setting(
+        _one_of("reject", "absent"),
+        "reject",
+        "an optional property that is null: rejected as the schema says, or counted as absent",
+    )
+    store: Literal["memory"] = _setting(
+        _one_of("memory"), "memory", "where the state of calls lives; the changelog topic holds it too"
+    )
+    instance_id: str | None = _setting(
+        _NAME, "", "name for static group membership, such as the pod's: a quick restart moves no partitions"
+    )
+    session_timeout: int = _setting(
+        _duration("30m"), "10s", "after so long the partitions of a silent worker move"
+    )
+    http_bind: str = _setting(_HOST, "127.0.0.1", "address the web server listens on")
+    http_port: int = _setting(_whole(0, 65535), "6066", "its port; 0 takes any free one")
+    api_token: str | None = _setting(
+        _TOKEN, "", "bearer token; without one call data is served to loopback only", secret=True
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = _setting(
+        _one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"), "PLAINTEXT", "how to talk to the brokers"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = _setting(
+        _one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), "", "how to log in to the brokers"
+    )
+    sasl_username: str | None = _setting(_LINE, "", "user name at the brokers")
+    sasl_password: str | None = _setting(_LINE, "", "password at the brokers", secret=True)
+    ssl_ca: str | None = _setting(
+        _PEM, "", "certificates to trust the brokers by; the system's own unless set"
+    )
+    ssl_cert: str | None = _setting(_PEM, "", "client certificate with its chain, for mutual TLS")
+    ssl_key: str | None = _setting(_PEM, "", "private key of the client certificate", secret=True)
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        _one_of("debug", "info", "warning", "error"), "info", "the least severe log records to write"
+    )
+    log_format: Literal["text", "json"] = _setting(
+        _one_of("text", "json"), "text", "log records for people, or as JSON lines"
+    )
+
+    def __post_init__(self) -> None:
+        if self.commit_interval is None:
+            object.__setattr__(self, "commit_interval", 100 if self.guarantee == "exactly_once" else 1_000)
+        for contradiction in _contradictions(self):
+            raise SettingsError(contradiction)
+
+    @property
+    def changelog_topic(self) -> str:
+        """The internal topic that holds the state of calls."""
+        return f"{self.app_id}-calls-changelog"
+
+    @classmethod
+    def load(cls, env: Mapping[str, str]) -> Settings:
+        """The settings that `env` gives; SettingsError for the first that cannot be used."""
+        known = {setting.name: setting for setting in TABLE}
+        values: dict[str, Any] = {}
+        for variable in sorted(env):
+            if not variable.startswith(PREFIX):
+                continue
+            setting = _known(variable, known)
+            if setting.name.lower() in values:
+                raise SettingsError(f"{setting.variable} and {setting.variable}_FILE are both set: give one")
+            values[setting.name.lower()] = _parsed(setting, variable, env[variable])
+        return cls(**values)
+
+    def kafka(self) -> dict[str, Any]:
+        """Keyword arguments for any aiokafka client: where the brokers are and how to talk to them.
+
+        SettingsError when `brokers` is not set or the certificates cannot be used.
+        """
+        if self.brokers is None:
+            raise SettingsError(f"{PREFIX}BROKERS is missing: it takes {_ADDRESSES.takes}")
+        return {
+            "bootstrap_servers": self.brokers.split(","),
+            "security_protocol": self.security_protocol,
+            "ssl_context": self._ssl_context(),
+            # aiokafka wants a mechanism even where none is used.
+            "sasl_mechanism": self.sasl_mechanism or "PLAIN",
+            "sasl_plain_username": self.sasl_username,
+            "sasl_plain_password": self.sasl_password,
+        }
+
+    def _ssl_context(self) -> SSLContext | None:
+        if "SSL" not in self.security_protocol:
+            return None
+        import ssl
+
+        try:
+            context = ssl.create_default_context(cadata=self.ssl_ca)
+        except ssl.SSLError as error:
+            raise SettingsError(f"{PREFIX}SSL_CA cannot be used: {error}") from None
+        if self.ssl_cert and self.ssl_key:
+            try:
+                with _as_file(self.ssl_cert) as cert, _as_file(self.ssl_key) as key:
+                    # Without a password given, OpenSSL would ask the terminal for that of an encrypted key.
+                    context.load_cert_chain(cert, key, password="")
+            except ssl.SSLError as error:
+                raise SettingsError(
+                    f"{PREFIX}SSL_CERT with {PREFIX}SSL_KEY cannot be used: {error}"
+                ) from None
+        return context
+
+
+TABLE: tuple[Setting, ...] = tuple(Setting(each.name.upper(), **each.metadata) for each in fields(Settings))
+"""Every setting, in the order in which they are documented."""
+
+
+def _known(variable: str, known: Mapping[str, Setting]) -> Setting:
+    name = variable.removeprefix(PREFIX)
+    found = known.get(name) or known.get(name.removesuffix("_FILE"))
+    if found:
+        return found
+    if _SERVICE_LINK.fullmatch(name):
+        hint = (
+            "Kubernetes sets it for a Service of that name, `enableServiceLinks: false` in the pod stops it"
+        )
+    elif close := get_close_matches(name, known, 1):
+        hint = f"did you mean {PREFIX}{close[0]}?"
+    else:
+        hint = "`telefonie settings` lists all of them"
+    raise SettingsError(f"{variable} is not a setting: {hint}")
+
+
+def _parsed(setting: Setting, variable: str, given: str) -> Any:
+    from_file = variable != setting.variable
+    text = _content(variable, given) if from_file else given
+    takes = f"{setting.variable} takes {setting.kind.takes}"
+    if not text.strip():
+        raise SettingsError(f"{f'the file of {variable}' if from_file else variable} is empty: {takes}")
+    try:
+        return setting.kind.parse(text)
+    except ValueError:
+        shown = f"the content of {given!r}" if from_file else repr(text[:100])
+        raise SettingsError(takes if setting.secret else f"{takes}, not {shown}") from None
+
+
+def _content(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text().removesuffix("\n")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a text file"
+        raise SettingsError(
+            f"{variable} takes the path of a readable file, {path!r} is not: {reason}"
+        ) from None
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    yield from _topic_clashes(settings)
+    protocol = f"{PREFIX}SECURITY_PROTOCOL={settings.security_protocol}"
+    for part in ("SASL", "SSL"):
+        for setting in TABLE:
+            is_set = (
+                setting.name.startswith(f"{part}_") and getattr(settings, setting.name.lower()) is not None
+            )
+            if is_set and part not in settings.security_protocol:
+                yield f"{setting.variable} is set, but {protocol} makes no use of it"
+    if "SASL" in settings.security_protocol:
+        for name in ("SASL_MECHANISM", "SASL_USERNAME", "SASL_PASSWORD"):
+            if getattr(settings, name.lower()) is None:
+                yield f"{PREFIX}{name} is missing: {protocol} needs it"
+    if (settings.ssl_cert is None) != (settings.ssl_key is None):
+        given, missing = ("CERT", "KEY") if settings.ssl_cert else ("KEY", "CERT")
+        yield f"{PREFIX}SSL_{missing} is missing: {PREFIX}SSL_{given} needs it"
+    if FOREVER != settings.output_retention < settings.call_retention:
+        yield f"{PREFIX}OUTPUT_RETENTION takes at least {PREFIX}CALL_RETENTION, or amendments outlive their call"
+
+
+def _topic_clashes(settings: Settings) -> Iterator[str]:
+    seen = {_metric_name(settings.changelog_topic): f"the changelog topic made from {PREFIX}APP_ID"}
+    for name in ("CALLS_TOPIC", "COMPLETED_TOPIC", "KPIS_TOPIC", "DEAD_TOPIC"):
+        key = _metric_name(getattr(settings, name.lower()))
+        if key in seen:
+            yield f"{PREFIX}{name} is the same topic as {seen[key]} (a dot counts as an underscore)"
+        seen[key] = PREFIX + name
+
+
+def _metric_name(topic: str) -> str:
+    # Brokers refuse two topics that differ only in this.
+    return topic.replace(".", "_")
+
+
+@contextmanager
+def _as_file(text: str) -> Iterator[str]:
+    """A path with `text` behind it: OpenSSL takes certificates from files only.
+
+    Where the system can, the file is in memory, so that no key touches a disk.
+    """
+    memory = getattr(os, "memfd_create", None)
+    with os.fdopen(memory("pem"), "w+") if memory else TemporaryFile("w+") as file:
+        file.write(text)
+        file.seek(0)
+        yield f"/dev/fd/{file.fileno()}"
