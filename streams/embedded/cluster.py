@@ -1,0 +1,205 @@
+"""Real Kafka brokers as child processes: one of them, or three for tests of failures."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from streams.embedded import jars, java, layout, properties
+from streams.embedded.errors import EmbeddedKafkaError
+from streams.embedded.process import Child
+
+_START_PATIENCE = 60.0  # seconds
+
+
+class Broker:
+    """One broker of a cluster: a JVM that can be stopped, killed, paused and started again.
+
+    It keeps its data and its ports as long as the cluster object lives.
+    """
+
+    def __init__(
+        self, node: int, directory: Path, ports: layout.Ports, command: list[str | Path], lock: int
+    ) -> None:
+        self.node = node
+        self.log = directory / f"node-{node}.log"
+        self._ports = ports
+        self._command = command
+        self._lock = lock
+        self._child: Child | None = None
+
+    def address(self, listener: str = properties.CLIENTS) -> str:
+        """The `host:port` of one of its listeners."""
+        return f"127.0.0.1:{self._ports[listener]}"
+
+    @property
+    def running(self) -> bool:
+        """Whether its process exists; a paused one does."""
+        return self._child is not None and self._child.exit_code() is None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the JVM."""
+        return self._process().pid
+
+    def spawn(self) -> None:
+        """Start the process, without waiting for it."""
+        if not self.running:
+            self._child = Child(f"broker {self.node}", self._command, self.log, keep_open=[self._lock])
+
+    def start(self) -> None:
+        """Start it and wait until it accepts connections.
+
+        Raises EmbeddedKafkaError, with the last lines of its log, when it ends or stays silent for a minute.
+        """
+        self.spawn()
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait until it accepts connections; raises as `start` does."""
+        give_up = time.monotonic() + _START_PATIENCE
+        while not self._accepts():
+            if not self.running or time.monotonic() > give_up:
+                what = "does not answer" if self.running else "ended"
+                raise EmbeddedKafkaError(
+                    f"broker {self.node} {what}; the end of {self.log}:\n{self.last_lines()}"
+                )
+            time.sleep(0.02)
+
+    def _accepts(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self._ports[properties.CLIENTS]), 1):
+                return True
+        except OSError:
+            return False
+
+    def last_lines(self) -> str:
+        """The last lines of its log since it was started."""
+        return self._process().last_lines()
+
+    def stop(self) -> None:
+        """SIGTERM, after ten seconds SIGKILL."""
+        if self._child:
+            self._child.stop()
+
+    def kill(self) -> None:
+        """SIGKILL; what the broker had acknowledged is kept."""
+        if self._child:
+            self._child.kill()
+
+    def pause(self) -> None:
+        """SIGSTOP: its connections stay open, nothing answers."""
+        self._process().signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT after `pause`."""
+        self._process().signal(signal.SIGCONT)
+
+    def _process(self) -> Child:
+        if self._child is None:
+            raise RuntimeError(f"broker {self.node} was never started")
+        return self._child
+
+
+class Cluster:
+    """A Kafka cluster on this machine; a context manager that starts and stops it.
+
+    What it holds lies in its data directory and is continued by the next start there, on the same ports if they are
+    free. While it runs no other process can use the directory.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | str,
+        *,
+        port: int | None = None,
+        nodes: int = 1,
+        listeners: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+        flags: Sequence[str] = (),
+        cache: Path | None = None,
+        progress: jars.Progress = lambda _done, _all: None,
+    ) -> None:
+        """Describe the cluster; `start` makes it.
+
+        `port` is for clients of the first broker, the next broker takes the next one; a free one without it.
+        `listeners` are more protocols to listen on, of `SSL`, `SASL_PLAINTEXT` and `SASL_SSL`, beside `PLAINTEXT`.
+        `settings` are further server properties, `flags` further ones of the JVM. `cache` and `progress`: see
+        `jars.fetch`.
+        """
+        self.brokers: list[Broker] = []
+        self._directory = Path(data_dir).absolute()
+        self._port = port
+        self._nodes = nodes
+        self._listeners = (properties.CLIENTS, *listeners, properties.CONTROLLER)
+        self._settings = dict(settings or {})
+        self._flags = tuple(flags)
+        self._cache = cache
+        self._progress = progress
+        self._lock: int | None = None
+
+    def bootstrap(self, listener: str = properties.CLIENTS) -> str:
+        """The addresses of all brokers, `host:port,…`, for clients' `bootstrap.servers`."""
+        return ",".join(broker.address(listener) for broker in self.brokers)
+
+    def start(self) -> str:
+        """Start all brokers, wait until they accept connections, and return the bootstrap addresses.
+
+        Raises EmbeddedKafkaError when something is in the way: no jars and no network, the data directory or the
+        port in use, a broker that ends; nothing is left running then.
+        """
+        class_path = jars.fetch(self._cache, progress=self._progress)
+        self._lock = layout.lock(self._directory)
+        try:
+            self.brokers = self._prepare(class_path, self._lock)
+            for broker in self.brokers:
+                broker.spawn()
+            for broker in self.brokers:
+                broker.wait_ready()
+        except BaseException:
+            self.kill()
+            raise
+        return self.bootstrap()
+
+    def _prepare(self, class_path: list[Path], lock: int) -> list[Broker]:
+        cluster_id, ports = layout.settle(self._directory, self._nodes, self._listeners, self._port)
+        return [self._broker(node, cluster_id, ports, class_path, lock) for node in range(1, self._nodes + 1)]
+
+    def _broker(
+        self, node: int, cluster_id: str, ports: list[layout.Ports], class_path: list[Path], lock: int
+    ) -> Broker:
+        data, file = self._directory / f"node-{node}", self._directory / f"node-{node}.properties"
+        properties.format_directory(data, cluster_id, node)
+        properties.write(file, properties.server_properties(node, ports, data, self._settings))
+        command = java.command(class_path, "kafka.Kafka", file, flags=self._flags)
+        return Broker(node, self._directory, ports[node - 1], command, lock)
+
+    def stop(self) -> None:
+        """Stop all brokers cleanly, one after the other.
+
+        Of several, the last one is killed: alone it has no quorum and could not stop by itself.
+        """
+        for broker in self.brokers[: max(1, self._nodes - 1)]:
+            broker.stop()
+        self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL all brokers."""
+        for broker in self.brokers:
+            broker.kill()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,115 @@
+"""The jars of Apache Kafka: fetched once, checked at every start."""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from streams.embedded.errors import INSTALL, EmbeddedKafkaError
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with how many of how many jars are fetched."""
+
+
+class Jar(NamedTuple):
+    """One line of `jars.txt`."""
+
+    group: str
+    artifact: str
+    version: str
+    sha256: str
+
+    @property
+    def filename(self) -> str:
+        """The name of the file in the cache."""
+        return f"{self.artifact}-{self.version}.jar"
+
+
+def cache_dir() -> Path:
+    """Where downloads are kept: `$XDG_CACHE_HOME/telefonie`, by default `~/.cache/telefonie`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "telefonie"
+
+
+def listed() -> list[Jar]:
+    """The jars of `jars.txt`, in the order of the class path."""
+    text = resources.files("streams.embedded").joinpath("jars.txt").read_text("utf-8")
+    lines = (line.split() for line in text.splitlines() if not line.startswith("#"))
+    return [Jar(*coordinate.split(":"), sha256) for coordinate, sha256 in lines]
+
+
+def fetch(
+    cache: Path | None = None, *, offline: bool = False, progress: Progress = lambda _done, _all: None
+) -> list[Path]:
+    """The class path: every jar of the list in `cache`, each with the right SHA-256.
+
+    Jars that are missing or damaged are fetched from Maven Central (45 MB the first time), one process at a time;
+    with all of them in place the network is not touched. A file appears under its name only whole and checked.
+
+    Raises EmbeddedKafkaError when a jar cannot be had: no network, `offline`, another SHA-256, no room on the disk.
+    """
+    folder = (cache or cache_dir()) / "jars"
+    jars = listed()
+    if _missing(folder, jars):
+        with _locked(folder):
+            missing = _missing(folder, jars)
+            for done, jar in enumerate(missing):
+                progress(len(jars) - len(missing) + done, len(jars))
+                _fetch(jar, folder, offline)
+            progress(len(jars), len(jars))
+    return [folder / jar.filename for jar in jars]
+
+
+def _missing(folder: Path, jars: list[Jar]) -> list[Jar]:
+    return [jar for jar in jars if _sha256(folder / jar.filename) != jar.sha256]
+
+
+def _sha256(file: Path) -> str | None:
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise EmbeddedKafkaError(
+            f"cannot keep the jars of Apache Kafka in {folder}: {error.strerror}"
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _fetch(jar: Jar, folder: Path, offline: bool) -> None:
+    """Fetch one jar beside its place and move it there once it is seen to be the right one."""
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
+        try:
+            fetched = _download(jar, Path(scratch), offline)
+        except (OSError, RuntimeError) as error:  # requests' errors are OSErrors, jgo's own are RuntimeErrors
+            why = "offline" if offline else type(error).__name__
+            raise EmbeddedKafkaError(
+                f"cannot fetch {jar.filename} ({why}): the first start needs Maven Central to load the 45 MB of "
+                f"Apache Kafka, later ones work offline from {folder}"
+            ) from error
+        if _sha256(fetched) != jar.sha256:
+            raise EmbeddedKafkaError(f"{jar.filename} came with another SHA-256 than the list has: not used")
+        fetched.replace(folder / jar.filename)
+
+
+def _download(jar: Jar, scratch: Path, offline: bool) -> Path:
+    try:
+        from jgo.maven import MavenContext
+    except ImportError:
+        raise EmbeddedKafkaError(INSTALL) from None
+    maven = MavenContext(repo_cache=scratch, offline=offline, timeout=60)
+    return Path(maven.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve())

@@ -1,0 +1,89 @@
+"""Child processes that never outlive us."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+# Linux kills a process with PR_SET_PDEATHSIG once the *thread* that made it ends. This one lives as long as we do.
+_keeper = ThreadPoolExecutor(1, "child-keeper")
+
+_TAIL_BYTES = 64 * 1024
+
+# Runs in the child, before it becomes the real program. Where there is no prctl (macOS) only a SIGKILL of ours
+# leaves the child behind.
+_TIE_TO_PARENT = """
+import ctypes, os, signal, sys
+if prctl := getattr(ctypes.CDLL(None), "prctl", None):
+    prctl(1, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent is gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class Child:
+    """A program that runs in a session of its own, so that Ctrl-C reaches only us, writes to a log file, and dies with us.
+
+    Whatever ends this process, a SIGKILL too, ends the child (on Linux).
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str | Path], log: Path, *, keep_open: Sequence[int] = ()
+    ) -> None:
+        """Start `command`, its program given by an absolute path; its output is appended to `log`.
+
+        `keep_open` are file descriptors that the child inherits.
+        """
+        self.name = name
+        self.log = log
+        wrapper = [sys.executable, "-I", "-S", "-c", _TIE_TO_PARENT, str(os.getpid())]
+        with log.open("ab") as output:
+            self._log_start = output.tell()
+            self._process = _keeper.submit(
+                subprocess.Popen,
+                [*wrapper, *map(str, command)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=keep_open,
+            ).result()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def exit_code(self) -> int | None:
+        """None while the child runs, else its exit code (negative: minus the signal that killed it)."""
+        return self._process.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens when the child is already gone."""
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self, patience: float = 10.0) -> int:
+        """SIGTERM, after `patience` seconds SIGKILL; the exit code."""
+        self.signal(signal.SIGCONT)  # a stopped process would not hear the SIGTERM
+        self.signal(signal.SIGTERM)
+        try:
+            return self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._process.returncode
+
+    def last_lines(self, count: int = 15) -> str:
+        """The last lines that this child wrote to its log, indented."""
+        with self.log.open("rb") as log:
+            log.seek(max(self._log_start, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            lines = log.read().decode("utf-8", "replace").splitlines()
+        return "\n".join(f"  {line}" for line in lines[-count:])

@@ -1,0 +1,73 @@
+"""A real Kafka for the tests: embedded, or in a container with `TEST_BROKER=container`."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from streams.embedded import Cluster
+
+IMAGE = "apache/kafka:4.3.1"
+CHOICE = os.environ.get("TEST_BROKER", "embedded")
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The bootstrap address of the one broker that the whole test session shares; do not stop it."""
+    if CHOICE == "container":
+        yield from _container()
+        return
+    with Cluster(tmp_path_factory.mktemp("kafka")) as cluster:
+        yield cluster.bootstrap()
+
+
+def _container() -> Iterator[str]:
+    from docker.errors import DockerException
+    from testcontainers.kafka import KafkaContainer
+
+    try:
+        container = KafkaContainer(IMAGE).with_kraft()
+        container.start()
+    except DockerException as error:
+        pytest.skip(f"TEST_BROKER=container: no container engine answers ({error})")
+    with container:
+        yield container.get_bootstrap_server()
+
+
+@pytest.fixture
+def topic_name() -> str:
+    """A topic name that no other test uses; append to it for further topics."""
+    return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def make_topic(kafka: str) -> Callable[..., str]:
+    """`make_topic(partitions=1, config=None)` makes a topic of its own on the shared broker and returns its name."""
+    from support.kafka import create_topics
+
+    def make(partitions: int = 1, config: dict[str, str] | None = None) -> str:
+        name = f"test-{uuid4().hex[:12]}"
+        create_topics(kafka, name, partitions=partitions, config=config)
+        return name
+
+    return make
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
+    """`own_broker(nodes=1, …)`: a started Cluster of the test's own, to stop, kill and pause at will.
+
+    Takes what `Cluster` takes, the data directory aside; stopped hard when the test ends.
+    """
+    with ExitStack() as running:
+
+        def start(name: str = "own-kafka", **options: object) -> Cluster:
+            cluster = Cluster(tmp_path / name, **options)  # type: ignore[arg-type]
+            running.callback(cluster.kill)
+            cluster.start()
+            return cluster
+
+        yield start

@@ -1,0 +1,162 @@
+"""A small Kafka client for tests: make topics, write records, read what is there."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+_QUIET = {"log_level": "0", "broker.address.family": "v4"}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a record holds and where it lies; `timestamp` in ms, None when the record has none."""
+
+    value: bytes | None
+    key: bytes | None = None
+    timestamp: int | None = None
+    headers: Headers = ()
+    partition: int | None = None
+    offset: int | None = None
+
+
+def create_topics(
+    brokers: str,
+    *names: str,
+    partitions: int = 1,
+    replication: int = -1,
+    config: Mapping[str, str] | None = None,
+) -> None:
+    """Make topics and wait until they are known; by default with the cluster's replication factor."""
+    admin = AdminClient({"bootstrap.servers": brokers, **_QUIET})
+    topics = [NewTopic(name, partitions, replication, config=dict(config or {})) for name in names]
+    give_up = time.monotonic() + 20
+    while True:
+        try:
+            for future in admin.create_topics(topics).values():
+                future.result()
+            break
+        except KafkaException as error:  # brokers of a new quorum register one after the other
+            retriable = error.args[0].code() == KafkaError.INVALID_REPLICATION_FACTOR
+            if not retriable or time.monotonic() > give_up:
+                raise
+            time.sleep(0.1)
+    while not set(names) <= set(admin.list_topics(timeout=10).topics):
+        time.sleep(0.02)
+
+
+def produce(brokers: str, topic: str, records: Iterable[Record], **config: object) -> None:
+    """Write records, in order for each partition, with Kafka's default partitioner where they name no partition."""
+    producer = Producer(
+        {
+            "bootstrap.servers": brokers,
+            "enable.idempotence": True,
+            "linger.ms": 5,
+            "partitioner": "murmur2_random",
+            **_QUIET,
+            **config,
+        }
+    )
+    failures: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _message: Message) -> None:
+        if error:
+            failures.append(error)
+
+    for record in records:
+        place = {} if record.partition is None else {"partition": record.partition}
+        stamp = {} if record.timestamp is None else {"timestamp": record.timestamp}
+        while True:
+            try:
+                producer.produce(
+                    topic,
+                    record.value,
+                    record.key,
+                    headers=list(record.headers),
+                    on_delivery=delivered,
+                    **place,
+                    **stamp,
+                )
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    left = producer.flush(30)
+    assert not failures, failures[0]
+    assert not left, f"{left} records were not delivered within 30 s"
+
+
+def read_topic(
+    brokers: str, topic: str, *, read_committed: bool = True, timeout: float = 30, **config: object
+) -> list[Record]:
+    """Every record of the topic as of now, partition by partition in offset order.
+
+    With `read_committed`, those of aborted transactions are left out, and a transaction that is still open ends the
+    reading of its partition.
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": brokers,
+            "group.id": "tests.support.kafka",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed" if read_committed else "read_uncommitted",
+            "check.crcs": True,
+            **_QUIET,
+            **config,
+        }
+    )
+    try:
+        return _read(consumer, topic, timeout)
+    finally:
+        consumer.close()
+
+
+def _read(consumer: Consumer, topic: str, timeout: float) -> list[Record]:
+    found: dict[int, list[Record]] = {
+        p: [] for p in consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    }
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in found])
+    unfinished = set(found)
+    give_up = time.monotonic() + timeout
+    while unfinished:
+        assert time.monotonic() < give_up, (
+            f"partitions {unfinished} of {topic} were not read within {timeout} s"
+        )
+        for message in consumer.consume(1000, 0.2):
+            error = message.error()
+            if error is None:
+                found[message.partition()].append(_record(message))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                unfinished.discard(message.partition())
+            else:
+                raise KafkaException(error)
+    return [record for partition in sorted(found) for record in found[partition]]
+
+
+def _record(message: Message) -> Record:
+    kind, timestamp = message.timestamp()
+    return Record(
+        value=message.value(),
+        key=message.key(),
+        timestamp=timestamp if kind else None,
+        headers=tuple(message.headers() or ()),
+        partition=message.partition(),
+        offset=message.offset(),
+    )
+
+
+def committed_offsets(brokers: str, group: str, topic: str) -> dict[int, int]:
+    """The committed offset of each partition of the topic for which the group has one."""
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": group, **_QUIET})
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        committed = consumer.committed([TopicPartition(topic, p) for p in partitions], timeout=10)
+        return {place.partition: place.offset for place in committed if place.offset >= 0}
+    finally:
+        consumer.close()
