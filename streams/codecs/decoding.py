@@ -1,0 +1,201 @@
+"""Bytes to Call: accepts exactly what the Call schema accepts (draft-07, `format` asserted).
+
+Two tiers. The first is a typed decode at C speed, then one validator call for the strings with a grammar; it
+refuses some good documents (`60.0`) but never accepts a bad one. Whatever it refuses goes to the second tier,
+which looks at one property after another and decides: a Call, or a `Rejected` with reason, path and message.
+
+Where JSON leaves room, this is what was chosen:
+
+- Of duplicate names the last stands, and only the last is checked.
+- Numbers in properties that the schema does not know may be of any size and precision. `duration` may have any
+  notation of an integer (`60`, `60.0`, `6e1`, `-0`); a fraction or an exponent makes it an IEEE 754 double,
+  as RFC 8259 expects. Past 64 bits (2^64 - 1) it is a `schema` fault: neither MessagePack nor most readers of
+  JSON could carry it on. `NaN` and `Infinity` are not JSON.
+- A lone surrogate (`\\ud800`), anywhere, is `malformed`: it could not be written back as UTF-8. So are a
+  byte-order mark, and invalid UTF-8 anywhere, also in what is otherwise skipped.
+- Nesting deeper than the interpreter's recursion limit (about a thousand levels) is `malformed`.
+- In MessagePack a whole float is an integer too, `bin` is not a string, and an entry whose name is not a string
+  is an unknown property.
+
+The header's name is `content-type` exactly: names of Kafka headers are case-sensitive. One that holds nothing
+but parameters is blank.
+"""
+
+from collections.abc import Sequence
+from math import inf
+from typing import Any, Final, Literal, TypeAlias, cast
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from streams.codecs.call import Call
+from streams.codecs.properties import CHECKS, REQUIRED, are_valid
+from streams.codecs.rejection import Rejected
+
+Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+"""A record's headers, in the order of the record."""
+
+_OPENING_BRACE: Final = 0x7B
+_FRAME_SIZE: Final = 5
+
+# Placeholders for absent properties in the one list that is validated at once.
+_A_TIME: Final = "1970-01-01T00:00:00Z"
+_A_URI: Final = "a:"
+
+# What a decoder raises on bytes that it cannot read; the last two are no errors of msgspec's.
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+_decode_typed: Final = msgspec.json.Decoder(Call).decode
+_decode_syntax: Final = msgspec.json.Decoder(Raw).decode
+_decode_parts: Final = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_value: Final = msgspec.json.Decoder().decode
+_decode_msgpack: Final = msgspec.msgpack.Decoder().decode
+
+
+class CallDecoder:
+    """Decodes records of the calls topic.
+
+    `nulls` is the setting NULLS: whether an optional property that is null is a fault (`reject`) or counts as
+    absent (`absent`).
+    """
+
+    def __init__(self, nulls: Literal["reject", "absent"] = "reject") -> None:
+        self._reject_nulls: Final = nulls == "reject"
+
+    def decode(self, value: bytes | None, headers: Headers) -> Call:
+        """The Call that a record holds; raises `Rejected` if it holds none (semantics, section 2)."""
+        if headers or not value or value[0] != _OPENING_BRACE:
+            return self._decode_wrapped(value, headers)
+        return _decode_common(value) or self._decode_exactly(_read_json(value))
+
+    def _decode_wrapped(self, value: bytes | None, headers: Headers) -> Call:
+        """Decodes a record that has headers, a Confluent frame, or nothing in it."""
+        is_msgpack = _is_msgpack(headers)
+        document = _unframe(value)
+        if is_msgpack:
+            return self._decode_exactly(_read_msgpack(document))
+        return _decode_common(document) or self._decode_exactly(_read_json(document))
+
+    def _decode_exactly(self, document: object) -> Call:
+        """The second tier: judges a document one property after another."""
+        if not isinstance(document, dict):
+            raise Rejected("schema", "the document is not an object", "$")
+        properties = {name: document[name] for name in CHECKS if name in document}
+        for name in REQUIRED:
+            if name not in properties:
+                raise Rejected("schema", f"the property {name} is missing", "$")
+        nulls = [name for name, value in properties.items() if value is None and name not in REQUIRED]
+        for name in nulls:
+            del properties[name]
+        for name, value in properties.items():
+            if fault := CHECKS[name](value):
+                raise Rejected("schema", f"{name} {fault}", f"$.{name}")
+        if nulls and self._reject_nulls:
+            raise _rejected_nulls(nulls)
+        return _to_call(properties)
+
+
+def _decode_common(document: bytes) -> Call | None:
+    """The first tier: a Call if the document is certainly one, None if the second tier must decide."""
+    try:
+        call = _decode_typed(document)
+        document.isascii() or document.decode()  # the typed decode skips what it does not know unread
+    except _UNREADABLE:
+        return None
+    start, end = call.start_time, call.end_time
+    callback, url, recording = call.status_callback, call.url, call.recording_url
+    strings = [
+        call.from_,
+        call.to,
+        _A_TIME if start is UNSET else start,
+        _A_TIME if end is UNSET else end,
+        _A_URI if callback is UNSET else callback,
+        _A_URI if url is UNSET else url,
+        _A_URI if recording is UNSET else recording,
+    ]
+    return call if are_valid(strings) else None
+
+
+def _is_msgpack(headers: Headers) -> bool:
+    """Whether the record announces MessagePack rather than JSON; raises `Rejected` on anything else."""
+    content_type = next((value for name, value in reversed(headers) if name == "content-type"), None)
+    media_type = (content_type or b"").partition(b";")[0].strip().lower()
+    if media_type in (b"", b"application/json"):
+        return False
+    if media_type == b"application/msgpack":
+        return True
+    raise Rejected(
+        "unsupported-content-type",
+        "the content-type header names neither application/json nor application/msgpack",
+    )
+
+
+def _unframe(value: bytes | None) -> bytes:
+    """The document in a value: what follows a Confluent frame (byte 0, 4-byte schema id), or all of it.
+
+    No document that could be a Call begins with byte 0, neither in JSON nor in MessagePack (an integer 0).
+    """
+    if not value:
+        raise Rejected("empty", "the record has no value")
+    if value[0]:
+        return value
+    if len(value) < _FRAME_SIZE:
+        raise Rejected("malformed", "the value ends within a Confluent frame (byte 0 and a 4-byte schema id)")
+    if len(value) == _FRAME_SIZE:
+        raise Rejected("empty", "the record's Confluent frame holds nothing")
+    return value[_FRAME_SIZE:]
+
+
+def _read_json(document: bytes) -> object:
+    """The document before any rule of the schema: an object's known properties, or None for anything else."""
+    try:
+        document.decode()
+        if not bytes(_decode_syntax(document)).startswith(b"{"):
+            return None
+        parts = _decode_parts(document)
+        return {name: _json_value(parts[name]) for name in CHECKS if name in parts}
+    except _UNREADABLE as error:
+        raise Rejected("malformed", f"the value is not JSON in UTF-8: {_explain(error)}") from None
+
+
+def _json_value(part: Raw) -> object:
+    try:
+        return cast(object, _decode_value(part))
+    except msgspec.ValidationError:  # the syntax is known to be right: a number that no Python type holds
+        return inf
+
+
+def _read_msgpack(document: bytes) -> object:
+    try:
+        return cast(object, _decode_msgpack(document))
+    except _UNREADABLE as error:
+        raise Rejected("malformed", f"the value is not MessagePack: {_explain(error)}") from None
+
+
+def _explain(error: Exception) -> str:
+    """What a decoder found wrong, without anything of the value."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it has invalid UTF-8"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if "truncated" in str(error):  # msgspec's answer to a lone surrogate, too
+        return "it ends too early or has a lone surrogate"
+    return str(error).rpartition("malformed: ")[2]
+
+
+def _to_call(properties: dict[str, Any]) -> Call:
+    """The Call of properties that passed their checks."""
+    duration = properties.pop("duration", UNSET)
+    call = msgspec.convert(properties, Call)
+    call.duration = duration if duration is UNSET else int(duration)
+    return call
+
+
+def _rejected_nulls(names: list[str]) -> Rejected:
+    be = "is" if len(names) == 1 else "are"
+    return Rejected(
+        "schema",
+        f"{', '.join(names)} {be} null, which the schema forbids; the record has no other fault, and the setting "
+        "NULLS=absent (TELEFONIE_NULLS) would accept it",
+        f"$.{names[0]}",
+    )
