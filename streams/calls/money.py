@@ -1,0 +1,81 @@
+"""Money: which prices and currencies are real ones, and exact sums of them (semantics, sections 5 and 6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, FloatOperation, Inexact, InvalidOperation
+from typing import Final
+
+_PRICE: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
+
+# The default context rounds to 28 digits without a word; this one has room for every price a record can carry
+# and would raise rather than round.
+_EXACT: Final = Context(
+    prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation, FloatOperation]
+)
+
+ACTIVE_CURRENCIES: Final = frozenset(
+    """
+    AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF
+    CHE CHF CHW CLF CLP CNY COP COU CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP
+    GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT
+    LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR
+    NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN
+    SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD USN UYI UYU UYW UZS VED VES VND VUV WST XAD
+    XAF XAG XAU XBA XBB XBC XBD XCD XCG XDR XOF XPD XPF XPT XSU XTS XUA XXX YER ZAR ZMW ZWG
+    """.split()  # noqa: SIM905
+)
+"""The 178 codes of ISO 4217 list one (current currencies and funds), as published on 2026-09-17.
+
+The list is taken whole, with its fund codes, precious metals, units of account, the testing code XTS, and XXX
+for "no currency": they are active codes. What has been withdrawn is not in it: BGN (euro since 2026), ANG
+(now XCG), HRK, SLL (now SLE), ZWL (now ZWG), CUC and those before them.
+"""
+
+
+def is_price(text: str) -> bool:
+    """Whether a `price` is a decimal number, `[+-]?[0-9]+(\\.[0-9]+)?` in ASCII (semantics, section 5)."""
+    return _PRICE.fullmatch(text) is not None
+
+
+class Charges:
+    """What calls cost, per currency: minus the sum of their prices, exactly (semantics, section 6).
+
+    A currency is present as long as a price in it is: taking the last one back removes the entry. Sums never
+    round and never pass through a binary float. Prices must satisfy `is_price`; a currency may be any text.
+    """
+
+    __slots__ = ("_sums",)
+
+    def __init__(self, state: Mapping[str, tuple[int, str]] | None = None) -> None:
+        """Nothing charged yet, or what `state` returned."""
+        self._sums = {currency: (count, Decimal(text)) for currency, (count, text) in (state or {}).items()}
+
+    def add(self, currency: str, price: str) -> None:
+        """Count one price in."""
+        count, total = self._sums.get(currency, (0, Decimal()))
+        self._sums[currency] = (count + 1, _EXACT.subtract(total, Decimal(price)))
+
+    def subtract(self, currency: str, price: str) -> None:
+        """Take back one price that was added before; KeyError when there is none in this currency."""
+        count, total = self._sums[currency]
+        if count == 1:
+            del self._sums[currency]
+        else:
+            self._sums[currency] = (count - 1, _EXACT.add(total, Decimal(price)))
+
+    def texts(self) -> dict[str, str]:
+        """Currency -> charge: an exact decimal without exponent or trailing zeros, currencies in order."""
+        return {currency: _plain(total) for currency, (_, total) in sorted(self._sums.items())}
+
+    def state(self) -> dict[str, tuple[int, str]]:
+        """What a codec can keep: currency -> number of prices, charge. `Charges(state)` is the inverse."""
+        return {currency: (count, _plain(total)) for currency, (count, total) in sorted(self._sums.items())}
+
+
+def _plain(number: Decimal) -> str:
+    text = format(number, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
