@@ -21,6 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Literal
 
+from streams.errors import OperatorError
+
 if TYPE_CHECKING:
     from ssl import SSLContext
 
@@ -33,8 +35,8 @@ _MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_.*)|(SERVICE_(HOST|PORT.*)|PORT.*)")
 
 
-class SettingsError(ValueError):
-    """A setting that cannot be used. The message is one line: the variable and what it takes."""
+class SettingsError(OperatorError):
+    """A setting that cannot be used: the message names the variable and what it takes."""
 
 
 @dataclass(frozen=True)
@@ -390,7 +392,7 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         given, missing = ("CERT", "KEY") if settings.ssl_cert else ("KEY", "CERT")
         yield f"{PREFIX}SSL_{missing} is missing: {PREFIX}SSL_{given} needs it"
     if FOREVER != settings.output_retention < settings.call_retention:
-        yield f"{PREFIX}OUTPUT_RETENTION takes at least {PREFIX}CALL_RETENTION, or amendments outlive their call"
+        yield f"{PREFIX}OUTPUT_RETENTION takes at least {PREFIX}CALL_RETENTION: amendments need their call"
 
 
 def _topic_clashes(settings: Settings) -> Iterator[str]:

@@ -1,0 +1,302 @@
+"""The topics that the processor needs: made, and compared with what exists (semantics, section 1).
+
+Outputs and the changelog have as many partitions as the calls topic, since what comes of partition N goes
+to partition N. Kafka deletes records by their timestamps, and those of outputs are event times: their
+retention must exceed the age of whatever is replayed, or a replay's output vanishes within minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from streams.brokers import CONNECT_SECONDS, Unreachable, connected
+from streams.errors import OperatorError
+from streams.settings import FOREVER, PREFIX, Settings, duration_text
+
+log = logging.getLogger(__name__)
+
+Verdict = Literal["created", "ok", "warning", "error"]
+
+DEADLINE_SECONDS = 15.0
+"""How long all requests of one command may take."""
+
+# A dead letter is a record as large as the brokers take with our headers; a completed call is an event and more.
+_MAX_BYTES = 2 * 1024 * 1024
+_COMPARED = ("cleanup.policy", "retention.ms", "max.message.bytes", "message.timestamp.type")
+_HOUR = 3_600_000
+
+
+class TopicsError(OperatorError):
+    """A topic is missing, cannot be made, or would break the processor as it is."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic that is needed, and its settings at the broker."""
+
+    name: str
+    role: Literal["calls", "output", "changelog"]
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Existing:
+    """A topic as the brokers have it."""
+
+    partitions: int
+    replicas: int
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found about one topic; with `error` the processor would not run, or would run wrong."""
+
+    topic: str
+    verdict: Verdict
+    message: str
+
+
+Cluster: TypeAlias = dict[str, Existing]
+
+
+def needed(settings: Settings) -> tuple[Topic, ...]:
+    """The topics of semantics, section 1, and the internal changelog."""
+    # Event times are record timestamps: the broker must not put its own in their place.
+    common = {"message.timestamp.type": "CreateTime"}
+    large = {**common, "max.message.bytes": str(_MAX_BYTES)}
+    kept = {**large, "retention.ms": str(settings.output_retention)}
+    return (
+        Topic(
+            settings.calls_topic,
+            "calls",
+            {**common, "cleanup.policy": "delete", "retention.ms": str(settings.input_retention)},
+        ),
+        Topic(settings.completed_topic, "output", {**kept, "cleanup.policy": "compact,delete"}),
+        Topic(settings.kpis_topic, "output", {**kept, "cleanup.policy": "compact,delete"}),
+        Topic(settings.dead_topic, "output", {**kept, "cleanup.policy": "delete"}),
+        Topic(
+            settings.changelog_topic,
+            "changelog",
+            {
+                **large,
+                "cleanup.policy": "compact",
+                "retention.ms": str(FOREVER),
+                # Compacted early and often: a restart reads all of it.
+                "min.cleanable.dirty.ratio": "0.1",
+                "segment.ms": str(_HOUR),
+            },
+        ),
+    )
+
+
+async def create(settings: Settings) -> list[Finding]:
+    """Makes the missing topics, leaves the others alone, and says what is wrong with those as `check` does.
+
+    Beside an existing calls topic the others get as many partitions as it has, whatever the settings say.
+    Raises TopicsError when the brokers refuse.
+    """
+    async with _admin(settings) as admin:
+        before = await _describe(admin, settings)
+        source = before.get(settings.calls_topic)
+        missing = [topic for topic in needed(settings) if topic.name not in before]
+        await _make(
+            admin, missing, source.partitions if source else settings.partitions, settings.replication
+        )
+        names = {topic.name for topic in missing}
+        found = findings(settings, await _described(admin, settings, names))
+    return [
+        Finding(each.topic, "created", each.message) if each.topic in names and each.verdict == "ok" else each
+        for each in found
+    ]
+
+
+async def check(settings: Settings) -> list[Finding]:
+    """Compares what exists with what is needed, without changing anything: one finding or more per topic."""
+    async with _admin(settings) as admin:
+        return findings(settings, await _describe(admin, settings))
+
+
+async def require_calls(settings: Settings) -> None:
+    """Raises TopicsError when the calls topic does not exist."""
+    async with _admin(settings) as admin:
+        _missing(await _describe(admin, settings), [settings.calls_topic])
+
+
+async def prepare(settings: Settings) -> int:
+    """What a worker needs before it starts: the partitions of the calls topic, and its changelog made.
+
+    Raises TopicsError when a topic is missing or would break the processor; other findings are logged.
+    """
+    async with _admin(settings) as admin:
+        cluster = await _describe(admin, settings)
+        *main, changelog = needed(settings)
+        _missing(cluster, [topic.name for topic in main])
+        source = cluster[settings.calls_topic]
+        if changelog.name not in cluster:
+            await _make(admin, [changelog], source.partitions, source.replicas)
+            cluster = await _described(admin, settings, {changelog.name})
+    for finding in findings(settings, cluster):
+        if finding.verdict == "error":
+            raise TopicsError(f"topic {finding.topic} {finding.message}")
+        if finding.verdict == "warning":
+            log.warning("topic %s %s", finding.topic, finding.message)
+    return source.partitions
+
+
+def findings(settings: Settings, cluster: Mapping[str, Existing]) -> list[Finding]:
+    """What is to be said about each needed topic, the calls topic first."""
+    source = cluster.get(settings.calls_topic)
+    found = []
+    for topic in needed(settings):
+        existing = cluster.get(topic.name)
+        if existing is None:
+            found.append(Finding(topic.name, "error", "is missing: run `telefonie topics create`"))
+            continue
+        faults = [Finding(topic.name, *fault) for fault in _faults(settings, topic, existing, source)]
+        found += faults or [Finding(topic.name, "ok", _summary(existing))]
+    return found
+
+
+def _summary(topic: Existing) -> str:
+    partitions = "1 partition" if topic.partitions == 1 else f"{topic.partitions} partitions"
+    replicas = "1 replica" if topic.replicas == 1 else f"{topic.replicas} replicas"
+    return f"{partitions}, {replicas}, cleanup {topic.config.get('cleanup.policy', 'unknown')}"
+
+
+def _faults(
+    settings: Settings, topic: Topic, existing: Existing, source: Existing | None
+) -> Iterator[tuple[Verdict, str]]:
+    if source and existing.partitions != source.partitions:
+        yield _partition_fault(existing.partitions, source.partitions, settings.calls_topic)
+    policy, wanted = (_policy(config) for config in (existing.config, topic.config))
+    if policy and policy != wanted:
+        yield _policy_fault(topic, ",".join(sorted(policy)))
+    if existing.config.get("message.timestamp.type") == "LogAppendTime":
+        yield "warning", "has message.timestamp.type LogAppendTime: event times become the times of arrival"
+    if topic.role == "output":
+        yield from _loss_faults(settings, existing, source)
+
+
+def _partition_fault(has: int, source: int, calls_topic: str) -> tuple[Verdict, str]:
+    if has > source:
+        return (
+            "warning",
+            f"has {has} partitions, {calls_topic} has {source}: those past the first {source} stay empty",
+        )
+    return "error", f"has {has} partitions, {calls_topic} has {source}: add {source - has}"
+
+
+def _policy(config: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(filter(None, config.get("cleanup.policy", "").replace(" ", "").split(",")))
+
+
+def _policy_fault(topic: Topic, policy: str) -> tuple[Verdict, str]:
+    wanted = topic.config["cleanup.policy"]
+    text = f"has cleanup.policy {policy}, needed is {wanted}"
+    if topic.role == "changelog":
+        return "error", f"{text}: state would be deleted while it is needed"
+    if topic.role == "calls":
+        return "error", f"{text}: events would be removed before they are read"
+    return "warning", text
+
+
+def _loss_faults(
+    settings: Settings, existing: Existing, source: Existing | None
+) -> Iterator[tuple[Verdict, str]]:
+    retention = int(existing.config.get("retention.ms", FOREVER))
+    if "delete" in _policy(existing.config) and 0 <= retention < settings.call_retention:
+        yield (
+            "warning",
+            f"keeps records for {duration_text(retention or 1)}, "
+            f"less than {PREFIX}CALL_RETENTION {duration_text(settings.call_retention)}",
+        )
+    largest = int(existing.config.get("max.message.bytes", _MAX_BYTES))
+    incoming = int(source.config.get("max.message.bytes", 0)) if source else 0
+    if largest <= incoming:
+        yield (
+            "warning",
+            f"takes max.message.bytes {largest}, the calls topic {incoming}: a record as large does not fit "
+            "with what is added to it",
+        )
+
+
+def _missing(cluster: Mapping[str, Existing], names: Iterable[str]) -> None:
+    for name in names:
+        if name not in cluster:
+            raise TopicsError(f"topic {name} is missing: run `telefonie topics create`")
+
+
+@asynccontextmanager
+async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    client = AIOKafkaAdminClient(request_timeout_ms=int(CONNECT_SECONDS * 1000), **settings.kafka())
+    async with connected(client, settings) as admin:
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                yield admin
+        except TimeoutError:
+            raise Unreachable(
+                f"the Kafka brokers behind {settings.brokers} do not answer: are their advertised listeners "
+                "reachable from here?"
+            ) from None
+
+
+async def _describe(admin: AIOKafkaAdminClient, settings: Settings) -> Cluster:
+    """Those of the needed topics that exist."""
+    names = {topic.name for topic in needed(settings)}
+    # All topics are asked for: asking for some by name makes them where brokers create topics by themselves.
+    found = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
+    ours = {name: partitions for name, partitions in found.items() if name in names and partitions}
+    configs = await _configs(admin, ours)
+    return {
+        name: Existing(
+            len(partitions), min(len(each["replicas"]) for each in partitions), configs.get(name, {})
+        )
+        for name, partitions in ours.items()
+    }
+
+
+async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    keys = dict.fromkeys(_COMPARED, "")
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name, keys) for name in names]
+    found: dict[str, dict[str, str]] = {}
+    for response in await admin.describe_configs(asked):
+        # One without the right to read it is left out: what cannot be seen is not complained about.
+        for code, _, _, name, entries in response.resources:
+            if not code:
+                found[name] = {entry[0]: entry[1] for entry in entries}
+    return found
+
+
+async def _described(admin: AIOKafkaAdminClient, settings: Settings, names: set[str]) -> Cluster:
+    """The cluster once it shows all of `names`: brokers learn of a new topic a moment after it is made."""
+    while True:
+        cluster = await _describe(admin, settings)
+        if names <= cluster.keys():
+            return cluster
+        await asyncio.sleep(0.1)
+
+
+async def _make(admin: AIOKafkaAdminClient, topics: Iterable[Topic], partitions: int, replicas: int) -> None:
+    # What is acknowledged must outlive the loss of a replica, and one missing replica must not stop us.
+    safe = {"min.insync.replicas": str(max(1, replicas - 1))}
+    new = [
+        NewTopic(each.name, partitions, replicas, topic_configs={**each.config, **safe}) for each in topics
+    ]
+    if not new:
+        return
+    response: Any = await admin.create_topics(new)
+    for name, code, message in response.topic_errors:
+        error = for_code(code)
+        # Somebody else, perhaps another worker, was quicker.
+        if code and error is not TopicAlreadyExistsError:
+            raise TopicsError(f"topic {name} cannot be made: {message or error.__name__}")
