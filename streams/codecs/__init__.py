@@ -3,3 +3,46 @@
 It lies inside `streams` because a package `codecs` beside it could never be imported: the standard library's
 module of that name is loaded before any other code.
 """
+
+from streams.codecs.call import STATUSES, AnsweredBy, Call, Direction, Status
+from streams.codecs.completed import (
+    ANOMALIES,
+    ClosedBy,
+    CompletedCall,
+    Source,
+    Timeline,
+    decode_completed,
+    encode_completed,
+)
+from streams.codecs.dead import dead_headers
+from streams.codecs.decoding import CallDecoder, Headers
+from streams.codecs.kpi import KpiWindow, decode_kpi, encode_kpi
+from streams.codecs.rejection import REASONS, Reason, Rejected
+from streams.codecs.schemas import call_schema, completed_call_schema, kpi_window_schema
+
+__all__ = [
+    "ANOMALIES",
+    "REASONS",
+    "STATUSES",
+    "AnsweredBy",
+    "Call",
+    "CallDecoder",
+    "ClosedBy",
+    "CompletedCall",
+    "Direction",
+    "Headers",
+    "KpiWindow",
+    "Reason",
+    "Rejected",
+    "Source",
+    "Status",
+    "Timeline",
+    "call_schema",
+    "completed_call_schema",
+    "dead_headers",
+    "decode_completed",
+    "decode_kpi",
+    "encode_completed",
+    "encode_kpi",
+    "kpi_window_schema",
+]

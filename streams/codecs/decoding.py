@@ -7,15 +7,15 @@ which looks at one property after another and decides: a Call, or a `Rejected` w
 Where JSON leaves room, this is what was chosen:
 
 - Of duplicate names the last stands, and only the last is checked.
-- Numbers in properties that the schema does not know may be of any size and precision. `duration` may have any
-  notation of an integer (`60`, `60.0`, `6e1`, `-0`); a fraction or an exponent makes it an IEEE 754 double,
-  as RFC 8259 expects. Past 64 bits (2^64 - 1) it is a `schema` fault: neither MessagePack nor most readers of
-  JSON could carry it on. `NaN` and `Infinity` are not JSON.
+- Numbers in properties that the schema does not know may be of any size and precision. `duration` may have
+  any notation of an integer (`60`, `60.0`, `6e1`, `-0`); with a fraction or an exponent it is read as an IEEE
+  754 double, as RFC 8259 expects. Past 64 bits (2^64 - 1) it is a `schema` fault: neither MessagePack nor
+  most readers of JSON could carry it on. `NaN` and `Infinity` are not JSON.
 - A lone surrogate (`\\ud800`), anywhere, is `malformed`: it could not be written back as UTF-8. So are a
   byte-order mark, and invalid UTF-8 anywhere, also in what is otherwise skipped.
 - Nesting deeper than the interpreter's recursion limit (about a thousand levels) is `malformed`.
-- In MessagePack a whole float is an integer too, `bin` is not a string, and an entry whose name is not a string
-  is an unknown property.
+- In MessagePack a whole float is an integer too, `bin` is not a string, and an entry whose name is not a
+  string is an unknown property.
 
 The header's name is `content-type` exactly: names of Kafka headers are case-sensitive. One that holds nothing
 but parameters is blank.
@@ -195,7 +195,7 @@ def _rejected_nulls(names: list[str]) -> Rejected:
     be = "is" if len(names) == 1 else "are"
     return Rejected(
         "schema",
-        f"{', '.join(names)} {be} null, which the schema forbids; the record has no other fault, and the setting "
-        "NULLS=absent (TELEFONIE_NULLS) would accept it",
+        f"{', '.join(names)} {be} null, which the schema forbids; the record has no other fault, and the "
+        "setting NULLS=absent (TELEFONIE_NULLS) would accept it",
         f"$.{names[0]}",
     )

@@ -9,7 +9,7 @@ from jsonschema_rs import Draft7Validator
 from streams.codecs.call import STATUSES, AnsweredBy, Direction
 
 Check: TypeAlias = Callable[[object], str | None]
-"""Says what is wrong with a property's value, or None: the rest of a sentence, which never quotes the value."""
+"""Says what is wrong with a property's value, or None: the rest of a sentence, never quoting the value."""
 
 MAX_DURATION: Final = 2**64 - 1
 """The greatest `duration` that is carried, in seconds: what MessagePack and most readers of JSON can hold."""
@@ -36,7 +36,7 @@ def _validator(schema: dict[str, Any]) -> Callable[[object], bool]:
 
 
 are_valid: Final = _validator({"items": [_E164, _E164, _DATE_TIME, _DATE_TIME, _URI, _URI, _URI]})
-"""Whether a list of two phone numbers, two times and three URIs is valid throughout: cheaper than seven calls."""
+"""Whether a list of two phone numbers, two times and three URIs is valid throughout, in one call."""
 
 
 def _string(is_valid: Callable[[str], bool], otherwise: str) -> Check:
