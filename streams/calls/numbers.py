@@ -1,10 +1,10 @@
 """The country of a telephone number, as libphonenumber says, for a thirtieth of what it costs there.
 
 An E.164 number needs little of what `phonenumbers` does. Its calling code decides alone, unless several
-regions share it (+1, +7, +44 and nine more); then the first region decides whose leading digits, or else whose
-numbering plan, fit the rest. Both are compiled here, at import, from the metadata of the installed library: a
-table of calling codes, and one regular expression for each shared one. What they leave open is asked of the
-library. No number is remembered.
+regions share it (+1, +7, +44 and nine more); then the first region decides whose leading digits, or else
+whose numbering plan, fit the rest. Both are compiled here, at import, from the metadata of the installed
+library: a table of calling codes, and one regular expression for each shared one. What they leave open is
+asked of the library. No number is remembered.
 """
 
 from __future__ import annotations

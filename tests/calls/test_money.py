@@ -1,0 +1,103 @@
+"""Exact sums of money against fractions."""
+
+from fractions import Fraction
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.calls.money import ACTIVE_CURRENCIES, Charges, is_price
+
+prices = st.from_regex(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?", fullmatch=True)
+entries = st.tuples(st.sampled_from(["EUR", "USD", "xx?"]), prices)
+
+
+@pytest.mark.parametrize("text", ["0", "-0.0075", "+1", "007.10", "9" * 5000, "-0"])
+def test_a_decimal_is_a_price(text: str) -> None:
+    assert is_price(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "-", ".5", "5.", "1e3", "NaN", "1_000", " 1", "1\n", "1,5", "--1", "٣", "0x1", "Infinity", "1.2.3"],
+)
+def test_anything_else_is_none(text: str) -> None:
+    assert not is_price(text)
+
+
+def test_the_active_currencies_are_list_one() -> None:
+    assert len(ACTIVE_CURRENCIES) == 178
+    assert {"USD", "EUR", "GBP", "XCG", "SLE", "ZWG", "VED", "XAD", "XXX", "XTS", "CHE"} <= ACTIVE_CURRENCIES
+    assert not {"BGN", "HRK", "ANG", "SLL", "ZWL", "CUC", "usd", "Eur", "DEM", "ABC"} & ACTIVE_CURRENCIES
+
+
+@pytest.mark.parametrize(
+    ("added", "text"),
+    [
+        (["-0.0120", "-0.0080"], "0.02"),
+        (["-0.0075"], "0.0075"),
+        (["5", "5.50"], "-10.5"),
+        (["-100"], "100"),
+        (["-100.00"], "100"),
+        (["0"], "0"),
+        (["-0.00"], "0"),
+        (["1.5", "-1.5"], "0"),
+        (["-0.1"] * 10, "1"),
+        (["-0.00000000000000000001", "-1" + "0" * 40], "1" + "0" * 40 + ".00000000000000000001"),
+    ],
+)
+def test_charges_are_minus_the_sum_without_exponent_or_trailing_zeros(added: list[str], text: str) -> None:
+    charges = Charges()
+    for price in added:
+        charges.add("EUR", price)
+    assert charges.texts() == {"EUR": text}
+
+
+@given(st.lists(entries, max_size=12), st.randoms(use_true_random=False))
+def test_charges_are_exact_whatever_is_taken_back(added: list[tuple[str, str]], random: object) -> None:
+    charges = Charges()
+    for entry in added:
+        charges.add(*entry)
+    kept = list(added)
+    random.shuffle(kept)  # type: ignore[attr-defined]
+    while len(kept) > len(added) // 2:
+        charges.subtract(*kept.pop())
+    texts = charges.texts()
+    assert set(texts) == {currency for currency, _ in kept}
+    for currency, text in texts.items():
+        assert Fraction(text) == -sum(Fraction(price) for name, price in kept if name == currency)
+        assert "e" not in text.lower()
+        assert text != "-0"
+        assert "." not in text or text[-1] not in ".0"
+
+
+@given(st.lists(entries, max_size=6), entries)
+def test_the_state_is_plain_and_comes_back_whole(added: list[tuple[str, str]], one: tuple[str, str]) -> None:
+    charges = Charges()
+    for entry in added:
+        charges.add(*entry)
+    wire = msgspec.msgpack.encode(charges.state())
+    back = Charges(msgspec.msgpack.decode(wire, type=dict[str, tuple[int, str]]))
+    assert back.state() == charges.state()
+    assert msgspec.msgpack.encode(back.state()) == wire
+    for both in charges, back:
+        both.add(*one)
+    assert back.texts() == charges.texts()
+
+
+def test_a_currency_that_holds_nothing_has_nothing_to_take_back() -> None:
+    charges = Charges()
+    charges.add("EUR", "1")
+    charges.subtract("EUR", "1")
+    assert charges.texts() == {}
+    assert charges.state() == {}
+    with pytest.raises(KeyError):
+        charges.subtract("EUR", "1")
+
+
+def test_an_absurdly_long_price_stays_exact() -> None:
+    charges = Charges()
+    charges.add("EUR", "-" + "9" * 500_000)
+    charges.add("EUR", "-0." + "9" * 500_000)
+    assert charges.texts() == {"EUR": "9" * 500_000 + "." + "9" * 500_000}
