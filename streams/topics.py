@@ -29,7 +29,7 @@ Verdict = Literal["created", "ok", "warning", "error"]
 DEADLINE_SECONDS = 15.0
 """How long all requests of one command may take."""
 
-# A dead letter is a record as large as the brokers take with our headers; a completed call is an event and more.
+# A dead letter is a record of any size with our headers added; a completed call is an event and more.
 _MAX_BYTES = 2 * 1024 * 1024
 _COMPARED = ("cleanup.policy", "retention.ms", "max.message.bytes", "message.timestamp.type")
 _HOUR = 3_600_000

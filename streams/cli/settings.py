@@ -1,0 +1,87 @@
+"""`telefonie settings`: every setting, with its value, default and meaning."""
+
+import os
+import sys
+
+import click
+import msgspec
+
+from streams.settings import TABLE, Setting, Settings
+
+_INTRODUCTION = """\
+# Settings
+
+Environment variables, read once at the start. An unknown `TELEFONIE_*` name, an empty or an ill-typed value
+stops the start with one line that says what is wrong. `telefonie settings` prints this list with the present
+values, secrets hidden.
+
+Any setting `NAME` can be given as `NAME_FILE` instead: the path of a file that holds the value, without its
+last line end. Secrets are marked with an asterisk. Durations read `250ms`, `30s`, `5m`, `6h`, `1d`.
+
+| variable | default | takes | meaning |
+|---|---|---|---|
+"""
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per setting and line.")
+@click.option("--markdown", is_flag=True, help="The list without present values, as docs/settings.md has it.")
+def settings(as_json: bool, markdown: bool) -> None:
+    """Print every setting with its value, default and meaning.
+
+    Outside of a terminal the columns are separated by tabs. Secrets are not shown.
+
+    \b
+    Example:
+      telefonie settings
+      TELEFONIE_CALL_TIMEOUT=2h telefonie settings --json | grep CALL_TIMEOUT
+    """
+    if markdown:
+        click.echo(reference(), nl=False)
+        return
+    present = Settings.load(os.environ)
+    if as_json:
+        for setting in TABLE:
+            click.echo(msgspec.json.encode(_row(setting, present)))
+    elif sys.stdout.isatty():
+        _print_table(present)
+    else:
+        for setting in TABLE:
+            click.echo("\t".join(_row(setting, present).values()))
+
+
+def reference() -> str:
+    """docs/settings.md, written from the table of settings."""
+    return _INTRODUCTION + "".join(_markdown_row(setting) for setting in TABLE)
+
+
+def _row(setting: Setting, present: Settings) -> dict[str, str]:
+    return {
+        "name": setting.variable,
+        "value": setting.show(getattr(present, setting.name.lower())),
+        "default": setting.default,
+        "takes": setting.kind.takes,
+        "meaning": setting.meaning,
+    }
+
+
+def _markdown_row(setting: Setting) -> str:
+    default = f"`{setting.default}`" if setting.default else "none"
+    star = "\\*" if setting.secret else ""
+    return f"| `{setting.variable}`{star} | {default} | {setting.kind.takes} | {setting.meaning} |\n"
+
+
+def _print_table(present: Settings) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        "setting", "value", "meaning", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold"
+    )
+    for setting in TABLE:
+        row = _row(setting, present)
+        changed = row["value"] != row["default"]
+        value = Text(row["value"] or "-", style="bold green" if changed else "")
+        table.add_row(Text(row["name"]), value, Text(f"{row['meaning']}; takes {row['takes']}"))
+    Console().print(table)
