@@ -20,7 +20,7 @@ from streams.codecs import Call, Status
 Event: TypeAlias = tuple[int, bytes, bytes]
 """Event time in ms since 1970, key (the call id) and value of one record."""
 
-LIFESPAN_MS: Final = 2_100_000
+LIFESPAN_MS: Final = 240_000
 """Every event of a call is earlier than this after the call's start."""
 
 
@@ -109,14 +109,14 @@ def _tell_call(script: Random, at: int) -> list[Event]:
     told = [(at, key, _encode(call))]
     end = _ENDS[bisect(_END_BOUNDS, chance())]
     if end in ("completed", "no-answer", "busy") or chance() < 0.5:
-        at += 200 + int(1_800 * chance())
+        at += 200 + int(800 * chance())
         call.status = "ringing"
         told.append((at, key, _encode(call)))
     if end == "completed":
-        _tell_talk(script, call, plan, at + 1_500 + int(23_000 * chance()), key, told)
+        _tell_talk(script, call, plan, at + 1_000 + int(9_000 * chance()), key, told)
     else:
         call.status = end
-        at += 20_000 + int(15_000 * chance()) if end == "no-answer" else 300 + int(9_000 * chance())
+        at += 12_000 + int(8_000 * chance()) if end == "no-answer" else 300 + int(6_000 * chance())
         told.append((at, key, _encode(call)))
     return told
 
@@ -148,7 +148,7 @@ def _tell_talk(script: Random, call: Call, plan: _Plan, at: int, key: bytes, tol
     if call.direction == "outbound":
         call.answered_by = "human" if chance() < 0.7 else "machine" if chance() < 0.7 else "unknown"
     told.append((at, key, _encode(call)))
-    talk = min(3_000 + int(script.expovariate(1 / 72_000)), 1_800_000)
+    talk = min(2_000 + int(script.expovariate(1 / 25_000)), 180_000)
     at += talk
     call.status, call.end_time, call.duration = "completed", _instant(at), talk // 1000
     priced = chance() < 0.6
@@ -156,12 +156,12 @@ def _tell_talk(script: Random, call: Call, plan: _Plan, at: int, key: bytes, tol
         _charge(call, plan, talk)
     told.append((at, key, _encode(call)))
     if not priced:
-        at += 3_000 + int(57_000 * chance())
+        at += 2_000 + int(13_000 * chance())
         _charge(call, plan, talk)
         told.append((at, key, _encode(call)))
     if chance() < 0.15:
         call.recording_url = f"{_RECORDING}{call.id}"
-        told.append((at + 5_000 + int(90_000 * chance()), key, _encode(call)))
+        told.append((at + 3_000 + int(17_000 * chance()), key, _encode(call)))
 
 
 def _charge(call: Call, plan: _Plan, talk_ms: int) -> None:
