@@ -67,7 +67,11 @@ class Setting:
         """The value as a person may see it: a secret never."""
         if value is None:
             return ""
-        return "(hidden)" if self.secret else self.kind.show(value)
+        if self.secret:
+            return "(hidden)"
+        # The default as it is documented: 24h, not 1d.
+        is_default = self.default and value == self.kind.parse(self.default)
+        return self.default if is_default else self.kind.show(value)
 
 
 def milliseconds(text: str) -> int:

@@ -160,11 +160,17 @@ def findings(settings: Settings, cluster: Mapping[str, Existing]) -> list[Findin
     for topic in needed(settings):
         existing = cluster.get(topic.name)
         if existing is None:
-            found.append(Finding(topic.name, "error", "is missing: run `telefonie topics create`"))
+            found.append(_absence(topic))
             continue
         faults = [Finding(topic.name, *fault) for fault in _faults(settings, topic, existing, source)]
         found += faults or [Finding(topic.name, "ok", _summary(existing))]
     return found
+
+
+def _absence(topic: Topic) -> Finding:
+    if topic.role == "changelog":
+        return Finding(topic.name, "warning", "is missing: the first worker makes it")
+    return Finding(topic.name, "error", "is missing: run `telefonie topics create`")
 
 
 def _summary(topic: Existing) -> str:
