@@ -1,0 +1,133 @@
+"""The house rules that the source keeps: which way imports point, what is pure, how long a function may be."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from streams.cli import main
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "streams").rglob("*.py"))
+MODULES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in SOURCES}
+
+PARTS = {path.stem if path.parent == ROOT / "streams" else path.parent.name for path in SOURCES} - {
+    "__init__"
+}
+TOP = {"app", "web", "cli", "__main__"}
+# Part of `streams` -> the parts that it may not import. Imports point one way:
+# cli, web -> app -> engine, calls -> codecs, and the rest (settings, topics, …) knows none of the upper ones.
+FORBIDDEN = {
+    "codecs": PARTS - {"codecs"},
+    "calls": PARTS - {"calls", "codecs"},
+    "engine": TOP | {"calls", "codecs", "simulation", "traffic", "embedded"},
+    "app": TOP - {"app"} | {"simulation", "traffic", "embedded"},
+    "web": {"cli", "__main__"},
+    "cli": {"__main__"},
+    "__main__": TOP - {"cli"},
+}
+OTHERS = TOP | {"engine"}
+
+PURE = ("codecs", "calls")
+IMPURE_MODULES = {
+    "faust",
+    "mode",
+    "aiokafka",
+    "kafka",
+    "logging",
+    "time",
+    "asyncio",
+    "random",
+    "socket",
+    "os",
+    "threading",
+}
+CLOCKS = {"now", "utcnow", "today"}
+LONGEST_FUNCTION = 59
+FRIENDLY_HOSTS = re.compile(r"(localhost|127(\.\d+){3}|([\w-]+\.)*example\.(com|org|net)|json-schema\.org)$")
+
+
+def part_of(name: str) -> str:
+    return Path(name).parts[1].removesuffix(".py")
+
+
+def modules(*parts: str) -> list[str]:
+    return [name for name in MODULES if part_of(name) in parts]
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_one_way(name: str) -> None:
+    forbidden = FORBIDDEN.get(part_of(name), OTHERS)
+    inside = {
+        imported.split(".")[1] for imported in imports(MODULES[name]) if imported.startswith("streams.")
+    }
+    assert not inside & forbidden
+
+
+@pytest.mark.parametrize("name", modules(*PURE))
+def test_the_domain_has_no_broker_no_log_and_no_clock(name: str) -> None:
+    assert not {imported.split(".")[0] for imported in imports(MODULES[name])} & IMPURE_MODULES
+    asked = {node.attr for node in ast.walk(MODULES[name]) if isinstance(node, ast.Attribute)}
+    assert not asked & CLOCKS
+
+
+@pytest.mark.parametrize("name", modules("calls"))
+def test_no_float_comes_near_a_price(name: str) -> None:
+    for function in functions(MODULES[name]):
+        if not re.search("price|charge", ast.unparse(function)):
+            continue
+        for node in ast.walk(function):
+            is_float = isinstance(node, ast.Constant) and isinstance(node.value, float)
+            is_cast = (
+                isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "float"
+            )
+            assert not is_float, f"{function.name} works on prices and has a float"
+            assert not is_cast, f"{function.name} works on prices and makes a float"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_function_is_too_long(name: str) -> None:
+    lengths = {each.name: (each.end_lineno or 0) - each.lineno + 1 for each in functions(MODULES[name])}
+    assert not {each: lines for each, lines in lengths.items() if lines > LONGEST_FUNCTION}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_source_knows_only_loopback_and_example_hosts(name: str) -> None:
+    text = (ROOT / name).read_text()
+    hosts = re.findall(r"https?://([\w.-]+)", text) + re.findall(r"\b\d{1,3}(?:\.\d{1,3}){3}\b", text)
+    assert not [host for host in hosts if not FRIENDLY_HOSTS.match(host)]
+
+
+def commands_in(text: str) -> set[tuple[str, ...]]:
+    """Every `telefonie NAME [NAME]` in the code spans and code blocks of a document."""
+    code = re.findall(r"^```.*?^```|`[^`\n]+`", text, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"\btelefonie ([a-z]+)(?: ([a-z]+))?", "\n".join(code))
+    return {tuple(filter(None, names)) for names in found}
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=lambda path: path.name)
+def test_the_commands_in_the_documents_exist(path: Path) -> None:
+    context = click.Context(main)
+    for name, *more in commands_in(path.read_text()):
+        assert name in main.list_commands(context)
+        group = main.get_command(context, name)
+        if isinstance(group, click.Group) and more:
+            assert more[0] in group.commands
