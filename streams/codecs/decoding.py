@@ -22,6 +22,7 @@ but parameters is blank.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import inf
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -48,7 +49,7 @@ _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _decode_typed: Final = msgspec.json.Decoder(Call).decode
 _decode_syntax: Final = msgspec.json.Decoder(Raw).decode
 _decode_parts: Final = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_value: Final = msgspec.json.Decoder().decode
+_decode_untyped: Final = msgspec.json.Decoder().decode
 _decode_msgpack: Final = msgspec.msgpack.Decoder().decode
 
 
@@ -77,22 +78,17 @@ class CallDecoder:
         return _decode_common(document) or self._decode_exactly(_read_json(document))
 
     def _decode_exactly(self, document: object) -> Call:
-        """The second tier: judges a document one property after another."""
+        """The second tier, on a document that is well formed."""
         if not isinstance(document, dict):
             raise Rejected("schema", "the document is not an object", "$")
         properties = {name: document[name] for name in CHECKS if name in document}
-        for name in REQUIRED:
-            if name not in properties:
-                raise Rejected("schema", f"the property {name} is missing", "$")
         nulls = [name for name, value in properties.items() if value is None and name not in REQUIRED]
         for name in nulls:
             del properties[name]
-        for name, value in properties.items():
-            if fault := CHECKS[name](value):
-                raise Rejected("schema", f"{name} {fault}", f"$.{name}")
+        call = _convert_common(properties) or _judge(properties)
         if nulls and self._reject_nulls:
             raise _rejected_nulls(nulls)
-        return _to_call(properties)
+        return call
 
 
 def _decode_common(document: bytes) -> Call | None:
@@ -102,24 +98,59 @@ def _decode_common(document: bytes) -> Call | None:
         document.isascii() or document.decode()  # the typed decode skips what it does not know unread
     except _UNREADABLE:
         return None
+    return call if _has_valid_strings(call) else None
+
+
+def _convert_common(properties: dict[str, Any]) -> Call | None:
+    """A Call if the properties are certainly those of one, without looking at them one after another."""
+    try:
+        call = msgspec.convert(properties, Call)
+    except msgspec.ValidationError:
+        return None
+    return call if _has_valid_strings(call) else None
+
+
+def _has_valid_strings(call: Call) -> bool:
     start, end = call.start_time, call.end_time
     callback, url, recording = call.status_callback, call.url, call.recording_url
-    strings = [
-        call.from_,
-        call.to,
-        _A_TIME if start is UNSET else start,
-        _A_TIME if end is UNSET else end,
-        _A_URI if callback is UNSET else callback,
-        _A_URI if url is UNSET else url,
-        _A_URI if recording is UNSET else recording,
-    ]
-    return call if are_valid(strings) else None
+    return are_valid(
+        [
+            call.from_,
+            call.to,
+            _A_TIME if start is UNSET else start,
+            _A_TIME if end is UNSET else end,
+            _A_URI if callback is UNSET else callback,
+            _A_URI if url is UNSET else url,
+            _A_URI if recording is UNSET else recording,
+        ]
+    )
+
+
+def _judge(properties: dict[str, Any]) -> Call:
+    """A Call of the properties, each of which is looked at; raises `Rejected` for the first at fault."""
+    for name in REQUIRED:
+        if name not in properties:
+            raise Rejected("schema", f"the property {name} is missing", "$")
+    for name, value in properties.items():
+        if fault := CHECKS[name](value):
+            raise Rejected("schema", f"{name} {fault}", f"$.{name}")
+    duration = properties.pop("duration", UNSET)
+    call = msgspec.convert(properties, Call)
+    call.duration = duration if duration is UNSET else int(duration)
+    return call
 
 
 def _is_msgpack(headers: Headers) -> bool:
     """Whether the record announces MessagePack rather than JSON; raises `Rejected` on anything else."""
-    content_type = next((value for name, value in reversed(headers) if name == "content-type"), None)
-    media_type = (content_type or b"").partition(b";")[0].strip().lower()
+    for name, value in reversed(headers):
+        if name == "content-type":
+            return _names_msgpack(value or b"")
+    return False
+
+
+@lru_cache(maxsize=64)
+def _names_msgpack(content_type: bytes) -> bool:
+    media_type = content_type.partition(b";")[0].strip().lower()
     if media_type in (b"", b"application/json"):
         return False
     if media_type == b"application/msgpack":
@@ -147,21 +178,29 @@ def _unframe(value: bytes | None) -> bytes:
 
 
 def _read_json(document: bytes) -> object:
-    """The document before any rule of the schema: an object's known properties, or None for anything else."""
+    """The document before any rule of the schema."""
     try:
-        document.decode()
-        if not bytes(_decode_syntax(document)).startswith(b"{"):
-            return None
-        parts = _decode_parts(document)
-        return {name: _json_value(parts[name]) for name in CHECKS if name in parts}
+        try:
+            return cast(object, _decode_untyped(document))
+        except msgspec.ValidationError:  # somewhere in it is a number that no Python type holds
+            return _read_parts(document)
     except _UNREADABLE as error:
         raise Rejected("malformed", f"the value is not JSON in UTF-8: {_explain(error)}") from None
 
 
-def _json_value(part: Raw) -> object:
+def _read_parts(document: bytes) -> object:
+    """As `_read_json`, but only an object's known properties; a number past all bounds becomes infinity."""
+    document.decode()
+    if not bytes(_decode_syntax(document)).startswith(b"{"):
+        return None
+    parts = _decode_parts(document)
+    return {name: _read_part(parts[name]) for name in CHECKS if name in parts}
+
+
+def _read_part(part: Raw) -> object:
     try:
-        return cast(object, _decode_value(part))
-    except msgspec.ValidationError:  # the syntax is known to be right: a number that no Python type holds
+        return cast(object, _decode_untyped(part))
+    except msgspec.ValidationError:
         return inf
 
 
@@ -181,14 +220,6 @@ def _explain(error: Exception) -> str:
     if "truncated" in str(error):  # msgspec's answer to a lone surrogate, too
         return "it ends too early or has a lone surrogate"
     return str(error).rpartition("malformed: ")[2]
-
-
-def _to_call(properties: dict[str, Any]) -> Call:
-    """The Call of properties that passed their checks."""
-    duration = properties.pop("duration", UNSET)
-    call = msgspec.convert(properties, Call)
-    call.duration = duration if duration is UNSET else int(duration)
-    return call
 
 
 def _rejected_nulls(names: list[str]) -> Rejected:
