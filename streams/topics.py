@@ -174,9 +174,12 @@ def _absence(topic: Topic) -> Finding:
 
 
 def _summary(topic: Existing) -> str:
-    partitions = "1 partition" if topic.partitions == 1 else f"{topic.partitions} partitions"
-    replicas = "1 replica" if topic.replicas == 1 else f"{topic.replicas} replicas"
-    return f"{partitions}, {replicas}, cleanup {topic.config.get('cleanup.policy', 'unknown')}"
+    policy = topic.config.get("cleanup.policy", "unknown")
+    return f"{_count(topic.partitions, 'partition')}, {_count(topic.replicas, 'replica')}, cleanup {policy}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _faults(
@@ -194,12 +197,10 @@ def _faults(
 
 
 def _partition_fault(has: int, source: int, calls_topic: str) -> tuple[Verdict, str]:
+    text = f"has {_count(has, 'partition')}, {calls_topic} has {source}"
     if has > source:
-        return (
-            "warning",
-            f"has {has} partitions, {calls_topic} has {source}: those past the first {source} stay empty",
-        )
-    return "error", f"has {has} partitions, {calls_topic} has {source}: add {source - has}"
+        return "warning", f"{text}: those past the first {source} stay empty"
+    return "error", f"{text}: add {source - has}"
 
 
 def _policy(config: Mapping[str, str]) -> frozenset[str]:

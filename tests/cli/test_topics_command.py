@@ -1,0 +1,67 @@
+"""`telefonie topics` on a real broker."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from click.testing import CliRunner, Result
+from support.kafka import create_topics
+
+from streams.cli import main
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def topics(kafka: str, topic_name: str) -> Callable[..., Result]:
+    env = {
+        "TELEFONIE_BROKERS": kafka,
+        "TELEFONIE_APP_ID": topic_name,
+        "TELEFONIE_CALLS_TOPIC": topic_name,
+        "TELEFONIE_COMPLETED_TOPIC": f"{topic_name}.completed",
+        "TELEFONIE_KPIS_TOPIC": f"{topic_name}.kpis",
+        "TELEFONIE_DEAD_TOPIC": f"{topic_name}.dead",
+    }
+
+    def run(*args: str, **more: str) -> Result:
+        given = {f"TELEFONIE_{name}": value for name, value in more.items()}
+        return CliRunner().invoke(main, ["topics", *args], env={**env, **given})
+
+    return run
+
+
+def verdicts(result: Result) -> list[str]:
+    return [json.loads(line)["verdict"] for line in result.stdout.splitlines()]
+
+
+def test_create_makes_them_once(topics: Callable[..., Result]) -> None:
+    assert verdicts(topics("check", "--json")) == ["error"] * 4 + ["warning"]
+    first = topics("create", "--json", PARTITIONS="2")
+    assert (first.exit_code, verdicts(first)) == (0, ["created"] * 5)
+    assert json.loads(first.stdout.splitlines()[0])["message"] == "2 partitions, 1 replica, cleanup delete"
+    again = topics("create", "--json", PARTITIONS="3")
+    assert (again.exit_code, verdicts(again)) == (0, ["ok"] * 5)
+    assert topics("check").exit_code == 0
+
+
+def test_create_follows_a_calls_topic_that_exists(
+    topics: Callable[..., Result], kafka: str, topic_name: str
+) -> None:
+    create_topics(kafka, topic_name, partitions=3)
+    result = topics("create", PARTITIONS="1")
+    assert result.exit_code == 0
+    assert result.stdout.count("3 partitions") == 5
+
+
+def test_check_says_what_would_break(topics: Callable[..., Result], kafka: str, topic_name: str) -> None:
+    create_topics(kafka, f"{topic_name}.dead", partitions=1)
+    result = topics("create", PARTITIONS="4")
+    assert result.exit_code == 1
+    assert f"error    {topic_name}.dead has 1 partition, {topic_name} has 4: add 3\n" in result.stdout
+
+
+def test_what_the_broker_refuses_is_one_line(topics: Callable[..., Result], topic_name: str) -> None:
+    result = topics("create", REPLICATION="3")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"error: topic {topic_name} cannot be made: ")
+    assert result.stderr.count("\n") == 1
