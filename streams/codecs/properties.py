@@ -18,7 +18,7 @@ _E164: Final = {"pattern": r"^\+[1-9]\d{1,14}$"}
 _DATE_TIME: Final = {"format": "date-time"}
 _URI: Final = {"format": "uri"}
 
-_KINDS: Final = {
+_KINDS: Final[Mapping[type, str]] = {
     dict: "an object",
     list: "an array",
     str: "a string",
@@ -39,12 +39,16 @@ are_valid: Final = _validator({"items": [_E164, _E164, _DATE_TIME, _DATE_TIME, _
 """Whether a list of two phone numbers, two times and three URIs is valid throughout, in one call."""
 
 
+def _kind(value: object) -> str:
+    return _KINDS.get(type(value), "of an extension type")
+
+
 def _string(is_valid: Callable[[str], bool], otherwise: str) -> Check:
     """A check for a string that satisfies `is_valid`."""
 
     def check(value: object) -> str | None:
         if not isinstance(value, str):
-            return f"is {_KINDS.get(type(value), 'an extension type')}, not a string"
+            return f"is {_kind(value)}, not a string"
         return None if is_valid(value) else otherwise
 
     return check
@@ -55,9 +59,8 @@ def _one_of(choices: tuple[str, ...]) -> Check:
 
 
 def _duration(value: object) -> str | None:
-    if type(value) not in (int, float):
-        return f"is {_KINDS.get(type(value), 'an extension type')}, not an integer"
-    assert isinstance(value, int | float)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"is {_kind(value)}, not an integer"
     if value < 0:
         return "is negative"
     if value > MAX_DURATION:

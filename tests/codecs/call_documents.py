@@ -218,10 +218,15 @@ def near_calls(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def texts(draw: st.DrawFn) -> bytes:
-    """Near Calls as JSON, in one of its ways of writing."""
+    """Near Calls as JSON, in one of its ways of writing, now and then with a name that occurs twice."""
     document = draw(near_calls())
     indent, ascii_only = draw(st.sampled_from([None, 1])), draw(st.booleans())
-    return json.dumps(document, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    text = json.dumps(document, indent=indent, ensure_ascii=ascii_only)
+    if draw(st.integers(0, 3)) == 0:
+        name = draw(st.sampled_from(sorted(_values)))
+        first, again = (json.dumps({name: draw(_values[name] | _odd)})[1:-1] for _ in range(2))
+        text = draw(st.sampled_from([f"{text[:-1]}, {again}}}", f"{text[:-1]}, {first}, {again}}}"]))
+    return text.encode("utf-8", "surrogatepass")
 
 
 _bits = st.sampled_from(

@@ -105,13 +105,23 @@ validator = jsonschema.validators.extend(Draft7Validator, {"pattern": _pattern})
 
 def parse(raw: bytes) -> object:
     """The document that is written in `raw`; raises ValueError or RecursionError if there is none."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
-    document = json.loads(raw.decode(), parse_constant=refuse)
-    json.dumps(document, ensure_ascii=False).encode()  # lone surrogates
+    document = json.loads(raw.decode(), parse_constant=_no_constant, object_pairs_hook=_object)
+    _encodable(document)
     return document
+
+
+def _no_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    _encodable(pairs)  # also what a later duplicate of a name hides
+    return dict(pairs)
+
+
+def _encodable(document: object) -> None:
+    """Raises UnicodeEncodeError (a ValueError) if a lone surrogate is in it."""
+    json.dumps(document, ensure_ascii=False).encode()
 
 
 def judge(raw: bytes) -> Verdict:
