@@ -76,12 +76,11 @@ def _print_table(present: Settings) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        "setting", "value", "meaning", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold"
-    )
+    table = Table("setting", "value", "meaning", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for setting in TABLE:
         row = _row(setting, present)
-        changed = row["value"] != row["default"]
-        value = Text(row["value"] or "-", style="bold green" if changed else "")
-        table.add_row(Text(row["name"]), value, Text(f"{row['meaning']}; takes {row['takes']}"))
+        value = Text(row["value"] or "-")
+        if row["default"] not in ("", row["value"]):
+            value = Text.assemble((row["value"], "bold"), f"\n(default {row['default']})")
+        table.add_row(Text(row["name"]), value, Text.assemble(row["meaning"], (f"; {row['takes']}", "dim")))
     Console().print(table)
