@@ -89,8 +89,23 @@ def generate(random: Random, length: int) -> tuple[Settings, list[Step]]:
 
 
 def logs(length: int = 40) -> st.SearchStrategy[tuple[Settings, list[Step]]]:
-    """Settings and a log of at most that many steps."""
-    return st.builds(generate, st.randoms(use_true_random=False), st.integers(1, length))
+    """Settings and a log of at most that many steps; `smallest` is what makes a failing one readable."""
+    seeds = st.integers(0, 2**32 - 1)
+    return st.builds(lambda seed, steps: generate(Random(seed), steps), seeds, st.integers(1, length))
+
+
+def smallest(steps: list[Step], fails: Callable[[list[Step]], bool]) -> list[Step]:
+    """What is left of a failing log when no step can be left out: any part of a log is a log."""
+    size = len(steps) // 2
+    while size:
+        for start in range(0, len(steps), size):
+            fewer = steps[:start] + steps[start + size :]
+            if fails(fewer):
+                steps = fewer
+                break
+        else:
+            size //= 2
+    return steps
 
 
 def pause(scene: Scene) -> int:
