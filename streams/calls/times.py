@@ -24,6 +24,7 @@ _LAST: Final = (datetime(9999, 12, 31, 23, 59, 59) - _EPOCH) // _SECOND * 1000 +
 
 # The longest text that is sure to have no more than six fraction digits: 2026-11-25T03:35:13.123456Z.
 _SIX_DIGITS: Final = 27
+_MILLISECONDS: Final = tuple(f".{millisecond:03d}Z" for millisecond in range(1000))
 _SECONDS_REMEMBERED: Final = 4096
 _seconds: dict[int, str] = {}
 
@@ -42,7 +43,7 @@ def instant(ms: int) -> str:
         if len(_seconds) >= _SECONDS_REMEMBERED:
             _seconds.clear()
         text = _seconds[second] = (_EPOCH + timedelta(seconds=second)).isoformat()
-    return f"{text}.{millisecond:03d}Z"
+    return text + _MILLISECONDS[millisecond]
 
 
 def utc(text: str) -> str:
@@ -54,6 +55,8 @@ def utc(text: str) -> str:
         return text
     if text[-1] in "Zz":
         return f"{text[:10]}T{text[11:-1]}Z"
+    if text.endswith(("+00:00", "-00:00")):
+        return f"{text[:10]}T{text[11:-6]}Z"
     moment, years = _minute(text)
     year = moment.year + years
     if not 0 <= year <= 9999:
