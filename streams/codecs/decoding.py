@@ -66,16 +66,17 @@ class CallDecoder:
     def decode(self, value: bytes | None, headers: Headers) -> Call:
         """The Call that a record holds; raises `Rejected` if it holds none (semantics, section 2)."""
         if headers or not value or value[0] != _OPENING_BRACE:
-            return self._decode_wrapped(value, headers)
-        return _decode_common(value) or self._decode_exactly(_read_json(value))
-
-    def _decode_wrapped(self, value: bytes | None, headers: Headers) -> Call:
-        """Decodes a record that has headers, a Confluent frame, or nothing in it."""
-        is_msgpack = _is_msgpack(headers)
-        document = _unframe(value)
-        if is_msgpack:
-            return self._decode_exactly(_read_msgpack(document))
-        return _decode_common(document) or self._decode_exactly(_read_json(document))
+            is_msgpack, value = _is_msgpack(headers), _unframe(value)
+            if is_msgpack:
+                return self._decode_exactly(_read_msgpack(value))
+        try:
+            call = _decode_typed(value)
+            value.isascii() or value.decode()  # the typed decode skips what it does not know unread
+            if _has_valid_strings(call):
+                return call
+        except _UNREADABLE:
+            pass  # the second tier knows better what to say
+        return self._decode_exactly(_read_json(value))
 
     def _decode_exactly(self, document: object) -> Call:
         """The second tier, on a document that is well formed."""
@@ -85,23 +86,13 @@ class CallDecoder:
         nulls = [name for name, value in properties.items() if value is None and name not in REQUIRED]
         for name in nulls:
             del properties[name]
-        call = _convert_common(properties) or _judge(properties)
+        call = _convert(properties) or _judge(properties)
         if nulls and self._reject_nulls:
             raise _rejected_nulls(nulls)
         return call
 
 
-def _decode_common(document: bytes) -> Call | None:
-    """The first tier: a Call if the document is certainly one, None if the second tier must decide."""
-    try:
-        call = _decode_typed(document)
-        document.isascii() or document.decode()  # the typed decode skips what it does not know unread
-    except _UNREADABLE:
-        return None
-    return call if _has_valid_strings(call) else None
-
-
-def _convert_common(properties: dict[str, Any]) -> Call | None:
+def _convert(properties: dict[str, Any]) -> Call | None:
     """A Call if the properties are certainly those of one, without looking at them one after another."""
     try:
         call = msgspec.convert(properties, Call)
