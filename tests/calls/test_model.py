@@ -31,6 +31,13 @@ def event(offset: int, timestamp: int | None, status: str, clock: int | None = N
     return Record(offset, timestamp, KEY, json.dumps(CALL | {"status": status} | more).encode(), clock=clock)
 
 
+def at(moment: int) -> Partition:
+    """A partition whose stream time has come so far, with nothing in it."""
+    partition = Partition(SHORT)
+    partition.stream_time = moment
+    return partition
+
+
 def values(partition: Partition) -> list[dict[str, Any]]:
     return [each.value for each in partition.completed]
 
@@ -119,7 +126,7 @@ def test_a_call_may_close_and_be_forgotten_at_once_and_then_begins_anew() -> Non
 
 
 def test_the_call_that_is_already_due_when_its_event_is_applied_closes_with_the_next_record() -> None:
-    partition = Partition(SHORT).run([Idle(50_000), event(0, 1_000, "ringing")])
+    partition = at(50_000).run([event(0, 1_000, "ringing")])
     assert partition.completed == []
     assert list(partition.open) == [CALL["id"]]
     partition.run([Record(1, None, None, b"{")])
@@ -166,7 +173,7 @@ def test_the_end_of_a_call_is_not_older_than_what_is_remembered() -> None:
     ],
 )
 def test_reasons(record: Record, reason: str) -> None:
-    partition = Partition(SHORT).run([Idle(100_000), record])
+    partition = at(100_000).run([record])
     assert partition.rejected == {reason: 1}
     assert partition.dead[0].headers["dead-reason"] == reason
     assert partition.stream_time == 100_000

@@ -50,7 +50,7 @@ def create_topics(
 
 
 def produce(brokers: str, topic: str, records: Iterable[Record], **config: object) -> None:
-    """Write records, in order for each partition, with Kafka's default partitioner where they name no partition."""
+    """Write records in order; those that name no partition go where Kafka's default partitioner puts them."""
     producer = Producer(
         {
             "bootstrap.servers": brokers,
@@ -95,8 +95,8 @@ def read_topic(
 ) -> list[Record]:
     """Every record of the topic as of now, partition by partition in offset order.
 
-    With `read_committed`, those of aborted transactions are left out, and a transaction that is still open ends the
-    reading of its partition.
+    With `read_committed`, those of aborted transactions are left out, and a transaction that is still open
+    ends the reading of its partition.
     """
     consumer = Consumer(
         {

@@ -1,0 +1,132 @@
+"""From the state of a closed call to what its revision says (semantics, section 5)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from streams.calls import anomalies as a
+from streams.calls.money import ACTIVE_CURRENCIES, is_price
+from streams.calls.numbers import country
+from streams.calls.state import CallState
+from streams.calls.times import elapsed, instant, milliseconds
+from streams.codecs import CompletedCall, Source, Timeline
+
+_is_uuid: Final = re.compile("[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}").fullmatch
+_SECOND: Final = 1_000_000
+
+
+class Facts(NamedTuple):
+    """What is computed from a call's state: by the record, the KPI windows and the metrics alike."""
+
+    from_country: str | None
+    to_country: str | None
+    answered: bool
+    #: Exact differences, rounded half to even at milliseconds; None when unknown or negative.
+    ring_ms: int | None
+    talk_ms: int | None
+    #: All anomalies, those of the history too, as bits.
+    anomalies: int
+
+
+def facts(call_id: str, state: CallState) -> Facts:
+    """Derive what a revision says beyond the merged event."""
+    start, end = state.start_time, state.end_time
+    answered = state.in_progress is not None or start is not None or state.status == "completed"
+    bits = state.history
+    if state.status == "completed" and start is None and state.in_progress is None:
+        bits |= a.MISSING_ANSWER
+    talk_ms: int | None = None
+    if start is not None and end is not None:
+        talk = elapsed(start, end)
+        if talk < 0:
+            bits |= a.END_BEFORE_START
+        else:
+            talk_ms = milliseconds(talk)
+        if state.duration is not None and not -_SECOND <= talk - state.duration * _SECOND <= _SECOND:
+            bits |= a.DURATION_MISMATCH
+    if state.price is not None:
+        if state.price_unit is None:
+            bits |= a.PRICE_WITHOUT_CURRENCY
+        if not is_price(state.price):
+            bits |= a.PRICE_INVALID
+    if state.price_unit is not None and state.price_unit not in ACTIVE_CURRENCIES:
+        bits |= a.CURRENCY_UNKNOWN
+    if not _is_uuid(call_id):
+        bits |= a.ID_NOT_UUID
+    from_country, to_country = country(state.from_), country(state.to)
+    if from_country is None or to_country is None:
+        bits |= a.NUMBER_UNKNOWN
+    return Facts(from_country, to_country, answered, _ring(state, answered), talk_ms, bits)
+
+
+def _ring(state: CallState, answered: bool) -> int | None:
+    """From the first ringing to the answer, else to the terminal status that stands; in ms."""
+    if state.ringing is None:
+        return None
+    if state.start_time is not None:
+        ring = elapsed(instant(state.ringing), state.start_time)
+        return None if ring < 0 else milliseconds(ring)
+    until = state.in_progress
+    if until is None and not answered and state.status in _ENDS:
+        until = getattr(state, _ENDS[state.status])
+    return None if until is None or until < state.ringing else until - state.ringing
+
+
+_ENDS: Final = {"failed": "failed", "busy": "busy", "no-answer": "no_answer", "canceled": "canceled"}
+
+
+def record(call_id: str, state: CallState, found: Facts, topic: str, partition: int) -> CompletedCall:
+    """The completed-call record of the state's present revision; `topic` and `partition` are its source."""
+    assert state.closed_at is not None, "only a closed call has a record"
+    ring, talk = found.ring_ms, found.talk_ms
+    return CompletedCall(
+        call_id,
+        state.status,
+        state.direction,
+        state.from_,
+        state.to,
+        state.revision,
+        "timeout" if state.timed_out else "status",
+        instant(state.closed_at),
+        _timeline(state),
+        found.answered,
+        state.events,
+        Source(topic, partition, state.offset),
+        state.duration,
+        state.start_time,
+        state.end_time,
+        state.price,
+        state.price_unit,
+        state.recording_url,
+        state.url,
+        state.status_callback,
+        state.answered_by,
+        found.from_country,
+        found.to_country,
+        None if ring is None else ring / 1000,
+        None if talk is None else talk / 1000,
+        a.names(found.anomalies) if found.anomalies else None,
+    )
+
+
+def _timeline(state: CallState) -> Timeline:
+    """Hot, and most calls see four of the eight statuses at most: hence no loop and few texts."""
+    times = Timeline()
+    if (t := state.queued) is not None:
+        times.queued = instant(t)
+    if (t := state.ringing) is not None:
+        times.ringing = instant(t)
+    if (t := state.in_progress) is not None:
+        times.in_progress = instant(t)
+    if (t := state.completed) is not None:
+        times.completed = instant(t)
+    if (t := state.failed) is not None:
+        times.failed = instant(t)
+    if (t := state.busy) is not None:
+        times.busy = instant(t)
+    if (t := state.no_answer) is not None:
+        times.no_answer = instant(t)
+    if (t := state.canceled) is not None:
+        times.canceled = instant(t)
+    return times

@@ -1,0 +1,96 @@
+"""When calls fall due: calendar queues that cost a call one list slot, not one heap entry.
+
+A timeout is hours away and nearly every call ends long before it; a closed call is forgotten a day later.
+So a call waits in the list of a coarse span of time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from heapq import heappop, heappush
+from typing import Final, Generic, TypeVar
+
+#: No deadline: greater than every stream time.
+NEVER: Final = 1 << 62
+
+
+K = TypeVar("K")
+
+
+class Spans(Generic[K]):
+    """Keys by moment (ms), grouped into spans of `width` ms."""
+
+    def __init__(self, width: int) -> None:
+        self.width = max(1, width)
+        self._keys: dict[int, list[K]] = {}
+        self._starts: list[int] = []  # a heap
+
+    def add(self, moment: int, key: K) -> int:
+        """Put `key` into the span of `moment`; returns the start of the span."""
+        start = moment - moment % self.width
+        keys = self._keys.get(start)
+        if keys is None:
+            self._keys[start] = [key]
+            heappush(self._starts, start)
+        else:
+            keys.append(key)
+        return start
+
+    def take(self, before: int) -> Iterator[tuple[int, list[K]]]:
+        """Remove the spans that start before a moment, in order, with their starts."""
+        while self._starts and self._starts[0] < before:
+            start = heappop(self._starts)
+            yield start, self._keys.pop(start)
+
+    @property
+    def first(self) -> int:
+        """The start of the first span, NEVER when there is none."""
+        return self._starts[0] if self._starts else NEVER
+
+
+class Deadlines:
+    """Keys by the moment they fall due (ms), taken out in the order (due, key).
+
+    The owner knows the true moment of a key and may have moved it later meanwhile: `due_of` is asked when its
+    entry comes up, and answers None when the key has no deadline any more. Only when stream time reaches a
+    span are its keys put into an exact heap.
+    """
+
+    def __init__(self, width: int, due_of: Callable[[bytes], int | None]) -> None:
+        self._due_of = due_of
+        self._far: Spans[bytes] = Spans(width)
+        self._near: list[tuple[int, bytes]] = []  # a heap
+        self._end_of_near = -NEVER
+        #: A moment before which nothing can be due: all that the message path has to look at.
+        self.next = NEVER
+
+    def add(self, due: int, key: bytes) -> None:
+        """Expect `key` at `due`."""
+        if due < self._end_of_near:
+            heappush(self._near, (due, key))
+            start = due
+        else:
+            start = self._far.add(due, key)
+        if start < self.next:
+            self.next = start
+
+    def pop(self, now: int) -> tuple[int, bytes] | None:
+        """Take the first key whose moment `now` has passed (is greater than), with that moment; else None."""
+        while self._bring_near(now) and self._near[0][0] < now:
+            due, key = heappop(self._near)
+            moved = self._due_of(key)
+            if moved == due:
+                return due, key
+            if moved is not None:
+                self.add(moved, key)
+        self.next = min(self._near[0][0] if self._near else NEVER, self._far.first)
+        return None
+
+    def _bring_near(self, now: int) -> bool:
+        """Put what waits in spans that `now` has reached into the heap; False when the heap is empty."""
+        for start, keys in self._far.take(now):
+            self._end_of_near = start + self._far.width
+            for key in keys:
+                if (moved := self._due_of(key)) is not None:
+                    self.add(moved, key)
+        return bool(self._near)

@@ -1,0 +1,123 @@
+"""What a partition has done, counted twice: for ever in its state, and since the last cut for the metrics.
+
+The ledger is committed with the state, so its equations hold across restarts: read = applied + rejected, and
+opened = closed + open. The tally is handed over to the process's metrics with each cut.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+from msgspec import Struct, field
+
+from streams.calls import anomalies
+from streams.calls.completed import Facts
+from streams.calls.money import is_price
+from streams.calls.state import CallState
+from streams.codecs import REASONS, STATUSES, Direction, Reason, Status
+
+#: Of the state in the changelog; a worker refuses a version that it does not know.
+STATE_VERSION: Final = 1
+
+
+def _reasons() -> dict[Reason, int]:
+    return dict.fromkeys(REASONS, 0)
+
+
+class Ledger(Struct):
+    """Counts since the partition was first read. Records are records of the log, calls are calls."""
+
+    version: int = STATE_VERSION
+    #: The highest event time read (epoch ms), or what the idle clock reached; -1 before the first record.
+    stream_time: int = -1
+    read: int = 0
+    applied: int = 0
+    rejected: dict[Reason, int] = field(default_factory=_reasons)
+    opened: int = 0
+    #: Closed calls by the status that stands, however they were closed.
+    closed: dict[Status, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
+    #: Those of the closed calls that their timeout closed, and that still stand so.
+    timed_out: int = 0
+
+    def close(self, state: CallState) -> None:
+        """A call has closed."""
+        self.closed[state.status] += 1
+        self.timed_out += state.timed_out
+
+    def amend(self, before: CallState, after: CallState) -> None:
+        """A closed call says something else now."""
+        self.closed[before.status] -= 1
+        self.closed[after.status] += 1
+        self.timed_out += after.timed_out - before.timed_out
+
+
+encode_ledger = msgspec.msgpack.Encoder().encode
+decode_ledger = msgspec.msgpack.Decoder(Ledger).decode
+
+
+class Tally:
+    """What happened since the last cut, by the labels of the metrics."""
+
+    def __init__(self) -> None:
+        self.events: dict[Direction, dict[Status, int]] = {
+            "inbound": dict.fromkeys(STATUSES, 0),
+            "outbound": dict.fromkeys(STATUSES, 0),
+        }
+        self.rejected: dict[Reason, int] = _reasons()
+        self.unchanged: Counter[str] = Counter()
+        self.key_mismatches = 0
+        #: (status, direction, closed_by)
+        self.completed: Counter[tuple[str, str, str]] = Counter()
+        #: (direction, answered_by)
+        self.answered: Counter[tuple[str, str]] = Counter()
+        self.amendments = 0
+        self.anomalies: Counter[str] = Counter()
+        #: Currency -> amount, rounded to 28 digits: for watching, not for billing.
+        self.charges: dict[str, Decimal] = {}
+        self.refunds: dict[str, Decimal] = {}
+        self.durations: list[float] = []
+        self.rings: list[float] = []
+
+    def closed(self, state: CallState, found: Facts) -> None:
+        """A call has closed, with its first revision."""
+        self.completed[state.status, state.direction, "timeout" if state.timed_out else "status"] += 1
+        if found.answered:
+            self.answered[state.direction, state.answered_by or "unknown"] += 1
+        if found.anomalies:
+            self.anomalies.update(anomalies.names(found.anomalies))
+        if state.duration is not None:
+            self.durations.append(state.duration)
+        elif found.talk_ms is not None:
+            self.durations.append(found.talk_ms / 1000)
+        if found.ring_ms is not None:
+            self.rings.append(found.ring_ms / 1000)
+        self._charge(charge(state), 1)
+
+    def amended(self, before: CallState, old: Facts, after: CallState, new: Facts) -> None:
+        """A revision after the first has been published."""
+        self.amendments += 1
+        if new.answered and not old.answered:
+            self.answered[after.direction, after.answered_by or "unknown"] += 1
+        if fresh := new.anomalies & ~old.anomalies:
+            self.anomalies.update(anomalies.names(fresh))
+        if (was := charge(before)) != (now := charge(after)):
+            self._charge(was, -1)
+            self._charge(now, 1)
+
+    def _charge(self, amount: tuple[str, Decimal] | None, sign: int) -> None:
+        if amount is None:
+            return
+        currency, value = amount
+        value *= sign
+        sums = self.charges if value >= 0 else self.refunds
+        sums[currency] = sums.get(currency, Decimal()) + abs(value)
+
+
+def charge(state: CallState) -> tuple[str, Decimal] | None:
+    """What a call costs: currency, and minus its price; None without a valid price and a currency."""
+    if state.price is None or state.price_unit is None or not is_price(state.price):
+        return None
+    return state.price_unit, Decimal(state.price).copy_negate()

@@ -1,0 +1,342 @@
+"""One partition of the calls topic: the whole message path, from a record to what it publishes.
+
+Pure: the log in, rows and records out. The wall clock is an argument, and only `too-early` and the idle clock
+look at it (semantics, section 4); everything else follows from the log alone, however it is cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import msgspec
+
+from streams.calls.anomalies import NO_HISTORY, TIMED_OUT
+from streams.calls.completed import Facts, facts, record
+from streams.calls.deadlines import Deadlines, Spans
+from streams.calls.ledger import STATE_VERSION, Ledger, Tally, decode_ledger, encode_ledger
+from streams.calls.lifecycle import CHANGED, apply, begin
+from streams.calls.state import (
+    TERMINAL,
+    CallState,
+    decode_state,
+    encode_state,
+    peek_closed_at,
+)
+from streams.calls.windows import WindowKey, Windows
+from streams.codecs import Call, CallDecoder, Headers, Rejected, dead_headers, encode_completed
+
+Record = tuple[int, int, bytes | None, bytes | None, Headers]
+"""Offset, timestamp (epoch ms; negative: none), key, value, headers."""
+
+Output = tuple[bytes | None, bytes | None, int, list[tuple[str, bytes | None]]]
+"""Key, value, timestamp, headers of a record to publish."""
+
+_JSON: Final[list[tuple[str, bytes | None]]] = [("content-type", b"application/json")]
+# No id can begin with this byte: ids are UTF-8.
+_WINDOW_ROW: Final = b"\xffwindow "
+_SPANS: Final = 512  # of a timeout or a retention: how coarsely calls wait for it
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings that decide what is published; durations in milliseconds."""
+
+    topic: str = "telefonie.calls"
+    call_timeout: int = 6 * 3_600_000
+    call_retention: int = 24 * 3_600_000
+    max_clock_skew: int = 5 * 60_000
+    kpi_window: int = 60_000
+    decoder: CallDecoder = field(default_factory=CallDecoder)
+
+
+class Cut(NamedTuple):
+    """What one cut writes: records of the three output topics, changelog rows, the ledger of that point."""
+
+    completed: list[Output]
+    kpis: list[Output]
+    dead: list[Output]
+    rows: list[tuple[bytes, bytes | None]]
+    ledger: bytes
+    tally: Tally
+    failures: list[tuple[int, Exception]]
+
+
+class CallsPartition:
+    """Everything that one input partition owns: its calls, their deadlines, KPI windows, and stream time."""
+
+    def __init__(self, rules: Rules, number: int) -> None:
+        self.rules, self.number = rules, number
+        #: By id. An open call is its state; a closed one its changelog bytes, a third of the size.
+        self.open: dict[bytes, CallState] = {}
+        self.closed: dict[bytes, bytes] = {}
+        #: Touched since the last cut; None was forgotten. A closed call that was amended lies only here.
+        self.changed: dict[bytes, CallState | None] = {}
+        self.deadlines = Deadlines(rules.call_timeout // _SPANS, self._due)
+        self.retained: Spans[bytes] = Spans(rules.call_retention // _SPANS)
+        self.windows = Windows(rules.kpi_window, rules.call_retention, number)
+        self.ledger = Ledger()
+        self.tally = Tally()
+        # What the next cut publishes.
+        self.completed: list[Output] = []
+        self.dead: list[Output] = []
+        #: Offset and exception of records on which the code itself raised, for the log.
+        self.failures: list[tuple[int, Exception]] = []
+
+    # -- the message path
+
+    def process(self, records: Iterable[Record], wall: int) -> None:
+        """Apply records in log order, `wall` being the wall clock (epoch ms) when they are read.
+
+        Of each: is it too early (then it moves nothing); stream time moves; what is due is closed; the value
+        is decoded; the call is begun, moved, or amended; what that says is published at the next cut.
+        """
+        ledger, tally, deadlines = self.ledger, self.tally, self.deadlines
+        decode, latest = self.rules.decoder.decode, wall + self.rules.max_clock_skew
+        opened, events = self.open, self.tally.events
+        now = ledger.stream_time
+        for item in records:
+            offset, ts, key, value, headers = item
+            ledger.read += 1
+            if ts > latest:
+                self._reject(_too_early(), item)
+                continue
+            if ts > now:
+                now = ledger.stream_time = ts
+            elif ts < 0:
+                ts = now = ledger.stream_time = max(now, 0)
+            if deadlines.next < now:
+                self._close_due(now)
+            try:
+                event = decode(value, headers)
+                call_id = event.id.encode()
+                state = opened.get(call_id)
+                if state is not None and event.status not in TERMINAL:
+                    self._count_effect(apply(state, event, ts, offset))
+                    self.changed[call_id] = state
+                else:
+                    self._turn(call_id, state, event, ts, offset)
+            except Rejected as rejected:
+                self._reject(rejected, item)
+                continue
+            except Exception as error:  # a bug: the record is set aside, the partition goes on
+                self.failures.append((offset, error))
+                self._reject(Rejected("failed", f"the processor raised {type(error).__name__}"), item)
+                continue
+            ledger.applied += 1
+            events[event.direction][event.status] += 1
+            if key != call_id:
+                tally.key_mismatches += 1
+
+    def _turn(self, call_id: bytes, state: CallState | None, event: Call, ts: int, offset: int) -> None:
+        """An event that begins a call, closes it, or comes after its end: all but the common case.
+
+        It works on a copy, which replaces the state when nothing has raised on the way.
+        """
+        if state is None and (closed := self._closed(call_id)) is not None:
+            self._amend(call_id, closed, event, ts, offset)
+        elif state is not None:
+            state = copy(state)
+            self._count_effect(apply(state, event, ts, offset))
+            self._close(call_id, state, ts)
+        elif ts < self.ledger.stream_time - self.rules.call_retention:
+            raise _too_late()
+        else:
+            state = begin(event, ts, offset)
+            if event.status in TERMINAL:
+                state.history |= NO_HISTORY
+                self._close(call_id, state, ts)
+            else:
+                self.open[call_id] = self.changed[call_id] = state
+                self.deadlines.add(ts + self.rules.call_timeout, call_id)
+            self.ledger.opened += 1
+
+    def _closed(self, call_id: bytes) -> CallState | None:
+        """The state of a closed call, if it is still remembered."""
+        state = self.changed.get(call_id)
+        if state is None or state.closed_at is None:
+            packed = self.closed.get(call_id)
+            if packed is None:
+                return None
+            state = decode_state(packed)
+        if self._is_past(state.closed_at):
+            self._forget(call_id)
+            return None
+        return state
+
+    def _close(self, call_id: bytes, state: CallState, ts: int) -> None:
+        """The first terminal event has been applied: the call closes, with its first revision."""
+        state.closed_at = max(ts, self.ledger.stream_time - self.rules.call_retention)
+        found = self._publish(call_id, state, ts)
+        self._keep_closed(call_id, state, found)
+
+    def _amend(self, call_id: bytes, before: CallState, event: Call, ts: int, offset: int) -> None:
+        """An event after the end: the next revision, if it changes what the record says."""
+        state = copy(before)
+        effect = apply(state, event, ts, offset)
+        if effect & CHANGED:
+            old = facts(call_id.decode(), before)
+            found = self._publish(call_id, state, ts)
+            self.windows.subtract(before, old)
+            self.windows.add(state, found)
+            self.ledger.amend(before, state)
+            self.tally.amended(before, old, state, found)
+        self._count_effect(effect)
+        self.closed.pop(call_id, None)
+        self.changed[call_id] = state
+
+    def _publish(self, call_id: bytes, state: CallState, ts: int) -> Facts:
+        """Write the next revision of a closed call."""
+        state.revision += 1
+        text = call_id.decode()
+        found = facts(text, state)
+        value = encode_completed(record(text, state, found, self.rules.topic, self.number))
+        self.completed.append((call_id, value, ts, _JSON))
+        return found
+
+    def _keep_closed(self, call_id: bytes, state: CallState, found: Facts) -> None:
+        assert state.closed_at is not None, "the call has just been closed"
+        self.open.pop(call_id, None)
+        self.changed[call_id] = state
+        self.retained.add(state.closed_at, call_id)
+        self.windows.add(state, found)
+        self.ledger.close(state)
+        self.tally.closed(state, found)
+
+    def _count_effect(self, effect: int) -> None:
+        if effect != CHANGED:
+            self.tally.unchanged["out-of-order" if effect else "duplicate"] += 1
+
+    def _reject(self, rejected: Rejected, item: Record) -> None:
+        """To the dead letters, as it came, with the reason."""
+        offset, ts, key, value, headers = item
+        said = dead_headers(headers, rejected, self.rules.topic, self.number, offset)
+        self.dead.append((key, value, ts, said))
+        self.ledger.rejected[rejected.reason] += 1
+        self.tally.rejected[rejected.reason] += 1
+
+    # -- time
+
+    def _due(self, call_id: bytes) -> int | None:
+        state = self.open.get(call_id)
+        return None if state is None else state.last + self.rules.call_timeout
+
+    def _close_due(self, now: int) -> None:
+        """Close the open calls whose timeout stream time has passed, in the order in which they fell due."""
+        while (due := self.deadlines.pop(now)) is not None:
+            moment, call_id = due
+            state = copy(self.open[call_id])
+            state.closed_at, state.timed_out = moment, True
+            state.history |= TIMED_OUT
+            self._keep_closed(call_id, state, self._publish(call_id, state, moment))
+
+    def advance(self, wall: int) -> None:
+        """The idle clock: stream time moves on with the wall clock (epoch ms), never back.
+
+        What falls due by it is closed by the next step, be that `settle` or a record: so that the new stream
+        time can be committed first, and a step that is repeated after a crash finds the same time.
+        """
+        if 0 <= self.ledger.stream_time < wall:
+            self.ledger.stream_time = wall
+
+    def settle(self) -> None:
+        """Close what is due at the present stream time, without a record."""
+        if self.deadlines.next < self.ledger.stream_time:
+            self._close_due(self.ledger.stream_time)
+
+    def _is_past(self, closed_at: int | None) -> bool:
+        return closed_at is not None and closed_at + self.rules.call_retention < self.ledger.stream_time
+
+    def _forget(self, call_id: bytes) -> None:
+        self.closed.pop(call_id, None)
+        self.changed[call_id] = None
+
+    def _forget_past(self) -> None:
+        """Forget closed calls by whole spans; one that is asked for before is judged to the millisecond."""
+        horizon = self.ledger.stream_time - self.rules.call_retention - self.retained.width
+        for _, call_ids in self.retained.take(horizon):
+            for call_id in call_ids:
+                state = self.changed.get(call_id)
+                packed = self.closed.get(call_id)
+                # The id may have been forgotten before and begun anew.
+                closed_at = state.closed_at if state else peek_closed_at(packed).closed_at if packed else None
+                if self._is_past(closed_at):
+                    self._forget(call_id)
+
+    # -- the cut
+
+    @property
+    def pending(self) -> int:
+        """How many records the next cut writes: the measure of back-pressure."""
+        return len(self.completed) + len(self.dead) + len(self.changed)
+
+    def cut(self) -> Cut:
+        """Take everything that has changed since the last cut, as one consistent point of the log."""
+        now = self.ledger.stream_time
+        self._forget_past()
+        kpis: list[Output] = [(key, value, ts, _JSON) for key, value, ts in self.windows.published(now)]
+        rows: list[tuple[bytes, bytes | None]] = []
+        for call_id, state in self.changed.items():
+            if state is None:
+                rows.append((call_id, None))
+                continue
+            packed = encode_state(state)
+            rows.append((call_id, packed))
+            if state.closed_at is not None:
+                self.closed[call_id] = packed
+        rows += [(_WINDOW_ROW + msgspec.msgpack.encode(key), value) for key, value in self.windows.rows(now)]
+        cut = Cut(
+            self.completed, kpis, self.dead, rows, encode_ledger(self.ledger), self.tally, self.failures
+        )
+        self.completed, self.dead, self.failures = [], [], []
+        self.changed, self.tally = {}, Tally()
+        return cut
+
+    # -- recovery
+
+    def restore(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Take over rows of the changelog, in log order; `ready` completes it."""
+        closed = self.closed
+        for key, value in rows:
+            if value is None:
+                closed.pop(key, None)
+            else:
+                closed[key] = value
+
+    def ready(self, ledger: bytes | None) -> None:
+        """Everything is restored; `ledger` is that of the last cut, None when there was none.
+
+        Raises ValueError on state of another version.
+        """
+        if ledger is not None:
+            self.ledger = decode_ledger(ledger)
+            if self.ledger.version != STATE_VERSION:
+                raise ValueError(f"state version {self.ledger.version}, this program knows {STATE_VERSION}")
+        rows, self.closed = self.closed, {}
+        for key, value in rows.items():
+            if key.startswith(_WINDOW_ROW):
+                window = msgspec.msgpack.decode(key[len(_WINDOW_ROW) :], type=WindowKey)
+                self.windows.restore(window, value, self.ledger.stream_time)
+                continue
+            closed_at = peek_closed_at(value).closed_at
+            if closed_at is not None:
+                self.closed[key] = value
+                self.retained.add(closed_at, key)
+            else:
+                state = self.open[key] = decode_state(value)
+                self.deadlines.add(state.last + self.rules.call_timeout, key)
+
+
+def _too_early() -> Rejected:
+    return Rejected(
+        "too-early", "the timestamp is further ahead of the wall clock than TELEFONIE_MAX_CLOCK_SKEW allows"
+    )
+
+
+def _too_late() -> Rejected:
+    return Rejected(
+        "too-late",
+        "an unknown call, and the event is older than TELEFONIE_CALL_RETENTION: it may have been forgotten",
+    )

@@ -1,0 +1,86 @@
+"""What is remembered of one call, and how it is written to the changelog.
+
+The key of a call, everywhere, is its id in UTF-8: it is the key of the output record and of the changelog row
+too, so it is not repeated inside the state. Integers are epoch milliseconds where they are times.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from streams.codecs import AnsweredBy, Direction, Status
+
+#: How far a status is in the life of a call; 3 is terminal (semantics, section 3).
+RANK: Final[dict[Status, int]] = {
+    "queued": 0,
+    "ringing": 1,
+    "in-progress": 2,
+    "completed": 3,
+    "failed": 3,
+    "busy": 3,
+    "no-answer": 3,
+    "canceled": 3,
+}
+TERMINAL: Final = frozenset(status for status, rank in RANK.items() if rank == 3)
+
+
+class CallState(Struct, gc=False, array_like=True):
+    """One call, as merged from the events applied to it so far.
+
+    `None` is absence: of an optional property, of a time at which a status was seen, of a closing. It is flat
+    (no containers), so the garbage collector need not look at it; and an array on the wire, so the order of
+    the fields is the format of the changelog: new ones go to the end, with a default.
+    """
+
+    #: When it first closed (semantics, section 4); None while it is open. Comes first: see `ClosedAt`.
+    closed_at: int | None
+    status: Status
+    direction: Direction
+    from_: str
+    to: str
+    #: The greatest event time applied: with `call_timeout` it says when an open call is due.
+    last: int
+    #: Log offset of the last record that was applied.
+    offset: int
+    events: int = 1
+    revision: int = 0
+    #: Closed by its timeout, and no terminal event has come since.
+    timed_out: bool = False
+    #: The anomalies that stay, as bits (`anomalies.py`).
+    history: int = 0
+    duration: int | None = None
+    #: In UTC (`times.utc`), so that another way to write the same instant changes nothing.
+    start_time: str | None = None
+    end_time: str | None = None
+    price: str | None = None
+    price_unit: str | None = None
+    recording_url: str | None = None
+    url: str | None = None
+    status_callback: str | None = None
+    answered_by: AnsweredBy | None = None
+    # The timeline: for each status the earliest event time at which it was seen.
+    queued: int | None = None
+    ringing: int | None = None
+    in_progress: int | None = None
+    completed: int | None = None
+    failed: int | None = None
+    busy: int | None = None
+    no_answer: int | None = None
+    canceled: int | None = None
+
+
+class ClosedAt(Struct, array_like=True):
+    """The first field of a `CallState`: all that forgetting a closed call needs to read of it."""
+
+    closed_at: int | None
+
+
+#: The field of the timeline that belongs to a status.
+SEEN: Final[dict[Status, str]] = {status: status.replace("-", "_") for status in RANK}
+
+encode_state = msgspec.msgpack.Encoder().encode
+decode_state = msgspec.msgpack.Decoder(CallState).decode
+peek_closed_at = msgspec.msgpack.Decoder(ClosedAt).decode

@@ -1,0 +1,172 @@
+"""KPI windows: tumbling, by the moment of closing, per direction and destination (semantics, section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from streams.calls.completed import Facts
+from streams.calls.deadlines import Spans
+from streams.calls.money import Charges, is_price
+from streams.calls.state import CallState
+from streams.calls.times import instant
+from streams.codecs import Direction, KpiWindow, encode_kpi
+
+#: The country of a window whose calls go to no known region.
+UNKNOWN_COUNTRY: Final = "ZZ"
+
+
+class WindowKey(NamedTuple):
+    """Start in epoch ms, direction, ISO 3166-1 alpha-2 country of the destination."""
+
+    start: int
+    direction: Direction
+    country: str
+
+
+class Window(Struct, array_like=True):
+    """The sums of one window; seconds are kept as whole milliseconds. The order is the changelog's format."""
+
+    attempts: int = 0
+    completed: int = 0
+    busy: int = 0
+    no_answer: int = 0
+    failed: int = 0
+    canceled: int = 0
+    timed_out: int = 0
+    answered: int = 0
+    human: int = 0
+    machine: int = 0
+    talk_ms: int = 0
+    ring_ms: int = 0
+    charges: Charges = msgspec.field(default_factory=Charges)
+
+
+def _encode_charges(charges: Any) -> Any:
+    return charges.state()
+
+
+def _decode_charges(_: type, state: Any) -> Any:
+    return Charges(state)
+
+
+encode_window = msgspec.msgpack.Encoder(enc_hook=_encode_charges).encode
+decode_window = msgspec.msgpack.Decoder(Window, dec_hook=_decode_charges).decode
+
+
+class Windows:
+    """All windows of one partition that are still remembered."""
+
+    def __init__(self, width: int, retention: int, partition: int) -> None:
+        self.width, self.retention, self.partition = width, retention, partition
+        self._windows: dict[WindowKey, Window] = {}
+        self._spans: Spans[WindowKey] = Spans(width)
+        #: Changed since the last cut.
+        self._changed: set[WindowKey] = set()
+        #: Not published since they last changed.
+        self._unpublished: set[WindowKey] = set()
+
+    def add(self, state: CallState, found: Facts) -> None:
+        """Count a closed call in its window."""
+        self._count(state, found, 1)
+
+    def subtract(self, state: CallState, found: Facts) -> None:
+        """Take a closed call out of its window again, as it was counted: an amendment follows."""
+        self._count(state, found, -1)
+
+    def _count(self, state: CallState, found: Facts, n: int) -> None:
+        assert state.closed_at is not None, "only closed calls are counted"
+        key = WindowKey(
+            state.closed_at - state.closed_at % self.width,
+            state.direction,
+            found.to_country or UNKNOWN_COUNTRY,
+        )
+        window = self._windows.get(key)
+        if window is None:
+            window = self._windows[key] = Window()
+            self._spans.add(key.start, key)
+        self._changed.add(key)
+        self._unpublished.add(key)
+        window.attempts += n
+        outcome = "timed_out" if state.timed_out else _OUTCOMES[state.status]
+        setattr(window, outcome, getattr(window, outcome) + n)
+        if found.answered:
+            window.answered += n
+        if state.answered_by == "human":
+            window.human += n
+        elif state.answered_by == "machine":
+            window.machine += n
+        if found.talk_ms:
+            window.talk_ms += n * found.talk_ms
+        if found.ring_ms:
+            window.ring_ms += n * found.ring_ms
+        if state.price is not None and state.price_unit is not None and is_price(state.price):
+            change = window.charges.add if n > 0 else window.charges.subtract
+            change(state.price_unit, state.price)
+
+    def published(self, now: int) -> list[tuple[bytes, bytes, int]]:
+        """Key, value and timestamp of the windows that have ended at stream time `now`, not yet published."""
+        ended = sorted(key for key in self._unpublished if key.start + self.width <= now)
+        self._unpublished.difference_update(ended)
+        return [self._record(key, self._windows[key]) for key in ended]
+
+    def rows(self, now: int) -> Iterator[tuple[WindowKey, bytes | None]]:
+        """What changed since the last cut, for the changelog; forgets what is past its time at `now`."""
+        for _, keys in self._spans.take(now - self.width - self.retention):
+            for key in keys:
+                self._windows.pop(key, None)
+                self._changed.add(key)
+        for key in self._changed:
+            window = self._windows.get(key)
+            yield key, None if window is None else encode_window(window)
+        self._changed.clear()
+
+    def restore(self, key: WindowKey, value: bytes | None, now: int) -> None:
+        """Take over a row of the changelog that was current at stream time `now`."""
+        if value is None:
+            self._windows.pop(key, None)
+            return
+        self._windows[key] = decode_window(value)
+        self._spans.add(key.start, key)
+        if key.start + self.width > now:  # one that had ended was published in the same cut
+            self._unpublished.add(key)
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def _record(self, key: WindowKey, window: Window) -> tuple[bytes, bytes, int]:
+        start, end = instant(key.start), key.start + self.width
+        value = KpiWindow(
+            start,
+            instant(end),
+            key.direction,
+            key.country,
+            self.partition,
+            window.attempts,
+            window.completed,
+            window.busy,
+            window.no_answer,
+            window.failed,
+            window.canceled,
+            window.timed_out,
+            window.answered,
+            window.human,
+            window.machine,
+            window.talk_ms / 1000,
+            window.ring_ms / 1000,
+            window.charges.texts(),
+        )
+        name = f"{start}/{key.direction}/{key.country}/{self.partition}"
+        return name.encode(), encode_kpi(value), end
+
+
+_OUTCOMES: Final = {
+    "completed": "completed",
+    "busy": "busy",
+    "no-answer": "no_answer",
+    "failed": "failed",
+    "canceled": "canceled",
+}
