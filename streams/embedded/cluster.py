@@ -9,9 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from streams.embedded import jars, java, layout, properties
+from streams.embedded import jars, layout, properties
 from streams.embedded.errors import EmbeddedKafkaError
-from streams.embedded.process import Child
+from streams.embedded.installation import Installation, install
+from streams.embedded.process import STOP_PATIENCE, Child
 
 _START_PATIENCE = 60.0  # seconds
 
@@ -23,7 +24,7 @@ class Broker:
     """
 
     def __init__(
-        self, node: int, directory: Path, ports: layout.Ports, command: list[str | Path], lock: int
+        self, node: int, directory: Path, ports: properties.Ports, command: list[str | Path], lock: int
     ) -> None:
         self.node = node
         self.log = directory / f"node-{node}.log"
@@ -81,10 +82,10 @@ class Broker:
         """The last lines of its log since it was started."""
         return self._process().last_lines()
 
-    def stop(self) -> None:
-        """SIGTERM, after ten seconds SIGKILL."""
+    def stop(self, patience: float = STOP_PATIENCE) -> None:
+        """SIGTERM, after `patience` seconds SIGKILL."""
         if self._child:
-            self._child.stop()
+            self._child.stop(patience)
 
     def kill(self) -> None:
         """SIGKILL; what the broker had acknowledged is kept."""
@@ -108,8 +109,8 @@ class Broker:
 class Cluster:
     """A Kafka cluster on this machine; a context manager that starts and stops it.
 
-    What it holds lies in its data directory and is continued by the next start there, on the same ports if they are
-    free. While it runs no other process can use the directory.
+    What it holds lies in its data directory and is continued by the next start there, on the same ports if
+    they are free. While it runs no other process can use the directory.
     """
 
     def __init__(
@@ -127,9 +128,9 @@ class Cluster:
         """Describe the cluster; `start` makes it.
 
         `port` is for clients of the first broker, the next broker takes the next one; a free one without it.
-        `listeners` are more protocols to listen on, of `SSL`, `SASL_PLAINTEXT` and `SASL_SSL`, beside `PLAINTEXT`.
-        `settings` are further server properties, `flags` further ones of the JVM. `cache` and `progress`: see
-        `jars.fetch`.
+        `listeners` are more protocols to listen on beside `PLAINTEXT`: `SSL`, `SASL_PLAINTEXT`, `SASL_SSL`.
+        `settings` are further server properties, `flags` further ones of the JVM. `cache` is where the jars
+        are kept, `jars.cache_dir()` by default; `progress` is told about their download.
         """
         self.brokers: list[Broker] = []
         self._directory = Path(data_dir).absolute()
@@ -149,13 +150,13 @@ class Cluster:
     def start(self) -> str:
         """Start all brokers, wait until they accept connections, and return the bootstrap addresses.
 
-        Raises EmbeddedKafkaError when something is in the way: no jars and no network, the data directory or the
-        port in use, a broker that ends; nothing is left running then.
+        Raises EmbeddedKafkaError when something is in the way: no jars and no network, the data directory or
+        the port in use, a broker that ends; nothing is left running then.
         """
-        class_path = jars.fetch(self._cache, progress=self._progress)
+        installation = install(self._cache, self._progress)
         self._lock = layout.lock(self._directory)
         try:
-            self.brokers = self._prepare(class_path, self._lock)
+            self.brokers = self._prepare(installation, self._lock)
             for broker in self.brokers:
                 broker.spawn()
             for broker in self.brokers:
@@ -165,26 +166,24 @@ class Cluster:
             raise
         return self.bootstrap()
 
-    def _prepare(self, class_path: list[Path], lock: int) -> list[Broker]:
+    def _prepare(self, kafka: Installation, lock: int) -> list[Broker]:
         cluster_id, ports = layout.settle(self._directory, self._nodes, self._listeners, self._port)
-        return [self._broker(node, cluster_id, ports, class_path, lock) for node in range(1, self._nodes + 1)]
+        brokers = []
+        for node, own_ports in enumerate(ports, 1):
+            data, file = self._directory / f"node-{node}", self._directory / f"node-{node}.properties"
+            properties.format_directory(data, cluster_id, node, kafka.bootstrap_checkpoint())
+            properties.write(file, properties.server_properties(node, ports, data, self._settings))
+            command = kafka.broker_command(file, self._flags)
+            brokers.append(Broker(node, self._directory, own_ports, command, lock))
+        return brokers
 
-    def _broker(
-        self, node: int, cluster_id: str, ports: list[layout.Ports], class_path: list[Path], lock: int
-    ) -> Broker:
-        data, file = self._directory / f"node-{node}", self._directory / f"node-{node}.properties"
-        properties.format_directory(data, cluster_id, node)
-        properties.write(file, properties.server_properties(node, ports, data, self._settings))
-        command = java.command(class_path, "kafka.Kafka", file, flags=self._flags)
-        return Broker(node, self._directory, ports[node - 1], command, lock)
-
-    def stop(self) -> None:
-        """Stop all brokers cleanly, one after the other.
+    def stop(self, patience: float = STOP_PATIENCE) -> None:
+        """Stop the brokers cleanly, one after the other; one that takes longer than `patience` is killed.
 
         Of several, the last one is killed: alone it has no quorum and could not stop by itself.
         """
         for broker in self.brokers[: max(1, self._nodes - 1)]:
-            broker.stop()
+            broker.stop(patience)
         self.kill()
 
     def kill(self) -> None:

@@ -13,7 +13,10 @@ from typing import NamedTuple, TypeAlias
 from streams.embedded.errors import INSTALL, EmbeddedKafkaError
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with how many of how many jars are fetched."""
+"""Called with how many of how many jars are there, while some of them are fetched."""
+
+# The modification time of every jar: Java's AOT cache is bound to it and outlives a jar that is fetched anew.
+_MTIME = 1_000_000_000
 
 
 class Jar(NamedTuple):
@@ -38,27 +41,31 @@ def cache_dir() -> Path:
 def listed() -> list[Jar]:
     """The jars of `jars.txt`, in the order of the class path."""
     text = resources.files("streams.embedded").joinpath("jars.txt").read_text("utf-8")
-    lines = (line.split() for line in text.splitlines() if not line.startswith("#"))
-    return [Jar(*coordinate.split(":"), sha256) for coordinate, sha256 in lines]
+    return [_jar(line) for line in text.splitlines() if not line.startswith("#")]
 
 
-def fetch(
-    cache: Path | None = None, *, offline: bool = False, progress: Progress = lambda _done, _all: None
-) -> list[Path]:
+def _jar(line: str) -> Jar:
+    place, sha256 = line.split()
+    group, artifact, version = place.split(":")
+    return Jar(group, artifact, version, sha256)
+
+
+def fetch(cache: Path, *, offline: bool = False, progress: Progress = lambda _done, _all: None) -> list[Path]:
     """The class path: every jar of the list in `cache`, each with the right SHA-256.
 
-    Jars that are missing or damaged are fetched from Maven Central (45 MB the first time), one process at a time;
-    with all of them in place the network is not touched. A file appears under its name only whole and checked.
+    Jars that are missing or damaged are fetched from Maven Central (45 MB the first time), one process at a
+    time; with all of them in place the network is not touched. A file appears under its name only whole and
+    checked.
 
-    Raises EmbeddedKafkaError when a jar cannot be had: no network, `offline`, another SHA-256, no room on the disk.
+    Raises EmbeddedKafkaError when a jar cannot be had: no network, `offline`, another SHA-256, no room.
     """
-    folder = (cache or cache_dir()) / "jars"
+    folder = cache / "jars"
     jars = listed()
     if _missing(folder, jars):
         with _locked(folder):
             missing = _missing(folder, jars)
-            for done, jar in enumerate(missing):
-                progress(len(jars) - len(missing) + done, len(jars))
+            for left, jar in zip(range(len(missing), 0, -1), missing, strict=True):
+                progress(len(jars) - left, len(jars))
                 _fetch(jar, folder, offline)
             progress(len(jars), len(jars))
     return [folder / jar.filename for jar in jars]
@@ -72,22 +79,27 @@ def _sha256(file: Path) -> str | None:
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    except FileNotFoundError:
+    except OSError:  # most often there is none; one that cannot be read is replaced
         return None
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
-    except OSError as error:
-        raise EmbeddedKafkaError(
-            f"cannot keep the jars of Apache Kafka in {folder}: {error.strerror}"
-        ) from error
-    with lock:
+    make_folder(folder)
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of the cache. Raises EmbeddedKafkaError when nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise EmbeddedKafkaError(
+            f"cannot keep Apache Kafka in {folder} ({error.strerror}): set XDG_CACHE_HOME to another folder"
+        ) from error
 
 
 def _fetch(jar: Jar, folder: Path, offline: bool) -> None:
@@ -98,11 +110,15 @@ def _fetch(jar: Jar, folder: Path, offline: bool) -> None:
         except (OSError, RuntimeError) as error:  # requests' errors are OSErrors, jgo's own are RuntimeErrors
             why = "offline" if offline else type(error).__name__
             raise EmbeddedKafkaError(
-                f"cannot fetch {jar.filename} ({why}): the first start needs Maven Central to load the 45 MB of "
-                f"Apache Kafka, later ones work offline from {folder}"
+                f"cannot fetch {jar.filename} ({why}): the first start loads Apache Kafka, 45 MB, from Maven "
+                f"Central; later ones need no network"
             ) from error
         if _sha256(fetched) != jar.sha256:
-            raise EmbeddedKafkaError(f"{jar.filename} came with another SHA-256 than the list has: not used")
+            raise EmbeddedKafkaError(
+                f"{jar.filename} came with another SHA-256 than it must have and is not used: "
+                "ask who is between here and Maven Central"
+            )
+        os.utime(fetched, (_MTIME, _MTIME))
         fetched.replace(folder / jar.filename)
 
 

@@ -1,6 +1,5 @@
 """The data directory of a cluster: who uses it, which ids and ports it has."""
 
-import base64
 import fcntl
 import json
 import os
@@ -9,22 +8,21 @@ import socket
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import TypeAlias
-from uuid import uuid4
 
 from streams.embedded.errors import EmbeddedKafkaError
+from streams.embedded.properties import Ports, kafka_uuid
 
-Ports: TypeAlias = dict[str, int]
-"""The port of each listener of one broker, by the listener's name."""
-
-# Below the range from which Linux takes the local ports of outgoing connections (from 32768): a client that knocks
-# at a stopped broker's port cannot take it, nor be connected to itself.
+# Below the ports that Linux gives to outgoing connections (from 32768): a client that knocks at the port of a
+# stopped broker can neither take it nor be connected to itself.
 _PORTS = range(20_000, 32_000)
 _LOCK_PATIENCE = 3.0  # seconds: a broker whose parent was just killed is about to be gone
 
 
 def lock(directory: Path) -> int:
-    """Make the directory ours; the descriptor that holds it is to be inherited by the brokers and closed by us."""
+    """Make the directory ours; returns the descriptor that holds it, for the brokers to inherit.
+
+    So it is held until we have closed it and the last broker is gone.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -36,7 +34,7 @@ def lock(directory: Path) -> int:
             owner = os.pread(descriptor, 32, 0).decode()
             os.close(descriptor)
             raise EmbeddedKafkaError(
-                f"the data directory {directory} is in use by process {owner}: stop it or take another directory"
+                f"the data directory {directory} is in use by process {owner}: stop it or choose another"
             )
         time.sleep(0.05)
     os.ftruncate(descriptor, 0)
@@ -52,37 +50,38 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def kafka_uuid() -> str:
-    """A random id as Kafka writes it: 22 characters of url-safe base64, none of them a leading dash."""
-    return base64.urlsafe_b64encode(uuid4().bytes).decode().rstrip("=").replace("-", "_")
-
-
 def settle(
     directory: Path, nodes: int, listeners: Collection[str], port: int | None
 ) -> tuple[str, list[Ports]]:
     """The cluster's id and the ports of each broker, remembered in the directory from start to start.
 
-    `port` is the first listener's on the first broker (the next broker has the next one); every other port is the
-    one it had the last time if that is still free, else a free one.
+    `port` is the first listener's on the first broker (the next broker has the next one); every other port is
+    the one it had the last time if that is still free, else a free one.
     """
     file = directory / "cluster.json"
-    known = json.loads(file.read_text()) if file.exists() else {"id": kafka_uuid(), "ports": [{}] * nodes}
-    before: list[Ports] = known["ports"]
+    cluster_id, before = _known(file) or (kafka_uuid(), [Ports()] * nodes)
     if len(before) != nodes:
         raise EmbeddedKafkaError(
-            f"the data directory {directory} holds a cluster of {len(before)}, not of {nodes}: take another directory"
+            f"the data directory {directory} is that of {len(before)} brokers, not of {nodes}: choose another"
         )
+    first, *others = listeners
     taken: set[int] = set()
     ports = [
         {
-            name: _port(port + node if port and name == first else None, old.get(name), taken)
-            for name in listeners
+            first: _port(port + node if port else None, last.get(first), taken),
+            **{name: _port(None, last.get(name), taken) for name in others},
         }
-        for first in list(listeners)[:1]
-        for node, old in enumerate(before)
+        for node, last in enumerate(before)
     ]
-    file.write_text(json.dumps({"id": known["id"], "ports": ports}))
-    return known["id"], ports
+    file.write_text(json.dumps({"id": cluster_id, "ports": ports}))
+    return cluster_id, ports
+
+
+def _known(file: Path) -> tuple[str, list[Ports]] | None:
+    if not file.exists():
+        return None
+    known = json.loads(file.read_text())
+    return known["id"], known["ports"]
 
 
 def _port(wanted: int | None, last: int | None, taken: set[int]) -> int:

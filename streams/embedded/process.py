@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-# Linux kills a process with PR_SET_PDEATHSIG once the *thread* that made it ends. This one lives as long as we do.
+# Linux sends the PR_SET_PDEATHSIG signal once the *thread* that made the process ends: this one lives as long
+# as we do.
 _keeper = ThreadPoolExecutor(1, "child-keeper")
+
+STOP_PATIENCE = 10.0
+"""How many seconds a child has to end by itself when it is told to."""
 
 _TAIL_BYTES = 64 * 1024
 
-# Runs in the child, before it becomes the real program. Where there is no prctl (macOS) only a SIGKILL of ours
+# Runs in the child before it becomes the real program. Where there is no prctl (macOS) a SIGKILL of ours
 # leaves the child behind.
 _TIE_TO_PARENT = """
 import ctypes, os, signal, sys
@@ -26,9 +30,9 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class Child:
-    """A program that runs in a session of its own, so that Ctrl-C reaches only us, writes to a log file, and dies with us.
+    """A program in a session of its own, so that Ctrl-C reaches only us, that writes to a log file.
 
-    Whatever ends this process, a SIGKILL too, ends the child (on Linux).
+    Whatever ends this process, even a SIGKILL, ends the child (on Linux).
     """
 
     def __init__(
@@ -71,7 +75,7 @@ class Child:
         self._process.kill()
         self._process.wait()
 
-    def stop(self, patience: float = 10.0) -> int:
+    def stop(self, patience: float = STOP_PATIENCE) -> int:
         """SIGTERM, after `patience` seconds SIGKILL; the exit code."""
         self.signal(signal.SIGCONT)  # a stopped process would not hear the SIGTERM
         self.signal(signal.SIGTERM)

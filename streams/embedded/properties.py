@@ -1,22 +1,30 @@
 """What a broker of the embedded Kafka is told: server.properties and meta.properties."""
 
+import base64
+import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
-
-from streams.embedded.layout import Ports, kafka_uuid
+from typing import TypeAlias
+from uuid import uuid4
 
 CLIENTS = "PLAINTEXT"
 CONTROLLER = "CONTROLLER"
+
+Ports: TypeAlias = dict[str, int]
+"""The port of each listener of one broker, by the listener's name."""
+
+NO_PORTS: Ports = {CLIENTS: 0, CONTROLLER: 0}
 
 _COMMON = {
     "process.roles": "broker,controller",
     "controller.listener.names": CONTROLLER,
     "inter.broker.listener.name": CLIENTS,
     "auto.create.topics.enable": "false",
-    # Nothing is deleted by age and no record is refused for its timestamp: test and sample data are of any time.
+    # Nothing is deleted by age, no record is refused for its timestamp: test and sample data are of any time.
     "log.retention.ms": "-1",
     "log.message.timestamp.after.max.ms": str(2**63 - 1),
-    # The defaults are for hundreds of consumers: 50 partitions each, 128 MB of heap, three seconds of waiting.
+    # The defaults are for large clusters: 50 partitions each, 128 MB of heap, three seconds of waiting.
     "offsets.topic.num.partitions": "1",
     "transaction.state.log.num.partitions": "1",
     "share.coordinator.state.topic.num.partitions": "1",
@@ -80,15 +88,22 @@ def write(file: Path, properties: Mapping[str, str]) -> None:
 
 
 def _escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("\n", "\\n").encode("ascii", "backslashreplace").decode()
+    # Outside of ASCII a properties file has UTF-16 code units as \uXXXX, as JSON has them.
+    return json.dumps(value)[1:-1].replace('\\"', '"')
 
 
-def format_directory(data: Path, cluster_id: str, node: int) -> None:
-    """Make `data` a log directory of the cluster, as `kafka-storage format` does, without a second JVM."""
-    data.mkdir(exist_ok=True)
+def kafka_uuid() -> str:
+    """A random id as Kafka writes it: 22 characters of url-safe base64, none of them a dash."""
+    return base64.urlsafe_b64encode(uuid4().bytes).decode().rstrip("=").replace("-", "_")
+
+
+def format_directory(data: Path, cluster_id: str, node: int, bootstrap_checkpoint: Path) -> None:
+    """Make `data` a log directory of the cluster if it is none yet, as `kafka-storage format` does."""
     meta = data / "meta.properties"
-    if not meta.exists():
-        write(
-            meta,
-            {"version": "1", "cluster.id": cluster_id, "node.id": str(node), "directory.id": kafka_uuid()},
-        )
+    if meta.exists():
+        return
+    data.mkdir(exist_ok=True)
+    shutil.copy(bootstrap_checkpoint, data / "bootstrap.checkpoint")
+    write(
+        meta, {"version": "1", "cluster.id": cluster_id, "node.id": str(node), "directory.id": kafka_uuid()}
+    )

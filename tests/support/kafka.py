@@ -49,7 +49,9 @@ def create_topics(
         time.sleep(0.02)
 
 
-def produce(brokers: str, topic: str, records: Iterable[Record], **config: object) -> None:
+def produce(
+    brokers: str, topic: str, records: Iterable[Record], *, patience: float = 30, **config: object
+) -> None:
     """Write records in order; those that name no partition go where Kafka's default partitioner puts them."""
     producer = Producer(
         {
@@ -85,9 +87,9 @@ def produce(brokers: str, topic: str, records: Iterable[Record], **config: objec
             except BufferError:
                 producer.poll(0.1)
         producer.poll(0)
-    left = producer.flush(30)
+    left = producer.flush(patience)
     assert not failures, failures[0]
-    assert not left, f"{left} records were not delivered within 30 s"
+    assert not left, f"{left} records were not delivered within {patience} s"
 
 
 def read_topic(
