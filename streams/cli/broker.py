@@ -1,0 +1,58 @@
+"""`telefonie broker`: the embedded Kafka alone."""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from streams.cli.embedded import DATA_DIR, embedded_kafka, sigterm_is_ctrl_c
+from streams.embedded import Cluster, EmbeddedKafkaError
+
+
+@click.command()
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DATA_DIR / "kafka",
+    show_default=True,
+    help="Where its data is kept; the next start there goes on with it.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65527),
+    help="Port of the first broker, the next has the next one.  [default: that of last time or a free one]",
+)
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, 9),
+    default=1,
+    show_default=True,
+    help="Brokers; three or more keep three copies of everything.",
+)
+def broker(data_dir: Path, port: int | None, nodes: int) -> None:
+    """Run the embedded Kafka alone, in the foreground; Ctrl-C stops it.
+
+    Prints its address to stdout when it is ready. It listens on 127.0.0.1 only. The first start of all loads
+    Apache Kafka (45 MB), later ones need no network.
+
+    \b
+    Example:
+      telefonie broker --port 9092
+      TELEFONIE_BROKERS=127.0.0.1:9092 telefonie topics create
+    """
+    sigterm_is_ctrl_c()
+    with suppress(KeyboardInterrupt), embedded_kafka(data_dir, port, nodes) as cluster:
+        click.echo(cluster.bootstrap())
+        _watch(cluster)
+
+
+def _watch(cluster: Cluster) -> None:
+    """Return never; raises EmbeddedKafkaError when a broker ends by itself."""
+    while True:
+        for each in cluster.brokers:
+            if not each.running:
+                raise EmbeddedKafkaError(
+                    f"broker {each.node} ended; the end of {each.log}:\n{each.last_lines()}"
+                )
+        time.sleep(0.2)
