@@ -1,0 +1,140 @@
+"""The worker's own web server: is it alive, is it ready, its metrics. Nothing about any call.
+
+It lives in the worker's event loop, so an answer from `/live` shows that the loop turns.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final, Protocol
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from prometheus_client import CollectorRegistry, exposition
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from streams.errors import OperatorError
+from streams.metrics import Metrics
+from streams.settings import PREFIX, Settings
+
+_log = logging.getLogger(__name__)
+
+_INDEX: Final = """\
+/live     200 while the worker turns; 503 says what stands still
+/ready    200 once partitions are assigned and their tables recovered; 503 says what is missing
+/metrics  Prometheus text, or OpenMetrics when asked for
+"""
+_LONGEST_BODY: Final = 1024  # bytes; no request needs one
+_LAST_ANSWERS: Final = 1.0  # seconds
+_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "telefonie"}
+
+
+_Format = tuple[Callable[[CollectorRegistry], bytes], str]
+_PROMETHEUS: Final[_Format] = exposition.generate_latest, exposition.CONTENT_TYPE_PLAIN_0_0_4
+_OPENMETRICS: Final[_Format] = openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST
+
+
+class Health(Protocol):
+    """Who knows how the worker is. Each answer lists problems, a line each; none when all is well."""
+
+    def live(self) -> list[str]:
+        """Why the worker should be restarted."""
+
+    def ready(self) -> list[str]:
+        """Why the worker processes nothing yet."""
+
+
+class WebServer:
+    """Serves HTTP on `http_bind`:`http_port`, between `start` and `stop`."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, health: Health) -> None:
+        self._settings, self._metrics, self._health = settings, metrics, health
+        app = web.Application(middlewares=[_finish], client_max_size=_LONGEST_BODY)
+        app.add_routes(
+            [
+                web.get("/", self._index),
+                web.get("/live", self._live),
+                web.get("/ready", self._ready),
+                web.get("/metrics", self._expose),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_ANSWERS)
+
+    async def start(self) -> None:
+        """Listen; OperatorError when the address cannot be had."""
+        bind, port = self._settings.http_bind, self._settings.http_port
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, bind, port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise _cannot_listen(error, bind, port) from None
+
+    async def stop(self) -> None:
+        """Close the port and give requests that are under way a second to end."""
+        await self._runner.cleanup()
+
+    @property
+    def address(self) -> str:
+        """Where it listens, with the true port: `http://127.0.0.1:6066`. Only between `start` and `stop`."""
+        host, port = self._runner.addresses[0][:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def _index(self, _: web.Request) -> web.Response:
+        return web.Response(text=_INDEX)
+
+    async def _live(self, _: web.Request) -> web.Response:
+        return _verdict(self._health.live())
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        return _verdict(self._health.ready())
+
+    async def _expose(self, request: web.Request) -> web.Response:
+        # In the loop, where the metrics are at rest: it takes two milliseconds.
+        wanted = "application/openmetrics-text" in request.headers.get("Accept", "")
+        write, kind = _OPENMETRICS if wanted else _PROMETHEUS
+        return web.Response(body=write(self._metrics.registry), headers={"Content-Type": kind})
+
+
+def _verdict(problems: list[str]) -> web.Response:
+    status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+    return web.Response(status=status, text="".join(f"{line}\n" for line in problems or ["ok"]))
+
+
+@web.middleware
+async def _finish(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every answer gets the same headers, and every failure the same shape."""
+    try:
+        response = await handler(request)
+    except web.HTTPException as error:
+        response = _problem(error.status)
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+    except Exception:
+        _log.exception("a request to the web server failed")
+        response = _problem(HTTPStatus.INTERNAL_SERVER_ERROR)
+    response.headers.update(_HEADERS)
+    return response
+
+
+def _problem(status: int) -> web.StreamResponse:
+    """The body of RFC 9457; it repeats nothing of the request."""
+    said = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    return web.json_response(said, status=status, content_type="application/problem+json")
+
+
+def _cannot_listen(error: OSError, bind: str, port: int) -> OperatorError:
+    if error.errno == errno.EADDRINUSE:
+        return OperatorError(
+            f"{PREFIX}HTTP_PORT: port {port} of {bind} is in use; stop what listens there, "
+            "or set another port (0 takes any free one)"
+        )
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+    return OperatorError(
+        f"the web server cannot listen on port {port} of {bind} ({reason}): "
+        f"change {PREFIX}HTTP_BIND or {PREFIX}HTTP_PORT"
+    )
