@@ -11,8 +11,6 @@ import pytest
 from streams.embedded import Cluster
 from streams.embedded.training import train
 
-IMAGE = "apache/kafka:4.3.1"
-
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -27,15 +25,15 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def _container() -> Iterator[str]:
     from docker.errors import DockerException
-    from testcontainers.kafka import KafkaContainer
+    from support.container import kafka_container
+    from testcontainers.core.docker_client import DockerClient
 
     try:
-        container = KafkaContainer(IMAGE).with_kraft()
-        container.start()
+        DockerClient()
     except DockerException as error:
-        pytest.skip(f"TEST_BROKER=container: no container engine answers ({error})")
-    with container:
-        yield container.get_bootstrap_server()
+        pytest.skip(f"TEST_BROKER=container, but no container engine answers: {error}")
+    with kafka_container() as address:
+        yield address
 
 
 @pytest.fixture

@@ -24,6 +24,19 @@ class Record:
     offset: int | None = None
 
 
+def wait_until_ready(brokers: str, timeout: float = 60) -> None:
+    """Wait until a broker answers."""
+    admin = AdminClient({"bootstrap.servers": brokers, **_QUIET})
+    give_up = time.monotonic() + timeout
+    while True:
+        try:
+            admin.list_topics(timeout=1)
+            return
+        except KafkaException:
+            if time.monotonic() > give_up:
+                raise
+
+
 def create_topics(
     brokers: str,
     *names: str,
