@@ -47,8 +47,8 @@ class Metric:
     """One metric: `name` as it is exposed, `help` in words.
 
     The values of a label are a closed set; those of one with an empty tuple come from the deployment or the
-    data. A counter whose labels are all closed shows each series from the start, at 0, so that a rate sees the
-    first event.
+    data. A counter whose labels are all closed shows each series from the start, at 0, so that a rate sees
+    the first event.
     """
 
     name: str
@@ -423,9 +423,9 @@ _INTRODUCTION = """\
 The worker serves them at `/metrics`, in the Prometheus text format, or as OpenMetrics when asked for.
 Counters start at 0 with the process. A histogram has the series `_bucket`, `_sum` and `_count`.
 
-A worker tells of the partitions that are assigned to it, so sum over the workers. No label carries anything of
-a call, and each takes few values: `currency` is an active code of ISO 4217, or `other`. Beside these there are
-the customary `process_…` metrics.
+A worker tells of the partitions that are assigned to it, so sum over the workers. No label carries anything
+of a call, and each takes few values: `currency` is an active code of ISO 4217, or `other`. Beside these there
+are the customary `process_…` metrics.
 
 | metric | type | labels | meaning |
 |---|---|---|---|
