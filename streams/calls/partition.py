@@ -6,9 +6,11 @@ look at it (semantics, section 4); everything else follows from the log alone, h
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, NamedTuple
 
 import msgspec
@@ -53,13 +55,13 @@ class Rules:
 
 
 class Cut(NamedTuple):
-    """What one cut writes: records of the three output topics, changelog rows, the ledger of that point."""
+    """What one cut writes: records of the output topics, changelog rows, and the ledger of that point."""
 
-    completed: list[Output]
-    kpis: list[Output]
-    dead: list[Output]
+    #: By topic: `completed`, `kpis`, `dead`.
+    outputs: dict[str, list[Output]]
     rows: list[tuple[bytes, bytes | None]]
-    ledger: bytes
+    #: The ledger, encoded.
+    header: bytes
     tally: Tally
     failures: list[tuple[int, Exception]]
 
@@ -232,14 +234,18 @@ class CallsPartition:
             state.history |= TIMED_OUT
             self._keep_closed(call_id, state, self._publish(call_id, state, moment))
 
-    def advance(self, wall: int) -> None:
-        """The idle clock: stream time moves on with the wall clock (epoch ms), never back.
+    def advance(self, wall: int) -> bool:
+        """The idle clock: stream time moves on with the wall clock (epoch ms), never back; False when it stays.
+
+        A partition that never had a record has no time to move: whatever comes first may be old.
 
         What falls due by it is closed by the next step, be that `settle` or a record: so that the new stream
         time can be committed first, and a step that is repeated after a crash finds the same time.
         """
-        if 0 <= self.ledger.stream_time < wall:
-            self.ledger.stream_time = wall
+        if not 0 <= self.ledger.stream_time < wall:
+            return False
+        self.ledger.stream_time = wall
+        return True
 
     def settle(self) -> None:
         """Close what is due at the present stream time, without a record."""
@@ -287,12 +293,38 @@ class CallsPartition:
             if state.closed_at is not None:
                 self.closed[call_id] = packed
         rows += [(_WINDOW_ROW + msgspec.msgpack.encode(key), value) for key, value in self.windows.rows(now)]
-        cut = Cut(
-            self.completed, kpis, self.dead, rows, encode_ledger(self.ledger), self.tally, self.failures
-        )
+        outputs = {"completed": self.completed, "kpis": kpis, "dead": self.dead}
+        cut = Cut(outputs, rows, encode_ledger(self.ledger), self.tally, self.failures)
         self.completed, self.dead, self.failures = [], [], []
         self.changed, self.tally = {}, Tally()
         return cut
+
+    # -- looking in
+
+    def find(self, call_id: str) -> CallState | None:
+        """The state of a call that is open or still remembered."""
+        key = call_id.encode()
+        return self.open.get(key) or self._peek(key)
+
+    def _peek(self, key: bytes) -> CallState | None:
+        packed = self.closed.get(key)
+        return self.changed.get(key) or (decode_state(packed) if packed else None)
+
+    def open_by_status(self) -> Counter[str]:
+        """How many calls are open, by status."""
+        return Counter(state.status for state in self.open.values())
+
+    def oldest_open(self) -> int | None:
+        """The first event time (epoch ms) of the call that has been open for longest; None without an open call.
+
+        Calls lie in the order in which they were opened, so it is among the first; events may be a little out of
+        order.
+        """
+        return min((state.first_seen for state in islice(self.open.values(), 100)), default=None)
+
+    def __len__(self) -> int:
+        """Calls that are remembered; a few that were amended since the last cut may be missing."""
+        return len(self.open) + len(self.closed)
 
     # -- recovery
 
@@ -315,6 +347,7 @@ class CallsPartition:
             if self.ledger.version != STATE_VERSION:
                 raise ValueError(f"state version {self.ledger.version}, this program knows {STATE_VERSION}")
         rows, self.closed = self.closed, {}
+        opened: list[tuple[bytes, CallState]] = []
         for key, value in rows.items():
             if key.startswith(_WINDOW_ROW):
                 window = msgspec.msgpack.decode(key[len(_WINDOW_ROW) :], type=WindowKey)
@@ -325,8 +358,11 @@ class CallsPartition:
                 self.closed[key] = value
                 self.retained.add(closed_at, key)
             else:
-                state = self.open[key] = decode_state(value)
-                self.deadlines.add(state.last + self.rules.call_timeout, key)
+                opened.append((key, decode_state(value)))
+        opened.sort(key=lambda item: item[1].first_seen)
+        for key, state in opened:
+            self.open[key] = state
+            self.deadlines.add(state.last + self.rules.call_timeout, key)
 
 
 def _too_early() -> Rejected:

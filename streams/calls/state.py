@@ -71,6 +71,12 @@ class CallState(Struct, gc=False, array_like=True):
     no_answer: int | None = None
     canceled: int | None = None
 
+    @property
+    def first_seen(self) -> int:
+        """The earliest event time of the call."""
+        times: list[int | None] = [getattr(self, name) for name in SEEN.values()]
+        return min(time for time in times if time is not None)
+
 
 class ClosedAt(Struct, array_like=True):
     """The first field of a `CallState`: all that forgetting a closed call needs to read of it."""

@@ -52,11 +52,11 @@ class Outcome:
     def cut(self) -> None:
         cut = self.partition.cut()
         assert not cut.failures, cut.failures
-        self.completed += cut.completed
-        self.dead += cut.dead
-        self.kpis |= {key: value for key, value, *_ in cut.kpis}
+        self.completed += cut.outputs["completed"]
+        self.dead += cut.outputs["dead"]
+        self.kpis |= {key: value for key, value, *_ in cut.outputs["kpis"]}
         self.changelog |= dict(cut.rows)
-        self.ledger = cut.ledger
+        self.ledger = cut.header
 
     def restart(self) -> None:
         """Die after a cut, and come back from the changelog."""

@@ -1,0 +1,323 @@
+"""The worker: calls in, completed calls, KPI windows, dead letters and metrics out. The whole wiring is here."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import signal
+import time
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from typing import Any, Protocol, cast
+
+import faust
+from aiokafka import TopicPartition
+from msgspec import Struct, field
+
+from streams import topics
+from streams.calls.ledger import Ledger
+from streams.calls.partition import CallsPartition, Cut, Rules
+from streams.codecs import CallDecoder, Reason, Status
+from streams.engine.application import LOST_SECONDS, Application, BrokersLostError, application
+from streams.engine.config import Config
+from streams.engine.engine import Owned
+from streams.engine.fetch import RecordBatch, RecordsLostError
+from streams.engine.restore import reader
+from streams.errors import OperatorError
+from streams.metrics import Metrics, PartitionSample, Sample
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: A worker that cannot stop in order within this time (s) is stopped all the same; its last cut may be done again.
+STOP_SECONDS = 25.0
+#: Commits may stand still so long before the worker says that it is not ready.
+_BREATHE_SECONDS = 10.0
+#: The fetcher waits for commits when too much is pending; longer than the engine waits for lost brokers it may not.
+_DEAD_SECONDS = LOST_SECONDS + 30.0
+
+
+def config_of(settings: Settings, *, idle_clock: bool = True) -> Config:
+    """The engine's configuration for calls."""
+    rules = Rules(
+        topic=settings.calls_topic,
+        call_timeout=settings.call_timeout,
+        call_retention=settings.call_retention,
+        max_clock_skew=settings.max_clock_skew,
+        kpi_window=settings.kpi_window,
+        decoder=CallDecoder(settings.nulls),
+    )
+    return Config(
+        group=settings.app_id,
+        source=settings.calls_topic,
+        topics={
+            "completed": settings.completed_topic,
+            "kpis": settings.kpis_topic,
+            "dead": settings.dead_topic,
+        },
+        changelog=settings.changelog_topic,
+        processor=lambda partition: CallsPartition(rules, partition),
+        client=settings.kafka(),
+        commit_interval=settings.commit_interval,
+        instance_id=settings.instance_id,
+        session_timeout=settings.session_timeout,
+        idle_clock=idle_clock,
+    )
+
+
+class Summary(Struct):
+    """What a run has done: records read, applied and rejected by reason; calls closed, and open now, by status."""
+
+    read: int = 0
+    applied: int = 0
+    rejected: dict[Reason, int] = field(default_factory=dict)
+    opened: int = 0
+    completed: dict[Status, int] = field(default_factory=dict)
+    open: dict[str, int] = field(default_factory=dict)
+
+    def add(self, now: Ledger, before: Ledger, open_calls: Mapping[str, int]) -> None:
+        """Add what one partition has done between two states of its ledger."""
+        self.read += now.read - before.read
+        self.applied += now.applied - before.applied
+        self.opened += now.opened - before.opened
+        for reason, n in now.rejected.items():
+            if n > before.rejected[reason]:
+                self.rejected[reason] = self.rejected.get(reason, 0) + n - before.rejected[reason]
+        for status, n in now.closed.items():
+            if n != before.closed[status]:
+                self.completed[status] = self.completed.get(status, 0) + n - before.closed[status]
+        for name, n in open_calls.items():
+            self.open[name] = self.open.get(name, 0) + n
+
+    def lines(self) -> list[str]:
+        """For people."""
+        return [
+            f"read       {self.read}",
+            f"applied    {self.applied}",
+            f"rejected   {_total(self.rejected)}",
+            f"completed  {_total(self.completed)}",
+            f"open       {_total(self.open)}",
+        ]
+
+
+def _total(counts: Mapping[Any, int]) -> str:
+    parts = ", ".join(f"{name} {n}" for name, n in counts.items())
+    return f"{sum(counts.values())}" + (f" ({parts})" if parts else "")
+
+
+class Server(Protocol):
+    """Answers HTTP beside the worker."""
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as a URL."""
+
+    async def start(self) -> None:
+        """Listen."""
+
+    async def stop(self) -> None:
+        """Close the port."""
+
+
+class Watch:
+    """What the engine does, as metrics and as health."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
+        self.app: Application | None = None
+        self._assigned = False
+        #: Of batches applied and not yet committed, by partition: next offset, last timestamp (ms), records.
+        self._uncommitted: dict[int, list[tuple[int, int, int]]] = {}
+        #: Ledgers as they were taken over, by partition.
+        self._before: dict[int, Ledger] = {}
+
+    # -- what the engine tells
+
+    def applied(self, partition: int, batch: RecordBatch, seconds: float) -> None:
+        """A batch has been applied."""
+        records = batch.records
+        self._metrics.batch(len(records), seconds)
+        if records:
+            self._uncommitted.setdefault(partition, []).append(
+                (batch.next_offset, records[-1][1], len(records))
+            )
+
+    def committed(self, partition: int, cut: Any, committed: int, seconds: float) -> None:
+        """A cut has been committed."""
+        done = cast(Cut, cut)
+        now = time.time_ns() // 1_000_000
+        waiting = self._uncommitted.get(partition, [])
+        self._metrics.committed((now - ts, n) for offset, ts, n in waiting if offset <= committed and ts >= 0)
+        self._uncommitted[partition] = [each for each in waiting if each[0] > committed]
+        self._metrics.count(done.tally)
+        self._metrics.commit(seconds)
+        for offset, error in done.failures:
+            log.error(
+                "the record at offset %d of partition %d was set aside as failed",
+                offset,
+                partition,
+                exc_info=error,
+            )
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        """A rebalance has ended."""
+        self._assigned = True
+        self._uncommitted = {number: self._uncommitted.get(number, []) for number in partitions}
+        self._metrics.rebalanced()
+        for number in partitions:
+            if self.app is not None and number not in self._before:
+                self._before[number] = copy.deepcopy(processor(self.app.engine.partitions[number]).ledger)
+        log.info("partitions %s of %s are assigned", sorted(partitions), self._settings.calls_topic)
+
+    # -- what the metrics ask
+
+    def sample(self) -> Sample:
+        """The state of this moment."""
+        app = self.app
+        if app is None:
+            return Sample({}, None, [])
+        open_calls: dict[str, int] = {}
+        oldest: int | None = None
+        parts: list[PartitionSample] = []
+        for number, owned in app.engine.partitions.items():
+            calls = processor(owned)
+            for status, n in calls.open_by_status().items():
+                open_calls[status] = open_calls.get(status, 0) + n
+            first = calls.oldest_open()
+            if first is not None:
+                oldest = first if oldest is None else min(oldest, first)
+            lag = app.consumer.lag(TopicPartition(self._settings.calls_topic, number), owned.committed)
+            end = None if lag is None else owned.committed + lag
+            parts.append(
+                PartitionSample(number, owned.committed, end, 0, len(calls), calls.ledger.stream_time)
+            )
+        for number, left in app.engine.remaining.items():
+            parts.append(PartitionSample(number, None, None, left, 0, -1))
+        return Sample(open_calls, oldest, parts)
+
+    def summary(self) -> Summary:
+        """What has been done in the partitions that are ours now, since they were taken over."""
+        done = Summary()
+        for number, owned in self.app.engine.partitions.items() if self.app else ():
+            calls, before = processor(owned), self._before.get(number, Ledger())
+            done.add(calls.ledger, before, calls.open_by_status())
+        return done
+
+    # -- what the web server asks
+
+    def live(self) -> list[str]:
+        """The event loop turns when this answers at all; what else must turn is the fetcher's thread."""
+        app = self.app
+        if app is None:
+            return []
+        problems = []
+        if app.engine.failure is not None:
+            problems.append("the worker is stopping after an error: its log says which")
+        silent = time.monotonic() - app.consumer.asked_at if app.engine.partitions else 0.0
+        if silent > _DEAD_SECONDS:
+            problems.append(f"no records have been asked for since {silent:.0f} s")
+        return problems
+
+    def ready(self) -> list[str]:
+        """Partitions are assigned, their state is restored, and what is applied gets committed."""
+        app = self.app
+        if app is None or (not self._assigned and not app.engine.remaining):
+            return ["no partitions are assigned yet"]
+        if app.engine.remaining:
+            left = sum(app.engine.remaining.values())
+            return [
+                f"restoring the state of partitions {sorted(app.engine.remaining)}: {left} records are left"
+            ]
+        if app.rebalancing:
+            return ["a rebalance is under way"]
+        waited = app.engine.waited()
+        if waited > _BREATHE_SECONDS:
+            return [f"nothing could be committed for {waited:.0f} s"]
+        return []
+
+
+def processor(owned: Owned) -> CallsPartition:
+    """The calls of a partition that is ours."""
+    return cast(CallsPartition, owned.processor)
+
+
+class Worker(faust.Worker):
+    """Runs the application in this process until a signal stops it, or it has caught up."""
+
+    def __init__(self, settings: Settings, *, until_caught_up: bool = False) -> None:
+        self.settings, self.until_caught_up = settings, until_caught_up
+        self.metrics = Metrics(settings)
+        self.watch = Watch(settings, self.metrics)
+        app = application(config_of(settings, idle_clock=not until_caught_up), self.watch)
+        self.watch.app = app
+        self.metrics.watch(self.watch)
+        self.web: Server | None = None
+        #: What has been done, once the worker has stopped.
+        self.summary: Summary | None = None
+        self.ends: dict[int, int] = {}
+        super().__init__(
+            app, quiet=True, override_logging=False, redirect_stdouts=False, loop=asyncio.get_event_loop()
+        )
+        if until_caught_up:
+            app.task(self._stop_when_caught_up)
+
+    async def on_first_start(self) -> None:
+        """Check the surroundings, answer HTTP, then start Faust."""
+        await topics.prepare(self.settings)
+        if self.until_caught_up:
+            self.ends = await ends(self.app.engine.config)
+        if self.web is not None:
+            await self.web.start()
+            log.info("HTTP is at %s", self.web.address)
+        self.install_signal_handlers()
+
+    async def on_shutdown(self) -> None:
+        """Everything of Faust has stopped, the last cut is committed."""
+        self.summary = self.watch.summary()
+        await self.app.engine.close()
+        if self.web is not None:
+            await self.web.stop()
+
+    async def _stop_when_caught_up(self) -> None:
+        engine = self.app.engine
+        while not self.should_stop:
+            done = await engine.committed_offsets(list(self.ends))
+            if all(done.get(number, 0) >= end for number, end in self.ends.items()):
+                self._schedule_shutdown(signal.SIGTERM)
+                return
+            await asyncio.sleep(0.2)
+
+    def execute(self) -> None:
+        """Run until stopped. Raises OperatorError for what people can mend, and whatever else stopped the worker."""
+        loop = self.loop
+        self._starting_fut = loop.create_task(self.start())
+        try:
+            with suppress(asyncio.CancelledError):
+                loop.run_until_complete(self._starting_fut)
+        finally:
+            self._stop_in_time()
+        if (error := self.app.engine.failure or self.crash_reason) is not None:
+            if isinstance(error, RecordsLostError | BrokersLostError):
+                raise OperatorError(str(error)) from error
+            raise error
+
+    def _stop_in_time(self) -> None:
+        stopping = self._signal_stop_future or asyncio.ensure_future(self.stop(), loop=self.loop)
+        waiting = asyncio.wait([stopping], timeout=STOP_SECONDS)
+        self.loop.run_until_complete(waiting)
+        if not stopping.done():
+            raise OperatorError(
+                f"the worker could not stop in order within {STOP_SECONDS:.0f} s: the brokers do not answer; what was "
+                "not committed is done again by the next worker"
+            )
+
+
+async def ends(config: Config) -> dict[int, int]:
+    """The end of each partition of the source, as far as a read_committed consumer may read."""
+    async with reader(config) as consumer:
+        await consumer._client._wait_on_metadata(config.source)
+        partitions = [
+            TopicPartition(config.source, n) for n in consumer.partitions_for_topic(config.source) or ()
+        ]
+        return {tp.partition: end for tp, end in (await consumer.end_offsets(partitions)).items()}

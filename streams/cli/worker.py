@@ -1,0 +1,43 @@
+"""`telefonie worker`."""
+
+import asyncio
+import os
+
+import click
+import msgspec
+
+from streams.settings import Settings
+
+
+@click.command()
+@click.option(
+    "--until-caught-up",
+    is_flag=True,
+    help="Exit 0 once all that lay in the calls topic at the start is processed and committed.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON, with --until-caught-up.")
+def worker(until_caught_up: bool, as_json: bool) -> None:
+    """Run one worker of the consumer group, in the foreground.
+
+    SIGTERM stops it in order: it commits, leaves the group, and exits 0. With --until-caught-up the idle clock is
+    off, and what this worker has done is printed at the end.
+
+    \b
+    Example:
+      TELEFONIE_BROKERS=127.0.0.1:9092 telefonie worker
+      TELEFONIE_BROKERS=127.0.0.1:9092 telefonie worker --until-caught-up --json
+    """
+    from streams import logs
+    from streams.app import Worker
+    from streams.web.server import WebServer
+
+    settings = Settings.load(os.environ)
+    settings.kafka()  # says what is missing before anything starts
+    logs.configure(settings)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    running = Worker(settings, until_caught_up=until_caught_up)
+    running.web = WebServer(settings, running.metrics, running.watch)
+    running.execute()
+    if until_caught_up and running.summary is not None:
+        click.echo(msgspec.json.encode(running.summary) if as_json else "\n".join(running.summary.lines()))

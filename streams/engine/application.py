@@ -1,0 +1,118 @@
+"""A Faust application on the engine: what of Faust runs, what is replaced, and the engine's own clocks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import faust
+from faust.app.base import BootStrategy
+from faust.transport.drivers import TRANSPORTS
+from mode import CrashingSupervisor
+
+from streams.engine import fetch, writer
+from streams.engine.config import Config
+from streams.engine.engine import Engine, Observer
+from streams.engine.fetch import RecordBatch
+from streams.engine.tables import StateTable, Tables
+from streams.engine.transport import BatchSchema
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 5.0
+#: What waits so long for a commit is worth a line in the log, and so long is too long.
+SLOW_SECONDS, LOST_SECONDS = 10.0, 120.0
+
+
+class Boot(BootStrategy):
+    """Faust's own producer and web server stay off: the engine writes, and the web server is the application's."""
+
+    enable_kafka_producer = False
+    enable_web = False
+
+
+class Application(faust.App):
+    """A Faust application whose records are batches and whose commits are the engine's cuts."""
+
+    engine: Engine
+    BootStrategy = Boot
+
+    def _create_directories(self) -> None:
+        """Nothing is kept in files."""
+
+
+def application(config: Config, observer: Observer) -> Application:
+    """The application: an agent on the source topic, a table of the processors' state, the engine under both."""
+    fetch.check()
+    writer.check()
+    TRANSPORTS.aliases["batch"] = "streams.engine.transport:Transport"
+    app = Application(
+        config.group,
+        # Only a name for Faust: our consumer and producers take their addresses from the config.
+        broker="batch://" + ";".join(config.client["bootstrap_servers"]),
+        store="memory://",
+        # Faust's exactly_once is not what makes this exactly once.
+        processing_guarantee="at_least_once",
+        broker_commit_interval=86_400.0,
+        broker_session_timeout=config.session_timeout / 1000,
+        broker_request_timeout=max(90.0, config.session_timeout / 1000),
+        stream_buffer_maxsize=8,  # batches
+        stream_wait_empty=True,
+        topic_disable_leader=True,
+        web_enabled=False,
+        Table=StateTable,
+        TableManager=Tables,
+        agent_supervisor=CrashingSupervisor,
+    )
+    app.engine = Engine(app, config, observer)
+    source = app.topic(config.source, schema=BatchSchema(), key_serializer="raw", value_serializer="raw")
+    app.Table("state", partitions=1)
+
+    @app.agent(source)
+    async def apply(stream: Any) -> None:
+        batch: RecordBatch
+        async for batch in stream:
+            await app.engine.process(batch)
+
+    app.task(_every(app, config.commit_interval / 1000, app.engine.commit))
+    app.task(_every(app, 1.0, lambda: _watch(app)))
+    if config.idle_clock:
+        app.task(_every(app, TICK_SECONDS, app.engine.tick))
+    return app
+
+
+def _every(
+    app: Application, seconds: float, work: Callable[[], Awaitable[Any]]
+) -> Callable[[], Awaitable[None]]:
+    """A task that does the work at fixed intervals, as long as the application runs; what it raises is fatal."""
+
+    async def run() -> None:
+        due = time.monotonic() + seconds
+        while not app.should_stop:
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            due = max(due + seconds, time.monotonic())
+            try:
+                await work()
+            except Exception as error:
+                await app.engine.fail(error)
+
+    run.__name__ = getattr(work, "__name__", "watch")
+    return run
+
+
+async def _watch(app: Application) -> None:
+    """Say so when commits stand still, and give up when the brokers stay away: an orchestrator can do more."""
+    waited = app.engine.waited()
+    if waited > LOST_SECONDS:
+        raise BrokersLostError(
+            f"nothing could be committed for {waited:.0f} s: the brokers are gone, or a topic cannot be written to"
+        )
+    if waited > SLOW_SECONDS and int(waited) % 10 == 0:
+        log.warning("nothing could be committed for %.0f s: waiting for the brokers", waited)
+
+
+class BrokersLostError(Exception):
+    """The brokers have not taken anything for too long."""

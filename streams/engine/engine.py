@@ -1,0 +1,304 @@
+"""The engine: processors fed with record batches, and their cuts committed, partition by partition.
+
+The path of a batch: `process` has the processor apply it and notes its next offset, nothing else. Every commit
+interval `commit` takes a cut of each partition at one instant (no await in between) and writes the cuts, while the
+next batches are already being applied. Nothing is written outside a cut, so each is a consistent point of the log:
+state, outputs and offset move together, or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
+
+from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+from faust.types import TP
+
+from streams.engine.config import Config
+from streams.engine.fetch import RecordBatch, RecordsLostError
+from streams.engine.processor import Cut, Processor
+from streams.engine.restore import Position, encode_position, reader, restore
+from streams.engine.writer import Writer
+
+log = logging.getLogger(__name__)
+
+#: Records waiting for a commit, in one partition: from here on the log has to wait for the brokers.
+MAX_PENDING = 30_000
+
+
+class Observer(Protocol):
+    """Is told what the engine does; must be quick and must not raise."""
+
+    def applied(self, partition: int, batch: RecordBatch, seconds: float) -> None:
+        """A batch has been applied, which took so long."""
+
+    def committed(self, partition: int, cut: Cut, next_offset: int, seconds: float) -> None:
+        """A cut up to an offset has been committed, which took so long."""
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        """A rebalance has ended: these partitions are ours and restored."""
+
+
+class Owned:
+    """A partition that is ours, restored."""
+
+    def __init__(self, processor: Processor, writer: Writer, next_offset: int) -> None:
+        self.processor, self.writer = processor, writer
+        #: The first offset that is not in the state; and not in what is committed.
+        self.next_offset = self.committed = next_offset
+        #: The idle clock has moved the state's time, and no commit has said so yet.
+        self.clock_moved = False
+        #: monotonic: when the last record came, and since when something waits for a commit (None: nothing does).
+        self.heard_at = time.monotonic()
+        self.waiting_since: float | None = None
+        #: Epoch ms of the last commit; None before the first.
+        self.committed_at: int | None = None
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there is something to commit."""
+        return self.next_offset > self.committed or self.clock_moved or self.processor.pending > 0
+
+
+class Engine:
+    """The partitions of one worker. Everything runs in the worker's event loop; `app` is its Faust application."""
+
+    def __init__(self, app: Any, config: Config, observer: Observer) -> None:
+        self.app, self.config, self.observer = app, config, observer
+        self.partitions: dict[int, Owned] = {}
+        #: Ours before a rebalance; what stays ours keeps its state.
+        self._kept: dict[int, Owned] = {}
+        #: Offsets that are still to be restored, by partition.
+        self.remaining: dict[int, int] = {}
+        self.failure: BaseException | None = None
+        self._committing = asyncio.Lock()
+        self._assigning = asyncio.Lock()
+
+    def owns(self, tp: TP) -> bool:
+        """Whether the partition is ours and restored."""
+        return tp.topic == self.config.source and tp.partition in self.partitions
+
+    def next_offset(self, tp: TP) -> int:
+        """The offset to read from."""
+        return self.partitions[tp.partition].next_offset
+
+    # -- the path of a batch
+
+    async def process(self, batch: RecordBatch) -> None:
+        """Apply a batch; afterwards wait if the brokers do not keep up with what is to be written."""
+        owned = self.partitions.get(batch.partition.partition)
+        if owned is None or batch.next_offset <= owned.next_offset:
+            return  # fetched before a rebalance or a seek
+        if batch.first > owned.next_offset:
+            await self._seek_back(batch, owned)
+            return
+        if owned.clock_moved:
+            await self.commit()  # the new time first, so that whoever repeats this finds it
+        records = batch.records
+        if batch.first < owned.next_offset:
+            records = [record for record in records if record[0] >= owned.next_offset]
+        start = time.perf_counter()
+        owned.processor.process(records, self.config.wall_clock())
+        owned.next_offset = batch.next_offset
+        now = time.perf_counter()
+        owned.heard_at = time.monotonic()
+        owned.waiting_since = owned.waiting_since or owned.heard_at
+        self.observer.applied(batch.partition.partition, batch, now - start)
+        while owned.processor.pending > MAX_PENDING and self.failure is None:
+            await self.commit()
+
+    async def _seek_back(self, batch: RecordBatch, owned: Owned) -> None:
+        """A batch in between was thrown away, as Faust does when a rebalance interrupts it."""
+        log.info("reading %s again from offset %d", batch.partition, owned.next_offset)
+        tp = TP(batch.partition.topic, batch.partition.partition)
+        await self.app.consumer.seek_wait({tp: owned.next_offset})
+
+    # -- commits
+
+    async def commit(self) -> int:
+        """Write a cut of every partition that has something to say; returns how many. One commit at a time.
+
+        A failure stops the worker: memory is ahead of the log then, and the next owner starts from the last cut.
+        """
+        async with self._committing:
+            if self.failure is not None:
+                return 0
+            begun = time.perf_counter()
+            cuts = [
+                (number, owned, *self._cut(owned)) for number, owned in self.partitions.items() if owned.dirty
+            ]
+            try:
+                await asyncio.gather(*(self._write(owned, cut, at) for _, owned, cut, at, _ in cuts))
+            except asyncio.CancelledError:
+                self.failure = RuntimeError("a commit was cancelled")
+                raise
+            except Exception as error:
+                await self.fail(error)
+                return 0
+            for number, owned, cut, next_offset, since in cuts:
+                owned.committed = next_offset
+                owned.committed_at = self.config.wall_clock()
+                if owned.waiting_since is not None and owned.waiting_since <= since:
+                    owned.waiting_since = since if owned.dirty else None
+                self.observer.committed(number, cut, next_offset, time.perf_counter() - begun)
+            return len(cuts)
+
+    @staticmethod
+    def _cut(owned: Owned) -> tuple[Cut, int, float]:
+        owned.clock_moved = False
+        return owned.processor.cut(), owned.next_offset, time.monotonic()
+
+    async def _write(self, owned: Owned, cut: Cut, next_offset: int) -> None:
+        position = encode_position(Position(next_offset, cut.header))
+        await owned.writer.write(cut, position, next_offset, f"{self.config.wall_clock()}")
+
+    async def fail(self, error: BaseException) -> None:
+        """Stop the worker because of an error, once."""
+        if self.failure is None:
+            self.failure = error
+            await self.app.crash(error)
+
+    def waited(self) -> float:
+        """Seconds for which the longest waiting change has not been committed; 0 when nothing waits."""
+        since = [owned.waiting_since for owned in self.partitions.values() if owned.waiting_since is not None]
+        return time.monotonic() - min(since) if since else 0.0
+
+    # -- the clock of idle partitions
+
+    async def tick(self) -> None:
+        """Where nothing has come for a while: do what is due, and move time on with the wall clock.
+
+        Only from a committed state: a step that is repeated after a crash must find the same time.
+        """
+        now = time.monotonic()
+        for number, owned in list(self.partitions.items()):
+            idle = now - owned.heard_at >= self.config.idle_after / 1000
+            if not idle or owned.dirty:
+                continue
+            tp = TopicPartition(self.config.source, number)
+            if not self.app.consumer.is_caught_up(tp, owned.next_offset, time.time() - 10):
+                continue
+            owned.processor.settle()
+            owned.clock_moved = owned.processor.advance(self.config.wall_clock())
+
+    # -- assignment
+
+    async def assign(self, assigned: Collection[TP]) -> None:
+        """Take over what has been assigned. The order is what makes it safe:
+
+        1. the transactional producers of all partitions start, those of kept ones too: that ends what a former
+           owner has left open and fences it;
+        2. only then are the group's offsets and the changelog's end final;
+        3. state that is not certainly the last is restored, and says where to read on.
+
+        A kept partition keeps its state if its last offset is what the group has committed.
+        """
+        async with self._assigning:
+            numbers = sorted(tp.partition for tp in assigned if tp.topic == self.config.source)
+            self._kept |= self.partitions
+            self.partitions = {}
+            await asyncio.gather(*(owned.writer.stop() for owned in self._kept.values()))
+            self._kept = {number: owned for number, owned in self._kept.items() if number in numbers}
+            writers = {number: Writer(self.config, number) for number in numbers}
+            ready: dict[int, Owned] = {}
+            try:
+                await asyncio.gather(*(writer.start() for writer in writers.values()))
+                offsets = await self.committed_offsets(numbers)
+                for number in numbers:
+                    owned = self._kept.get(number)
+                    if owned and not owned.dirty and owned.committed == offsets.get(number):
+                        owned.writer = writers[number]
+                        owned.heard_at = time.monotonic()
+                        ready[number] = owned
+                ready |= await self._restore({n: writers[n] for n in numbers if n not in ready}, offsets)
+            except BaseException:
+                await asyncio.gather(*(writer.stop() for writer in writers.values()), return_exceptions=True)
+                raise
+            finally:
+                self.remaining = {}
+            self._kept = {}
+            self.partitions = dict(sorted(ready.items()))
+        self.observer.assigned(self.partitions)
+
+    async def close(self) -> None:
+        """Stop the producers; after the last commit."""
+        owned, self.partitions = list(self.partitions.values()), {}
+        await asyncio.gather(*(each.writer.stop() for each in owned), return_exceptions=True)
+
+    async def committed_offsets(self, numbers: Collection[int]) -> dict[int, int]:
+        """The group's offsets, of the partitions that have one."""
+        found: Mapping[Any, OffsetAndMetadata] = await self.app.consumer.fetch_committed(
+            [TopicPartition(self.config.source, number) for number in numbers]
+        )
+        return {tp.partition: place.offset for tp, place in found.items() if place.offset >= 0}
+
+    async def _restore(self, writers: Mapping[int, Writer], offsets: Mapping[int, int]) -> dict[int, Owned]:
+        if not writers:
+            return {}
+        begun = time.monotonic()
+        processors = {number: self.config.processor(number) for number in writers}
+        async with reader(self.config) as consumer:
+            positions = await restore(self.config, consumer, processors, self._progress)
+            logs = [TopicPartition(self.config.source, number) for number in writers]
+            begins, ends = await consumer.beginning_offsets(logs), await consumer.end_offsets(logs)
+        ready = {}
+        for source in logs:
+            number = source.partition
+            start = _start(source, positions[number], offsets.get(number), begins[source], ends[source])
+            ready[number] = Owned(processors[number], writers[number], start)
+        log.info("restored partitions %s in %.2f s", sorted(ready), time.monotonic() - begun)
+        return ready
+
+    def _progress(self, remaining: Mapping[int, int]) -> None:
+        self.remaining = dict(remaining)
+
+
+def _start(
+    source: TopicPartition, position: Position | None, committed: int | None, begin: int, end: int
+) -> int:
+    """Where to read on: from the state's position, unless the group's offset was moved past it on purpose.
+
+    Raises RecordsLostError when the log does not hold that offset.
+    """
+    where = f"{source.topic} partition {source.partition}"
+    if position is None:
+        start = begin if committed is None else committed
+        if committed is not None:
+            log.warning(
+                "%s: the group is at offset %d, but there is no state: calls begun before are unknown",
+                where,
+                start,
+            )
+    elif committed is not None and committed > position.next_offset:
+        start = committed
+        log.warning(
+            "%s: the group was moved from offset %d to %d: what lies between is skipped",
+            where,
+            position.next_offset,
+            committed,
+        )
+    else:
+        start = position.next_offset
+        if committed is not None and committed < start:
+            log.warning(
+                "%s: the group was moved back to offset %d, but what lies before %d is in the state already "
+                "and is not applied again",
+                where,
+                committed,
+                start,
+            )
+    if not begin <= start <= end:
+        lost = (
+            f"{begin - start} records were removed before they were read"
+            if start < begin
+            else "the topic was made anew"
+        )
+        raise RecordsLostError(
+            f"{where}: the next offset to read is {start}, the log holds {begin} to {end}: {lost}. To go on without "
+            f"them, move the group to an offset that exists, or use another TELEFONIE_APP_ID"
+        )
+    return start

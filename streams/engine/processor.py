@@ -1,0 +1,68 @@
+"""What the engine asks of the code it runs. It knows nothing else about it: another domain could stand here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+
+Record: TypeAlias = tuple[int, int, bytes | None, bytes | None, Headers]
+"""Of the log: offset, timestamp (epoch ms; -1: none), key, value, headers."""
+
+Output: TypeAlias = tuple[bytes | None, bytes | None, int, list[tuple[str, bytes | None]]]
+"""To publish: key, value, timestamp (epoch ms; -1: none), headers (a list: the record builder wants one)."""
+
+Row: TypeAlias = tuple[bytes, bytes | None]
+"""Of the changelog: key, and value or tombstone. No key may begin with two bytes 0xff: see `POSITION`."""
+
+POSITION = b"\xff\xffposition"
+"""Key of the changelog row that says how far the log is in the state; the engine's own."""
+
+
+class Cut(Protocol):
+    """Everything that has changed in one partition since the cut before, as one consistent point of the log."""
+
+    @property
+    def outputs(self) -> Mapping[str, Sequence[Output]]:
+        """Records to publish, by the name under which the engine knows the topic."""
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """Rows of the changelog."""
+
+    @property
+    def header(self) -> bytes:
+        """What the processor wants to have back with `ready`."""
+
+
+class Processor(Protocol):
+    """The state of one input partition, and what moves it. Nothing here may wait or block."""
+
+    @property
+    def pending(self) -> int:
+        """About how many records the next cut writes: the measure of back-pressure."""
+
+    def process(self, records: Iterable[Record], wall: int) -> None:
+        """Apply records in log order; `wall` is the wall clock (epoch ms). Raising stops the worker."""
+
+    def settle(self) -> None:
+        """Do what is due at the point of time that the state has reached."""
+
+    def advance(self, wall: int) -> bool:
+        """Move that point on to the wall clock, for a partition with nothing to read; False when it stays."""
+
+    def cut(self) -> Cut:
+        """Take what has changed since the last cut."""
+
+    def find(self, key: str) -> object | None:
+        """The state under a key, for whoever looks it up."""
+
+    def __len__(self) -> int:
+        """How many keys the state has."""
+
+    def restore(self, rows: Iterable[Row]) -> None:
+        """Take over rows of the changelog in log order, without the position."""
+
+    def ready(self, header: bytes | None) -> None:
+        """All rows are restored; `header` is that of the last cut, None without one."""

@@ -1,0 +1,157 @@
+"""The Faust transport `batch`: one message is one RecordBatch, and a commit is a cut of the engine.
+
+Registered as an entry point of the group `faust.transports`. What Faust does per record (an object, a queue entry,
+an acknowledgement, the gaps between offsets) it does once a batch here, and none of it decides about offsets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from faust.serializers.schemas import Schema
+from faust.transport.consumer import ensure_TP
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from streams.engine.fetch import RecordBatch, fetch
+
+#: Records a batch: enough to make Faust's share small, few enough (20 ms) not to starve the event loop.
+MAX_RECORDS = 2000
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Fetches record batches, in its own thread and event loop."""
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        self._assignor = StickyPartitionAssignor
+        return AIOKafkaConsumer(
+            **self.app.engine.config.consumer(),
+            partition_assignment_strategy=[self._assignor],
+        )
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: Any,
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> dict[TP, list[RecordBatch]]:
+        fetcher = consumer._fetcher
+        if consumer._closed or fetcher._closed:
+            raise driver.ConsumerStoppedError()
+        self.consumer.asked_at = time.monotonic()
+        if not self.consumer.flow_active:
+            return {}
+        with fetcher._subscriptions.fetch_context():
+            batches = await fetch(fetcher, active_partitions, MAX_RECORDS, timeout or 0)
+            return {ensure_TP(batch.partition): [batch] for batch in batches}
+
+    def is_caught_up(self, tp: TP, next_offset: int, since: float) -> bool:
+        """Whether a fetch answered after `since` (epoch s) has found nothing at or past `next_offset`."""
+        assignment = self._ensure_consumer()._subscription.subscription.assignment
+        state = assignment._tp_state.get(tp) if assignment is not None else None
+        return (
+            state is not None
+            and state.highwater is not None
+            and state.timestamp is not None
+            and state.timestamp >= since * 1000
+            and next_offset >= state.highwater
+        )
+
+    def lag(self, tp: TP, next_offset: int) -> int | None:
+        """Records between `next_offset` and the end of the log, as of the last fetch; None when unknown."""
+        assignment = self._ensure_consumer()._subscription.subscription.assignment
+        state = assignment._tp_state.get(tp) if assignment is not None else None
+        return None if state is None or state.highwater is None else max(0, state.highwater - next_offset)
+
+
+class Consumer(driver.Consumer):
+    """Hands batches over as messages; offsets are the engine's."""
+
+    #: monotonic: when records were last asked for.
+    asked_at = 0.0
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def _to_message(self, tp: TP, batch: RecordBatch) -> ConsumerMessage:
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            batch.next_offset - 1,
+            0.0,
+            0,
+            [],
+            None,
+            batch,
+            None,
+            0,
+            0,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """A batch knows what lies between its records."""
+
+    def ack(self, message: Any) -> bool:
+        """The agent is done with a batch: only `wait_empty` wants to know. Faust acknowledges in any case, also when
+        the agent has raised, so an acknowledgement must not move an offset."""
+        message.acked = True
+        self._unacked_messages.discard(message)
+        waiting = self._waiting_for_ack
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+        return True
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """A cut of everything processed so far, also when another commit was under way."""
+        return await self.force_commit(topics, start_new_transaction)
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        return bool(await self.app.engine.commit())
+
+    async def perform_seek(self) -> None:
+        """To where the state is, which is not always where the group is (see Engine.assign)."""
+        await self.seek_wait(
+            {tp: self.app.engine.next_offset(tp) for tp in self.assignment() if self.app.engine.owns(tp)}
+        )
+
+    async def fetch_committed(self, partitions: Collection[Any]) -> Mapping[Any, Any]:
+        """The group's offsets with their metadata; a partition without one has offset -1."""
+        thread = self._thread
+        coordinator = thread._ensure_consumer()._coordinator
+        found: Mapping[Any, Any] = await thread.call_thread(coordinator.fetch_committed_offsets, partitions)
+        return found
+
+    def is_caught_up(self, tp: Any, next_offset: int, since: float) -> bool:
+        """As of the thread."""
+        return bool(self._thread.is_caught_up(tp, next_offset, since))
+
+    def lag(self, tp: Any, next_offset: int) -> int | None:
+        """As of the thread."""
+        lag: int | None = self._thread.lag(tp, next_offset)
+        return lag
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """The engine watches the age of what is not committed itself."""
+
+
+class Transport(driver.Transport):
+    """aiokafka as Faust drives it, with our consumer."""
+
+    Consumer = Consumer
+
+
+class BatchSchema(Schema):
+    """The value of an event is the RecordBatch. Faust decodes nothing: what it cannot decode it would drop."""
+
+    def compile(self, app: Any, **kwargs: Any) -> Any:
+        async def decode(message: Any, *, propagate: bool = False) -> Any:
+            return app.create_event(None, message.value, None, message)
+
+        return decode

@@ -1,0 +1,110 @@
+"""Writing a cut: outputs, changelog and offset of one partition, in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+
+from streams.engine.config import Config
+from streams.engine.processor import Cut, Output
+
+#: Of a produce request for one partition: below the default max.message.bytes of a topic (1 MiB), which counts
+#: a whole batch.
+BATCH_BYTES = 768 * 1024
+_MAX_REQUEST_BYTES = 32 * 1024 * 1024
+
+
+class Writer:
+    """The transactional producer of one input partition.
+
+    One for each partition, since its transactional id is what fences a former owner of just that partition.
+    """
+
+    def __init__(self, config: Config, partition: int) -> None:
+        self.config, self.partition = config, partition
+        self._source = TopicPartition(config.source, partition)
+        self._producer = AIOKafkaProducer(
+            **config.client,
+            client_id=f"{config.group}-{partition}",
+            transactional_id=f"{config.group}-{config.source}-{partition}",
+            transaction_timeout_ms=config.transaction_timeout_ms,
+            acks="all",
+            linger_ms=0,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=_MAX_REQUEST_BYTES,
+            # Kafka 4 refuses the first batches of a transaction that follows closely on another, to be tried again.
+            retry_backoff_ms=20,
+            metadata_max_age_ms=60_000,
+        )
+
+    async def start(self) -> None:
+        """Take the partition over: ends the transaction that a former owner has left open, and fences it."""
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        """Close the connections. An open transaction is left to the next owner to abort."""
+        await self._producer.stop()
+
+    async def write(self, cut: Cut, position: bytes, next_offset: int, note: str) -> None:
+        """Commit a cut. The order of steps is the guarantee (semantics, section 7):
+
+        1. the transaction begins;
+        2. outputs and changelog rows are sent, the changelog's last row being `position`;
+        3. the group's offset joins the transaction (`note` is its metadata);
+        4. every batch is acknowledged: aiokafka would commit without one that was refused;
+        5. the transaction commits: all of it becomes visible, or, whatever dies before, nothing.
+
+        Raises on any failure; the transaction stays open, and the next owner of the partition aborts it.
+        """
+        producer = self._producer
+        await producer.begin_transaction()
+        acks: list[Awaitable[Any]] = []
+        for name, records in cut.outputs.items():
+            if records:
+                acks += await self._send(self.config.topics[name], records)
+        now = self.config.wall_clock()
+        rows: list[Output] = [(key, value, now, []) for key, value in cut.rows]
+        rows.append((self.config.position_key, position, now, []))
+        acks += await self._send(self.config.changelog, rows)
+        await producer.send_offsets_to_transaction(
+            {self._source: OffsetAndMetadata(next_offset, note)}, self.config.group
+        )
+        await asyncio.gather(*acks)
+        await producer.commit_transaction()
+
+    async def _send(self, topic: str, records: Iterable[Output]) -> list[Awaitable[Any]]:
+        """Send records in as few batches as they fit into: one future a batch, not one a record."""
+        partition = self.partition % await self._partitions(topic)
+        acks: list[Awaitable[Any]] = []
+        batch = self._producer.create_batch()
+        append, n = batch._builder.append, 0  # BatchBuilder.append would check again what we know
+        for key, value, timestamp, headers in records:
+            if append(n, timestamp, key, value, headers) is None:  # full; an empty batch takes any record
+                acks.append(await self._submit(batch, n, topic, partition))
+                batch = self._producer.create_batch()
+                append, n = batch._builder.append, 0
+                append(0, timestamp, key, value, headers)
+            n += 1
+        acks.append(await self._submit(batch, n, topic, partition))
+        return acks
+
+    async def _submit(self, batch: Any, n: int, topic: str, partition: int) -> Awaitable[Any]:
+        batch._relative_offset = n
+        batch.close()
+        ack: Awaitable[Any] = await self._producer.send_batch(batch, topic, partition=partition)
+        return ack
+
+    async def _partitions(self, topic: str) -> int:
+        return len(await self._producer.partitions_for(topic))
+
+
+def check(producer: type[AIOKafkaProducer] = AIOKafkaProducer) -> None:
+    """Raise RuntimeError when aiokafka's batch builder is not the one that is known here."""
+    from aiokafka.producer.message_accumulator import BatchBuilder
+
+    if not hasattr(producer, "send_batch") or "_builder" not in vars(BatchBuilder(1024, 0)):
+        raise RuntimeError("this aiokafka has another batch builder: 0.14 is supported")
