@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from streams.cli.embedded import DATA_DIR, embedded_kafka, sigterm_is_ctrl_c
-from streams.embedded import Cluster, EmbeddedKafkaError
 
 
 @click.command()
@@ -44,15 +43,6 @@ def broker(data_dir: Path, port: int | None, nodes: int) -> None:
     sigterm_is_ctrl_c()
     with suppress(KeyboardInterrupt), embedded_kafka(data_dir, port, nodes) as cluster:
         click.echo(cluster.bootstrap())
-        _watch(cluster)
-
-
-def _watch(cluster: Cluster) -> None:
-    """Return never; raises EmbeddedKafkaError when a broker ends by itself."""
-    while True:
-        for each in cluster.brokers:
-            if not each.running:
-                raise EmbeddedKafkaError(
-                    f"broker {each.node} ended; the end of {each.log}:\n{each.last_lines()}"
-                )
-        time.sleep(0.2)
+        while True:
+            cluster.check()
+            time.sleep(0.2)

@@ -12,7 +12,7 @@ from typing import Self
 from streams.embedded import jars, layout, properties
 from streams.embedded.errors import EmbeddedKafkaError
 from streams.embedded.installation import Installation, install
-from streams.embedded.process import STOP_PATIENCE, Child
+from streams.processes import STOP_PATIENCE, Child
 
 _START_PATIENCE = 60.0  # seconds
 
@@ -53,23 +53,28 @@ class Broker:
             self._child = Child(f"broker {self.node}", self._command, self.log, keep_open=[self._lock])
 
     def start(self) -> None:
-        """Start it and wait until it accepts connections.
-
-        Raises EmbeddedKafkaError, with the last lines of its log, when it ends or stays silent for a minute.
-        """
+        """Start it and wait until it accepts connections; raises as `wait_ready` does."""
         self.spawn()
         self.wait_ready()
 
     def wait_ready(self) -> None:
-        """Wait until it accepts connections; raises as `start` does."""
+        """Wait until it accepts connections.
+
+        Raises ChildEnded when it ends instead, EmbeddedKafkaError when it stays silent for a minute; the message
+        has the end of its log.
+        """
         give_up = time.monotonic() + _START_PATIENCE
         while not self._accepts():
-            if not self.running or time.monotonic() > give_up:
-                what = "does not answer" if self.running else "ended"
+            self.check()
+            if time.monotonic() > give_up:
                 raise EmbeddedKafkaError(
-                    f"broker {self.node} {what}; the end of {self.log}:\n{self.last_lines()}"
+                    f"broker {self.node} does not answer; the end of {self.log}:\n{self._process().last_lines()}"
                 )
             time.sleep(0.02)
+
+    def check(self) -> None:
+        """Raise ChildEnded if its process has ended."""
+        self._process().check()
 
     def _accepts(self) -> bool:
         try:
@@ -77,10 +82,6 @@ class Broker:
                 return True
         except OSError:
             return False
-
-    def last_lines(self) -> str:
-        """The last lines of its log since it was started."""
-        return self._process().last_lines()
 
     def stop(self, patience: float = STOP_PATIENCE) -> None:
         """SIGTERM, after `patience` seconds SIGKILL."""
@@ -150,8 +151,8 @@ class Cluster:
     def start(self) -> str:
         """Start all brokers, wait until they accept connections, and return the bootstrap addresses.
 
-        Raises EmbeddedKafkaError when something is in the way: no jars and no network, the data directory or
-        the port in use, a broker that ends; nothing is left running then.
+        Raises EmbeddedKafkaError when something is in the way (no jars and no network, the data directory or
+        the port in use), ChildEnded when a broker ends by itself; nothing is left running then.
         """
         installation = install(self._cache, self._progress)
         self._lock = layout.lock(self._directory)
@@ -176,6 +177,11 @@ class Cluster:
             command = kafka.broker_command(file, self._flags)
             brokers.append(Broker(node, self._directory, own_ports, command, lock))
         return brokers
+
+    def check(self) -> None:
+        """Raise ChildEnded if a broker has ended."""
+        for broker in self.brokers:
+            broker.check()
 
     def stop(self, patience: float = STOP_PATIENCE) -> None:
         """Stop the brokers cleanly, one after the other; one that takes longer than `patience` is killed.

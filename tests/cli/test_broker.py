@@ -75,4 +75,4 @@ def test_a_broker_that_ends_by_itself_ends_the_command(broker: Command, tmp_path
     os.kill(jvm, signal.SIGKILL)
     messages = command.communicate(timeout=20)[1]
     assert command.returncode == 1
-    assert f"error: broker 1 ended; the end of {tmp_path}/here/node-1.log" in messages
+    assert f"error: broker 1 ended (exit code -9); the end of {tmp_path}/here/node-1.log" in messages

@@ -13,6 +13,7 @@ import pytest
 from support.kafka import Record, create_topics, produce, read_topic
 
 from streams.embedded import Cluster, EmbeddedKafkaError
+from streams.processes import ChildEnded
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
 
@@ -140,7 +141,7 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_a_broker_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, settings={"num.io.threads": "none"})
     with pytest.raises(
-        EmbeddedKafkaError, match=r"(?s)broker 1 ended; the end of .*node-1\.log:.*num\.io\.threads"
+        ChildEnded, match=r"(?s)broker 1 ended \(exit code 1\); the end of .*node-1\.log:.*num\.io\.threads"
     ):
         cluster.start()
     assert not cluster.brokers[0].running

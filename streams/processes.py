@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from streams.errors import OperatorError
 
 # Linux sends the PR_SET_PDEATHSIG signal once the *thread* that made the process ends: this one lives as long
 # as we do.
@@ -29,6 +31,10 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
+class ChildEnded(OperatorError):
+    """A child has ended that should run on; the message has the end of its log."""
+
+
 class Child:
     """A program in a session of its own, so that Ctrl-C reaches only us, that writes to a log file.
 
@@ -36,11 +42,19 @@ class Child:
     """
 
     def __init__(
-        self, name: str, command: Sequence[str | Path], log: Path, *, keep_open: Sequence[int] = ()
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        log: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        keep_open: Sequence[int] = (),
+        shares_stdout: bool = False,
     ) -> None:
         """Start `command`, its program given by an absolute path; its output is appended to `log`.
 
-        `keep_open` are file descriptors that the child inherits.
+        `environment` takes the place of ours. The child inherits the file descriptors `keep_open` and, with
+        `shares_stdout`, our stdout.
         """
         self.name = name
         self.log = log
@@ -51,9 +65,10 @@ class Child:
                 subprocess.Popen,
                 [*wrapper, *map(str, command)],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=None if shares_stdout else output,
                 stderr=output,
                 start_new_session=True,
+                env=environment,
                 pass_fds=keep_open,
             ).result()
 
@@ -85,8 +100,20 @@ class Child:
             self.kill()
             return self._process.returncode
 
+    def check(self) -> None:
+        """Raise ChildEnded if it has ended, in whatever way."""
+        if (code := self.exit_code()) is not None:
+            raise ChildEnded(
+                f"{self.name} ended (exit code {code}); the end of {self.log}:\n{self.last_lines()}"
+            )
+
+    def wait(self) -> None:
+        """Wait until it ends; raises ChildEnded unless its exit code is 0."""
+        if self._process.wait():
+            self.check()
+
     def last_lines(self, count: int = 15) -> str:
-        """The last lines that this child wrote to its log, indented."""
+        """The last lines that it wrote to its log, indented."""
         with self.log.open("rb") as log:
             log.seek(max(self._log_start, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
             lines = log.read().decode("utf-8", "replace").splitlines()
