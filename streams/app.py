@@ -150,6 +150,8 @@ class Watch:
         waiting = self._uncommitted.get(partition, [])
         self._metrics.committed((now - ts, n) for offset, ts, n in waiting if offset <= committed and ts >= 0)
         self._uncommitted[partition] = [each for each in waiting if each[0] > committed]
+        if (end := self._end(partition, committed)) is not None:
+            self._metrics.progressed(partition, committed, end)
         self._metrics.count(done.tally)
         self._metrics.commit(seconds)
         for offset, error in done.failures:
@@ -170,6 +172,12 @@ class Watch:
                 self._before[number] = copy.deepcopy(processor(self.app.engine.partitions[number]).ledger)
         log.info("partitions %s of %s are assigned", sorted(partitions), self._settings.calls_topic)
 
+    def _end(self, partition: int, offset: int) -> int | None:
+        """The end of the log, as far as it may be read, seen from an offset before it; None when unknown."""
+        assert self.app is not None, "the application is set before it runs"
+        lag = self.app.consumer.lag(TopicPartition(self._settings.calls_topic, partition), offset)
+        return None if lag is None else offset + lag
+
     # -- what the metrics ask
 
     def sample(self) -> Sample:
@@ -187,8 +195,7 @@ class Watch:
             first = calls.oldest_open()
             if first is not None:
                 oldest = first if oldest is None else min(oldest, first)
-            lag = app.consumer.lag(TopicPartition(self._settings.calls_topic, number), owned.committed)
-            end = None if lag is None else owned.committed + lag
+            end = self._end(number, owned.committed)
             parts.append(
                 PartitionSample(number, owned.committed, end, 0, len(calls), calls.ledger.stream_time)
             )
@@ -259,6 +266,7 @@ class Worker(faust.Worker):
         super().__init__(
             app, quiet=True, override_logging=False, redirect_stdouts=False, loop=asyncio.get_event_loop()
         )
+        self.spinner = None  # it would write to stdout, which is for data
         if until_caught_up:
             app.task(self._stop_when_caught_up)
 

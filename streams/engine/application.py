@@ -10,6 +10,7 @@ from typing import Any
 
 import faust
 from faust.app.base import BootStrategy
+from faust.app.base import logger as faust_logger
 from faust.transport.drivers import TRANSPORTS
 from mode import CrashingSupervisor
 
@@ -37,6 +38,7 @@ class Boot(BootStrategy):
 class Application(faust.App):
     """A Faust application whose records are batches and whose commits are the engine's cuts."""
 
+    logger = faust_logger
     engine: Engine
     BootStrategy = Boot
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 import faust
+from faust.app.base import logger as faust_logger
 from faust.tables.manager import TableManager
 from faust.types import TP
 from mode import Service
@@ -20,6 +21,8 @@ from mode import Service
 
 class StateTable(faust.Table):
     """The processors' state as a Faust table, for whoever looks things up. The engine alone writes it."""
+
+    logger = faust_logger
 
     def _find(self, key: Any) -> Any:
         for owned in self.app.engine.partitions.values():
@@ -54,6 +57,8 @@ class StateTable(faust.Table):
 
 class Recovery(Service):
     """Has the engine restore what was assigned, then lets the records flow."""
+
+    logger = faust_logger
 
     def __init__(self, app: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -106,6 +111,7 @@ class Recovery(Service):
 class Tables(TableManager):
     """Keeps the changelog out of the group's subscription, and recovery to the engine."""
 
+    logger = faust_logger
     _recovery: Recovery | None
 
     @property

@@ -26,6 +26,8 @@ MAX_RECORDS = 2000
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Fetches record batches, in its own thread and event loop."""
 
+    logger = driver.logger  # of Faust: what its parts say belongs to it
+
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         self._assignor = StickyPartitionAssignor
         return AIOKafkaConsumer(
@@ -66,11 +68,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Records between `next_offset` and the end of the log, as of the last fetch; None when unknown."""
         assignment = self._ensure_consumer()._subscription.subscription.assignment
         state = assignment._tp_state.get(tp) if assignment is not None else None
-        return None if state is None or state.highwater is None else max(0, state.highwater - next_offset)
+        return None if state is None or state.lso is None else max(0, state.lso - next_offset)
 
 
 class Consumer(driver.Consumer):
     """Hands batches over as messages; offsets are the engine's."""
+
+    logger = driver.logger
 
     #: monotonic: when records were last asked for.
     asked_at = 0.0

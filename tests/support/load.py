@@ -1,0 +1,39 @@
+"""Calls in bulk."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+from support.kafka import Record, produce
+
+from streams.simulation import STANDARD_MIX, Mix, events
+
+
+def simulated(calls: int, seed: int, mix: Mix = STANDARD_MIX) -> list[Record]:
+    """Simulated calls, all of the past few minutes."""
+    start = int(time.time() * 1000) - 600_000
+    return [Record(value, key, at) for at, key, value in events(seed, calls, calls / 120, start, mix)]
+
+
+def produce_calls(brokers: str, topic: str, calls: int, seed: int, mix: Mix = STANDARD_MIX) -> int:
+    """Simulated calls, as fast as they go; returns how many records."""
+    records = simulated(calls, seed, mix)
+    produce(brokers, topic, records)
+    return len(records)
+
+
+@contextmanager
+def producing(brokers: str, topic: str, calls: int, seed: int, seconds: float) -> Iterator[Future[int]]:
+    """Simulated calls over so many seconds, meanwhile; the future is the number of records, once all are there."""
+    records = simulated(calls, seed)
+    chunks = [records[i : i + 1000] for i in range(0, len(records), 1000)]
+
+    def send() -> int:
+        for chunk in chunks:
+            produce(brokers, topic, chunk)
+            time.sleep(seconds / len(chunks))
+        return len(records)
+
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(send)

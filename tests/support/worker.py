@@ -1,0 +1,218 @@
+"""Real worker processes on a real Kafka, and what they must have published."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+from support.kafka import Record, committed_offsets, create_topics, read_topic
+
+from streams.calls.partition import CallsPartition, Rules
+from streams.codecs import CallDecoder
+
+WALL = 1 << 60
+
+
+@dataclass
+class Setup:
+    """The topics and the settings of one group of workers, all of its own."""
+
+    brokers: str
+    partitions: int = 4
+    replication: int = -1
+    settings: Mapping[str, str] = field(default_factory=dict)
+    name: str = field(default_factory=lambda: f"t{uuid4().hex[:10]}")
+
+    @property
+    def calls(self) -> str:
+        return f"{self.name}.calls"
+
+    def topic(self, kind: str) -> str:
+        """`completed`, `kpis` or `dead`."""
+        return f"{self.name}.{kind}"
+
+    @property
+    def group(self) -> str:
+        return f"{self.name}-app"
+
+    def create(self) -> None:
+        """Make the topics."""
+        forever = {"retention.ms": "-1", "max.message.bytes": "2097152"}
+        create_topics(
+            self.brokers,
+            self.calls,
+            *(self.topic(kind) for kind in ("completed", "kpis", "dead")),
+            partitions=self.partitions,
+            replication=self.replication,
+            config=forever,
+        )
+
+    def env(self) -> dict[str, str]:
+        """The environment of a worker."""
+        own = {
+            "BROKERS": self.brokers,
+            "APP_ID": self.group,
+            "CALLS_TOPIC": self.calls,
+            "COMPLETED_TOPIC": self.topic("completed"),
+            "KPIS_TOPIC": self.topic("kpis"),
+            "DEAD_TOPIC": self.topic("dead"),
+            "HTTP_PORT": "0",
+            **self.settings,
+        }
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("TELEFONIE_")}
+        return kept | {f"TELEFONIE_{name}": value for name, value in own.items()}
+
+    def committed(self) -> int:
+        """Offsets committed by the group, over all partitions."""
+        return sum(committed_offsets(self.brokers, self.group, self.calls).values())
+
+
+class Worker:
+    """One `telefonie worker`; its log is in a file. Killed at the end of the `with` if it still runs."""
+
+    def __init__(self, setup: Setup, log: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
+        self.log = log
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "streams", "worker", *options],
+                env=setup.env() | {f"TELEFONIE_{name}": value for name, value in (env or {}).items()},
+                stdout=subprocess.PIPE,
+                stderr=out,
+            )
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGCONT)
+        self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+
+    def terminate(self, timeout: float = 30) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout)
+
+    def finish(self, timeout: float = 120) -> str:
+        """Wait for an exit with code 0; returns stdout."""
+        out, _ = self.process.communicate(timeout=timeout)
+        assert self.process.returncode == 0, self.log.read_text()[-4000:]
+        return out.decode()
+
+
+def run_until_caught_up(setup: Setup, log: Path, timeout: float = 120) -> str:
+    """A worker that does what lies in the topic and stops; returns its summary."""
+    with Worker(setup, log, "--until-caught-up", "--json") as worker:
+        return worker.finish(timeout)
+
+
+def wait_for(what: str, condition: object, timeout: float = 60, every: float = 0.05) -> None:
+    """Wait until `condition()` holds; fails with `what` when it does not in time."""
+    give_up = time.monotonic() + timeout
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < give_up, f"not within {timeout} s: {what}"
+        time.sleep(every)
+
+
+@dataclass
+class Expected:
+    """What the pure fold of the log says, by topic."""
+
+    completed: list[tuple]
+    dead: list[tuple]
+    kpis: dict[bytes, bytes]
+
+
+def fold(setup: Setup, log: Iterable[Record], rules: Rules | None = None) -> Expected:
+    """The fold over what lies in the calls topic: one cut a record, so that no batch plays a part."""
+    rules = rules or rules_of(setup)
+    partitions = {number: CallsPartition(rules, number) for number in range(setup.partitions)}
+    expected = Expected([], [], {})
+    for record in log:
+        partition = partitions[record.partition]
+        stamp = -1 if record.timestamp is None else record.timestamp
+        partition.process([(record.offset, stamp, record.key, record.value, list(record.headers))], WALL)
+        if len(partition.completed) > 1000 or partition.ledger.read % 2000 == 0:
+            _collect(expected, partition, record.partition)
+    for number, partition in partitions.items():
+        _collect(expected, partition, number)
+    return expected
+
+
+def _collect(expected: Expected, partition: CallsPartition, number: int) -> None:
+    outputs = partition.cut().outputs
+    expected.completed += [(number, *each[:3]) for each in outputs["completed"]]
+    expected.dead += [(number, *each[:3], tuple(each[3])) for each in outputs["dead"]]
+    expected.kpis |= {key: value for key, value, *_ in outputs["kpis"]}
+
+
+def rules_of(setup: Setup) -> Rules:
+    """The rules that the setup's settings give."""
+    from streams.app import config_of
+    from streams.settings import Settings
+
+    settings = Settings.load(setup.env())
+    config = config_of(settings)
+    made = config.processor(0)
+    assert isinstance(made, CallsPartition)
+    return Rules(
+        topic=setup.calls,
+        call_timeout=made.rules.call_timeout,
+        call_retention=made.rules.call_retention,
+        max_clock_skew=made.rules.max_clock_skew,
+        kpi_window=made.rules.kpi_window,
+        decoder=CallDecoder(settings.nulls),
+    )
+
+
+def check_exactly_once(setup: Setup) -> Expected:
+    """The read_committed outputs are, record by record, what the fold says: none missing, none twice, in order."""
+    expected = fold(setup, read_topic(setup.brokers, setup.calls))
+    found = read_topic(setup.brokers, setup.topic("completed"))
+    assert _by_partition((r.partition, r.key, r.value, r.timestamp) for r in found) == _by_partition(
+        expected.completed
+    )
+    dead = read_topic(setup.brokers, setup.topic("dead"))
+    assert _by_partition(
+        (r.partition, r.key, r.value, -1 if r.timestamp is None else r.timestamp, tuple(r.headers))
+        for r in dead
+    ) == _by_partition(expected.dead)
+    kpis = {r.key: r.value for r in read_topic(setup.brokers, setup.topic("kpis"))}
+    assert kpis == expected.kpis
+    return expected
+
+
+def check_at_least_once(setup: Setup) -> Expected:
+    """What any reader may see: every revision the fold says or a later one, nothing else, the last one last."""
+    expected = fold(setup, read_topic(setup.brokers, setup.calls))
+    said = {(key, value) for _, key, value, _ in expected.completed}
+    last = {key: value for _, key, value, _ in expected.completed}
+    found = read_topic(setup.brokers, setup.topic("completed"), read_committed=False)
+    assert {(r.key, r.value) for r in found} <= said
+    assert {r.key: r.value for r in found} == last
+    dead = read_topic(setup.brokers, setup.topic("dead"), read_committed=False)
+    assert {(r.key, r.value, tuple(r.headers)) for r in dead} == {
+        (key, value, headers) for _, key, value, _, headers in expected.dead
+    }
+    return expected
+
+
+def _by_partition(records: Iterable[tuple]) -> dict[int, list[tuple]]:
+    lists: dict[int, list[tuple]] = {}
+    for number, *rest in records:
+        lists.setdefault(number, []).append(tuple(rest))
+    return lists
