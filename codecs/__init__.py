@@ -1,7 +1,7 @@
 """Bytes to typed records and back: pure, no Kafka, no Faust, no clock, no logging.
 
-It lies inside `streams` because a package `codecs` beside it could never be imported: the standard library's
-module of that name is loaded before any other code.
+Imported as `streams.codecs` (a symbolic link in `streams/` leads here): the name `codecs` alone is that of a module
+of the standard library, which is loaded before any other code.
 """
 
 from streams.codecs.call import STATUSES, AnsweredBy, Call, Direction, Status
