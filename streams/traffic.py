@@ -4,15 +4,18 @@ import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from aiokafka import AIOKafkaProducer
 
 from streams import topics
 from streams.brokers import connected
 from streams.settings import Settings
-from streams.simulation import Event
 
 _BATCH_BYTES = 256 * 1024
+
+Keyed: TypeAlias = tuple[int, bytes | None, bytes]
+"""Event time (epoch ms), key and value of a record."""
 
 
 @dataclass
@@ -23,7 +26,7 @@ class Tally:
     seconds: float = 0.0
 
 
-async def send(settings: Settings, events: Iterable[Event], *, live: bool, tally: Tally) -> None:
+async def send(settings: Settings, events: Iterable[Keyed], *, live: bool, tally: Tally) -> None:
     """Sends events to the calls topic, keyed and stamped as they are; `live` waits for each one's event time.
 
     The producer is idempotent and waits for all replicas; when this returns, or is cancelled, everything
@@ -42,7 +45,7 @@ async def send(settings: Settings, events: Iterable[Event], *, live: bool, tally
 
 
 async def _send_all(
-    producer: AIOKafkaProducer, topic: str, events: Iterable[Event], live: bool, tally: Tally
+    producer: AIOKafkaProducer, topic: str, events: Iterable[Keyed], live: bool, tally: Tally
 ) -> None:
     failures: list[BaseException] = []
 

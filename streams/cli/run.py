@@ -1,0 +1,204 @@
+"""`telefonie run`: everything on one machine."""
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import BinaryIO
+
+import click
+
+from streams import logs, topics
+from streams.cli.embedded import DATA_DIR, embedded_kafka, sigterm_is_ctrl_c
+from streams.cli.feed import records
+from streams.cli.follow import Page, figures
+from streams.processes import Child, ChildEnded
+from streams.settings import PREFIX, Settings, SettingsError
+from streams.topics import TopicsError
+from streams.traffic import Tally, send
+
+_RATE = 50.0
+# Seconds that a part has to stop: a worker gives itself a little less than the first. Once something has failed
+# that is most likely Kafka, and nothing can be committed any more.
+_PATIENCE, _PATIENCE_AFTER_FAILURE = 30.0, 5.0
+_LOOK = 0.5  # seconds
+
+Check = Callable[[], None]
+
+
+@click.command()
+@click.option(
+    "--simulate",
+    "rate",
+    type=click.FloatRange(0),
+    help=f"Simulated calls that start in a second; 0 for none.  [default: {_RATE:g}]",
+)
+@click.option(
+    "--input",
+    "file",
+    type=click.File("rb"),
+    help="Feed this file of JSON lines (- is stdin) instead, say what became of it, and end.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Say that as JSON.")
+def run(rate: float | None, file: BinaryIO | None, as_json: bool) -> None:
+    """Run everything on this machine: Kafka, the topics, a worker, and simulated calls.
+
+    Unless TELEFONIE_BROKERS is set, an embedded Kafka is started; the first start of all loads 45 MB for it.
+    Everything is kept in .telefonie in the current directory, and the next run goes on from there. Ctrl-C stops
+    all of it.
+
+    With --input every line of the file becomes a record, in order, stamped with the present time, with the "id"
+    of its document as the key. That some are rejected is no error.
+
+    \b
+    Example:
+      telefonie run
+      telefonie run --input calls.jsonl
+    """
+    if file and rate is not None:
+        raise click.UsageError("--input and --simulate exclude each other")
+    if as_json and not file:
+        raise click.UsageError("--json needs --input")
+    sigterm_is_ctrl_c()
+    if file:
+        _feed(file, as_json)
+    else:
+        with suppress(KeyboardInterrupt):
+            _serve(_RATE if rate is None else rate)
+
+
+def _serve(rate: float) -> None:
+    """Run until Ctrl-C; raises ChildEnded when a part ends by itself."""
+    with _kafka() as (settings, checks), ExitStack() as running:
+        worker = running.enter_context(_child("worker", settings))
+        checks.append(worker.check)
+        page = _page(settings)
+        while page.get("/ready") is None:
+            _look(checks)
+        if rate:
+            traffic = running.enter_context(_child("simulate", settings, "--rate", str(rate)))
+            checks.append(traffic.check)
+        click.echo(_where(settings, page, rate))
+        _follow(page, checks)
+
+
+def _feed(file: BinaryIO, as_json: bool) -> None:
+    """Send the file, have a worker catch up with it, which prints what it did."""
+    with _kafka() as (settings, checks):
+        tally = Tally()
+        asyncio.run(send(settings, records(file), live=False, tally=tally))
+        click.echo(f"sent {tally.records:,} records to {settings.calls_topic}", err=True)
+        options = ["--until-caught-up", *(["--json"] if as_json else [])]
+        with _child("worker", settings, *options, shares_stdout=True) as worker:
+            worker.wait()
+        where = settings.brokers if not checks else "the embedded Kafka (`telefonie broker` starts it alone)"
+        click.echo(
+            f"completed calls lie in {settings.completed_topic}, rejected records in {settings.dead_topic} at {where}",
+            err=True,
+        )
+
+
+@contextmanager
+def _kafka() -> Iterator[tuple[Settings, list[Check]]]:
+    """The settings with brokers that answer and all topics made; and what raises when the brokers have ended."""
+    settings = Settings.load(os.environ)
+    logs.configure(settings)
+    DATA_DIR.mkdir(exist_ok=True)
+    with ExitStack() as running:
+        checks: list[Check] = []
+        if settings.brokers is None:
+            if settings.security_protocol != "PLAINTEXT":
+                raise SettingsError(
+                    f"{PREFIX}BROKERS is missing: the embedded Kafka takes no "
+                    f"{PREFIX}SECURITY_PROTOCOL={settings.security_protocol}"
+                )
+            cluster = running.enter_context(embedded_kafka(DATA_DIR / "kafka"))
+            settings = replace(settings, brokers=cluster.bootstrap())
+            checks.append(cluster.check)
+        _make_topics(settings)
+        yield replace(settings, http_port=settings.http_port or _free_port(settings.http_bind)), checks
+
+
+def _make_topics(settings: Settings) -> None:
+    for found in asyncio.run(topics.create(settings)):
+        if found.verdict == "error":
+            raise TopicsError(f"topic {found.topic} {found.message}")
+
+
+def _free_port(bind: str) -> int:
+    with socket.create_server((bind, 0), family=socket.AF_INET6 if ":" in bind else socket.AF_INET) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _child(command: str, settings: Settings, *options: str, shares_stdout: bool = False) -> Iterator[Child]:
+    """A command of ours as a child process, told to stop at the end."""
+    told = {"BROKERS": str(settings.brokers), "HTTP_PORT": str(settings.http_port)}
+    inherited = {name: value for name, value in os.environ.items() if name != f"{PREFIX}HTTP_PORT_FILE"}
+    child = Child(
+        f"telefonie {command}",
+        [sys.executable, "-m", "streams", command, *options],
+        DATA_DIR / f"{command}.log",
+        environment={**inherited, **{PREFIX + name: value for name, value in told.items()}},
+        shares_stdout=shares_stdout,
+    )
+    patience = _PATIENCE
+    try:
+        yield child
+    except ChildEnded:
+        patience = _PATIENCE_AFTER_FAILURE
+        raise
+    finally:
+        if child.exit_code() is None:
+            click.echo(f"stopping {child.name}", err=True)
+        child.stop(patience)
+
+
+def _page(settings: Settings) -> Page:
+    host = settings.http_bind
+    with suppress(ValueError):  # a name
+        address = ip_address(host)
+        if address.is_unspecified:
+            host = "127.0.0.1" if address.version == 4 else "::1"
+    return Page(host, settings.http_port)
+
+
+def _where(settings: Settings, page: Page, rate: float) -> str:
+    logs = f"{DATA_DIR}/worker.log" + (f", {DATA_DIR}/simulate.log" if rate else "")
+    return (
+        f"Kafka      {settings.brokers}\n"
+        f"HTTP       {page.url}  (/live /ready)\n"
+        f"metrics    {page.url}/metrics\n"
+        f"calls      {settings.calls_topic}\n"
+        f"completed  {settings.completed_topic}\n"
+        f"rejected   {settings.dead_topic}\n"
+        f"logs       {logs}\n"
+        f"traffic    {f'{rate:g} simulated calls a second' if rate else 'none'}\n"
+        "Ctrl-C stops everything."
+    )
+
+
+def _follow(page: Page, checks: Sequence[Check]) -> None:
+    """Look after the parts for ever; on a terminal, show what the worker does."""
+    if not sys.stderr.isatty():
+        while True:
+            _look(checks)
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as status:
+        while True:
+            _look(checks)
+            if (metrics := page.get("/metrics")) is not None:
+                status.update(figures(metrics))
+
+
+def _look(checks: Sequence[Check]) -> None:
+    for check in checks:
+        check()
+    time.sleep(_LOOK)
