@@ -1,7 +1,7 @@
 """The topics that the processor needs: made, and compared with what exists (semantics, section 1).
 
 Outputs and the changelog have as many partitions as the calls topic, since what comes of partition N goes
-to partition N. Kafka deletes records by their timestamps, and those of outputs are event times: their
+to partition N (modulo the partitions of an output that has fewer). Kafka deletes records by their timestamps, and those of outputs are event times: their
 retention must exceed the age of whatever is replayed, or a replay's output vanishes within minutes.
 """
 
@@ -33,6 +33,7 @@ DEADLINE_SECONDS = 15.0
 _MAX_BYTES = 2 * 1024 * 1024
 _COMPARED = ("cleanup.policy", "retention.ms", "max.message.bytes", "message.timestamp.type")
 _HOUR = 3_600_000
+_ANY_TIME = 2**63 - 1
 
 
 class TopicsError(OperatorError):
@@ -73,7 +74,12 @@ def needed(settings: Settings) -> tuple[Topic, ...]:
     """The topics of semantics, section 1, and the internal changelog."""
     # Event times are record timestamps: the broker must not put its own in their place.
     common = {"message.timestamp.type": "CreateTime"}
-    large = {**common, "max.message.bytes": str(_MAX_BYTES)}
+    large = {
+        **common,
+        "max.message.bytes": str(_MAX_BYTES),
+        # A dead letter keeps its timestamp, and too-early is one of the reasons for it.
+        "message.timestamp.after.max.ms": str(_ANY_TIME),
+    }
     kept = {**large, "retention.ms": str(settings.output_retention)}
     return (
         Topic(
@@ -186,7 +192,7 @@ def _faults(
     settings: Settings, topic: Topic, existing: Existing, source: Existing | None
 ) -> Iterator[tuple[Verdict, str]]:
     if source and existing.partitions != source.partitions:
-        yield _partition_fault(existing.partitions, source.partitions, settings.calls_topic)
+        yield _partition_fault(topic, existing.partitions, source.partitions, settings.calls_topic)
     policy, wanted = (_policy(config) for config in (existing.config, topic.config))
     if policy and policy != wanted:
         yield _policy_fault(topic, ",".join(sorted(policy)))
@@ -196,10 +202,12 @@ def _faults(
         yield from _loss_faults(settings, existing, source)
 
 
-def _partition_fault(has: int, source: int, calls_topic: str) -> tuple[Verdict, str]:
+def _partition_fault(topic: Topic, has: int, source: int, calls_topic: str) -> tuple[Verdict, str]:
     text = f"has {_count(has, 'partition')}, {calls_topic} has {source}"
     if has > source:
         return "warning", f"{text}: those past the first {source} stay empty"
+    if topic.role == "output":
+        return "warning", f"{text}: several input partitions share one of these"
     return "error", f"{text}: add {source - has}"
 
 
