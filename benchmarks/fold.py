@@ -1,0 +1,115 @@
+"""The processing of one partition without Kafka: microseconds of CPU per event, and where they go.
+
+    python -m benchmarks.fold [--calls 50000] [--rounds 7] [--profile]
+
+Batches are as the engine reads them, cuts as it takes them at full speed. The work is the same in each round,
+so whatever is slower was disturbed: what counts is the quickest round of each batch and each cut.
+"""
+
+import cProfile
+import gc
+import pstats
+import time
+from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
+
+import click
+
+from streams.calls.partition import CallsPartition, Record, Rules
+from streams.simulation import events
+
+BATCH = 2_000
+BATCHES_IN_A_CUT = 4
+RATE = 150.0
+"""Calls that start in a second: about 4,000 are open at a time."""
+START_MS = 1_767_225_600_000
+
+Rows: TypeAlias = list[tuple[bytes, bytes | None]]
+
+
+def records(calls: int, seed: int = 1) -> Iterator[Record]:
+    """The standard mix, as the records of one partition."""
+    told = events(seed, calls, RATE, START_MS)
+    return ((offset, at, key, value, ()) for offset, (at, key, value) in enumerate(told))
+
+
+def batches(source: list[Record]) -> list[list[Record]]:
+    """The records as they are read: in batches."""
+    return [source[start : start + BATCH] for start in range(0, len(source), BATCH)]
+
+
+class Round(NamedTuple):
+    """CPU seconds of each batch, each cut and of a recovery, and how much was written."""
+
+    batches: list[float]
+    cuts: list[float]
+    recovery: float
+    outputs: int
+    rows: int
+
+
+def run(work: list[list[Record]]) -> Round:
+    """All batches on a new partition, then a recovery from what it wrote."""
+    partition = CallsPartition(Rules(), 0)
+    clock = time.process_time
+    applied: list[float] = []
+    cuts: list[float] = []
+    outputs, rows, header = 0, Rows(), b""
+    for number, batch in enumerate(work, 1):
+        begun = clock()
+        partition.process(batch, START_MS * 2)
+        applied.append(clock() - begun)
+        if number % BATCHES_IN_A_CUT == 0 or number == len(work):
+            begun = clock()
+            cut = partition.cut()
+            cuts.append(clock() - begun)
+            outputs += sum(map(len, cut.outputs.values()))
+            rows += cut.rows
+            header = cut.header
+    return Round(applied, cuts, _recovery(rows, header), outputs, len(rows))
+
+
+def _recovery(rows: Rows, header: bytes) -> float:
+    partition, begun = CallsPartition(Rules(), 0), time.process_time()
+    partition.restore(rows)
+    partition.ready(header)
+    return time.process_time() - begun
+
+
+def _quickest(rounds: list[list[float]]) -> float:
+    return sum(map(min, zip(*rounds, strict=True)))
+
+
+def _profile(work: list[list[Record]]) -> None:
+    profile = cProfile.Profile()
+    profile.runcall(run, work)
+    pstats.Stats(profile).sort_stats("tottime").print_stats(40)
+
+
+@click.command()
+@click.option("--calls", type=click.IntRange(1), default=50_000, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=7, show_default=True)
+@click.option("--profile", "profiled", is_flag=True, help="Show the functions that take longest instead.")
+def main(calls: int, rounds: int, profiled: bool) -> None:
+    """Measure and print."""
+    work = batches(list(records(calls)))
+    count = sum(map(len, work))
+    gc.collect()
+    gc.freeze()  # the load is not what is measured
+    if profiled:
+        _profile(work)
+        return
+    told = [run(work) for _ in range(rounds)]
+    process, cut = _quickest([each.batches for each in told]), _quickest([each.cuts for each in told])
+    recovery, (*_, outputs, rows) = min(each.recovery for each in told), told[0]
+    print(f"{count:,} events, {outputs:,} records out, {rows:,} changelog rows; quickest of {rounds} rounds")
+    print(f"process  {process / count * 1e6:6.2f} us an event")
+    print(f"cut      {cut / count * 1e6:6.2f} us an event")
+    print(
+        f"together {(process + cut) / count * 1e6:6.2f} us an event, {count / (process + cut):,.0f} a second"
+    )
+    print(f"restore  {recovery / rows * 1e6:6.2f} us a row, {rows / recovery:,.0f} rows a second")
+
+
+if __name__ == "__main__":
+    main()
