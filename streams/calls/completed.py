@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from decimal import Decimal
+from typing import Final
+
+from msgspec import Struct
 
 from streams.calls import anomalies as a
-from streams.calls.money import ACTIVE_CURRENCIES, is_price
+from streams.calls.money import ACTIVE_CURRENCIES, charge
 from streams.calls.numbers import country
 from streams.calls.state import CallState
-from streams.calls.times import elapsed, instant, milliseconds
+from streams.calls.times import elapsed, elapsed_since, instant, milliseconds
 from streams.codecs import CompletedCall, Source, Timeline
 
 _is_uuid: Final = re.compile("[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}").fullmatch
 _SECOND: Final = 1_000_000
 
 
-class Facts(NamedTuple):
+class Facts(Struct, gc=False):
     """What is computed from a call's state: by the record, the KPI windows and the metrics alike."""
 
     from_country: str | None
@@ -25,6 +28,8 @@ class Facts(NamedTuple):
     #: Exact differences, rounded half to even at milliseconds; None when unknown or negative.
     ring_ms: int | None
     talk_ms: int | None
+    #: What it cost, currency and amount (minus its price); None without a valid price or a currency.
+    charge: tuple[str, Decimal] | None
     #: All anomalies, those of the history too, as bits.
     anomalies: int
 
@@ -39,25 +44,29 @@ def facts(call_id: str, state: CallState) -> Facts:
     talk_ms: int | None = None
     if start is not None and end is not None:
         talk = elapsed(start, end)
-        if talk < 0:
-            bits |= a.END_BEFORE_START
-        else:
+        if talk >= 0:
             talk_ms = milliseconds(talk)
+        else:
+            bits |= a.END_BEFORE_START
         if state.duration is not None and not -_SECOND <= talk - state.duration * _SECOND <= _SECOND:
             bits |= a.DURATION_MISMATCH
+    currency, cost = state.price_unit, None
     if state.price is not None:
-        if state.price_unit is None:
-            bits |= a.PRICE_WITHOUT_CURRENCY
-        if not is_price(state.price):
+        amount = charge(state.price)
+        if amount is None:
             bits |= a.PRICE_INVALID
-    if state.price_unit is not None and state.price_unit not in ACTIVE_CURRENCIES:
+        elif currency is not None:
+            cost = currency, amount
+        if currency is None:
+            bits |= a.PRICE_WITHOUT_CURRENCY
+    if currency is not None and currency not in ACTIVE_CURRENCIES:
         bits |= a.CURRENCY_UNKNOWN
     if not _is_uuid(call_id):
         bits |= a.ID_NOT_UUID
     from_country, to_country = country(state.from_), country(state.to)
     if from_country is None or to_country is None:
         bits |= a.NUMBER_UNKNOWN
-    return Facts(from_country, to_country, answered, _ring(state, answered), talk_ms, bits)
+    return Facts(from_country, to_country, answered, _ring(state, answered), talk_ms, cost, bits)
 
 
 def _ring(state: CallState, answered: bool) -> int | None:
@@ -65,7 +74,7 @@ def _ring(state: CallState, answered: bool) -> int | None:
     if state.ringing is None:
         return None
     if state.start_time is not None:
-        ring = elapsed(instant(state.ringing), state.start_time)
+        ring = elapsed_since(state.ringing, state.start_time)
         return None if ring < 0 else milliseconds(ring)
     until = state.in_progress
     if until is None and not answered and state.status in _ENDS:

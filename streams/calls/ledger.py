@@ -15,7 +15,6 @@ from msgspec import Struct, field
 
 from streams.calls import anomalies
 from streams.calls.completed import Facts
-from streams.calls.money import is_price
 from streams.calls.state import CallState
 from streams.codecs import REASONS, STATUSES, Direction, Reason, Status
 
@@ -94,30 +93,25 @@ class Tally:
             self.durations.append(found.talk_ms / 1000)
         if found.ring_ms is not None:
             self.rings.append(found.ring_ms / 1000)
-        self._charge(charge(state), 1)
+        if found.charge is not None:
+            self._charge(*found.charge)
 
-    def amended(self, before: CallState, old: Facts, after: CallState, new: Facts) -> None:
+    def amended(self, old: Facts, after: CallState, new: Facts) -> None:
         """A revision after the first has been published."""
         self.amendments += 1
         if new.answered and not old.answered:
             self.answered[after.direction, after.answered_by or "unknown"] += 1
         if fresh := new.anomalies & ~old.anomalies:
             self.anomalies.update(anomalies.names(fresh))
-        if (was := charge(before)) != (now := charge(after)):
-            self._charge(was, -1)
-            self._charge(now, 1)
+        if new.charge != old.charge:
+            if old.charge is not None:
+                self._charge(old.charge[0], -old.charge[1])
+            if new.charge is not None:
+                self._charge(*new.charge)
 
-    def _charge(self, amount: tuple[str, Decimal] | None, sign: int) -> None:
-        if amount is None:
-            return
-        currency, value = amount
-        value *= sign
-        sums = self.charges if value >= 0 else self.refunds
-        sums[currency] = sums.get(currency, Decimal()) + abs(value)
+    def _charge(self, currency: str, amount: Decimal) -> None:
+        sums = self.charges if amount >= 0 else self.refunds
+        sums[currency] = sums.get(currency, _NOTHING) + abs(amount)
 
 
-def charge(state: CallState) -> tuple[str, Decimal] | None:
-    """What a call costs: currency, and minus its price; None without a valid price and a currency."""
-    if state.price is None or state.price_unit is None or not is_price(state.price):
-        return None
-    return state.price_unit, Decimal(state.price).copy_negate()
+_NOTHING: Final = Decimal()

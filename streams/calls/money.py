@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, FloatOperation, Inexact, InvalidOperation
 from typing import Final
 
-_PRICE: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
+_is_price: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?").fullmatch
 
 # The default context rounds to 28 digits without a word; this one has room for every price a record can carry
 # and would raise rather than round.
@@ -34,16 +34,19 @@ for "no currency": they are active codes. What has been withdrawn is not in it: 
 """
 
 
-def is_price(text: str) -> bool:
-    """Whether a `price` is a decimal number, `[+-]?[0-9]+(\\.[0-9]+)?` in ASCII (semantics, section 5)."""
-    return _PRICE.fullmatch(text) is not None
+def charge(price: str) -> Decimal | None:
+    """What a call costs: minus its `price`, exactly.
+
+    None when the price is not a decimal number, `[+-]?[0-9]+(\\.[0-9]+)?` in ASCII (semantics, section 5).
+    """
+    return Decimal(price).copy_negate() if _is_price(price) else None
 
 
 class Charges:
-    """What calls cost, per currency: minus the sum of their prices, exactly (semantics, section 6).
+    """What calls cost, per currency: exact sums of their charges (semantics, section 6).
 
-    A currency is present as long as a price in it is: taking the last one back removes the entry. Sums never
-    round and never pass through a binary float. Prices must satisfy `is_price`; a currency may be any text.
+    A charge is minus a price. A currency is present as long as a charge in it is: taking the last one back
+    removes the entry. Sums never round and never pass through a binary float. A currency may be any text.
     """
 
     __slots__ = ("_sums",)
@@ -52,26 +55,29 @@ class Charges:
         """Nothing charged yet, or what `state` returned."""
         self._sums = {currency: (count, Decimal(text)) for currency, (count, text) in (state or {}).items()}
 
-    def add(self, currency: str, price: str) -> None:
-        """Count one price in."""
-        count, total = self._sums.get(currency, (0, Decimal()))
-        self._sums[currency] = (count + 1, _EXACT.subtract(total, Decimal(price)))
+    def add(self, currency: str, charge: Decimal) -> None:
+        """Count one charge in."""
+        count, total = self._sums.get(currency, _NOTHING)
+        self._sums[currency] = (count + 1, _EXACT.add(total, charge))
 
-    def subtract(self, currency: str, price: str) -> None:
-        """Take back one price that was added before; KeyError when there is none in this currency."""
+    def subtract(self, currency: str, charge: Decimal) -> None:
+        """Take back one charge that was added before; KeyError when there is none in this currency."""
         count, total = self._sums[currency]
         if count == 1:
             del self._sums[currency]
         else:
-            self._sums[currency] = (count - 1, _EXACT.add(total, Decimal(price)))
+            self._sums[currency] = (count - 1, _EXACT.subtract(total, charge))
 
     def texts(self) -> dict[str, str]:
         """Currency -> charge: an exact decimal without exponent or trailing zeros, currencies in order."""
         return {currency: _plain(total) for currency, (_, total) in sorted(self._sums.items())}
 
     def state(self) -> dict[str, tuple[int, str]]:
-        """What a codec can keep: currency -> number of prices, charge. `Charges(state)` is the inverse."""
+        """What a codec can keep: currency -> number of charges, their sum. `Charges(state)` is the inverse."""
         return {currency: (count, _plain(total)) for currency, (count, total) in sorted(self._sums.items())}
+
+
+_NOTHING: Final = (0, Decimal())
 
 
 def _plain(number: Decimal) -> str:

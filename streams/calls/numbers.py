@@ -4,12 +4,13 @@ An E.164 number needs little of what `phonenumbers` does. Its calling code decid
 regions share it (+1, +7, +44 and nine more); then the first region decides whose leading digits, or else
 whose numbering plan, fit the rest. Both are compiled here, at import, from the metadata of the installed
 library: a table of calling codes, and one regular expression for each shared one. What they leave open is
-asked of the library. No number is remembered.
+asked of the library. The last few thousand numbers are remembered: a call asks again at each revision.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 from phonenumbers import (
@@ -23,6 +24,7 @@ from phonenumbers import (
 _WORLD: Final = "001"
 # From this length on two digits follow the longest calling code; with fewer the library refuses to parse.
 _PARSED: Final = len("+") + 3 + 2
+_REMEMBERED: Final = 1 << 13
 # The kinds of numbers that a numbering plan knows, the common ones first.
 _KINDS: Final = (
     "fixed_line",
@@ -38,6 +40,7 @@ _KINDS: Final = (
 )
 
 
+@lru_cache(_REMEMBERED)
 def country(number: str) -> str | None:
     """The ISO 3166-1 alpha-2 region of an E.164 number; None where libphonenumber knows none or says `001`.
 

@@ -181,10 +181,9 @@ class CallsPartition:
         if effect & CHANGED:
             old = facts(call_id.decode(), before)
             found = self._publish(call_id, state, ts)
-            self.windows.subtract(before, old)
-            self.windows.add(state, found)
+            self.windows.amend(before, old, state, found)
             self.ledger.amend(before, state)
-            self.tally.amended(before, old, state, found)
+            self.tally.amended(old, state, found)
         self._count_effect(effect)
         self.closed.pop(call_id, None)
         self.changed[call_id] = state

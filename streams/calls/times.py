@@ -10,11 +10,12 @@ minutes is decimal digits: the slow paths need no more than that.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Final
 
 _EPOCH: Final = datetime(1970, 1, 1)
+_EPOCH_UTC: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _SECOND: Final = timedelta(seconds=1)
 _CYCLE_YEARS: Final = 400
@@ -35,15 +36,13 @@ def instant(ms: int) -> str:
     A Kafka timestamp is any 64-bit integer, RFC 3339 has four digits for the year: what lies before the year
     0001 or after 9999 is written as the first or the last millisecond between them; a record stays valid.
     """
-    second, millisecond = divmod(ms, 1000)
-    text = _seconds.get(second)
+    text = _seconds.get(ms // 1000)
     if text is None:
-        if not _FIRST <= ms <= _LAST:
-            return instant(_FIRST if ms < _FIRST else _LAST)
+        ms = min(max(ms, _FIRST), _LAST)
         if len(_seconds) >= _SECONDS_REMEMBERED:
             _seconds.clear()
-        text = _seconds[second] = (_EPOCH + timedelta(seconds=second)).isoformat()
-    return text + _MILLISECONDS[millisecond]
+        text = _seconds[ms // 1000] = (_EPOCH + timedelta(seconds=ms // 1000)).isoformat()
+    return text + _MILLISECONDS[ms % 1000]
 
 
 def utc(text: str) -> str:
@@ -82,6 +81,16 @@ def elapsed(start: str, end: str) -> int | Fraction:
     if end_rest == start_rest:
         return whole
     return whole + Fraction(1 if end_rest > start_rest else -1, 2)
+
+
+def elapsed_since(start: int, end: str) -> int | Fraction:
+    """The same from an epoch millisecond (as `instant` would write it)."""
+    if len(end) <= _SIX_DIGITS and _FIRST <= start <= _LAST:
+        try:
+            return (datetime.fromisoformat(end) - _EPOCH_UTC) // _MICROSECOND - start * 1000
+        except ValueError:
+            pass
+    return elapsed(instant(start), end)
 
 
 def milliseconds(micros: int | Fraction) -> int:

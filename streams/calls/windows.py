@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from streams.calls.completed import Facts
 from streams.calls.deadlines import Spans
-from streams.calls.money import Charges, is_price
-from streams.calls.state import CallState
+from streams.calls.money import Charges
+from streams.calls.state import SEEN, CallState
 from streams.calls.times import instant
 from streams.codecs import Direction, KpiWindow, encode_kpi
 
@@ -19,12 +19,8 @@ from streams.codecs import Direction, KpiWindow, encode_kpi
 UNKNOWN_COUNTRY: Final = "ZZ"
 
 
-class WindowKey(NamedTuple):
-    """Start in epoch ms, direction, ISO 3166-1 alpha-2 country of the destination."""
-
-    start: int
-    direction: Direction
-    country: str
+WindowKey: TypeAlias = tuple[int, Direction, str]
+"""Start in epoch ms, direction, ISO 3166-1 alpha-2 country of the destination."""
 
 
 class Window(Struct, array_like=True):
@@ -66,33 +62,34 @@ class Windows:
         self._spans: Spans[WindowKey] = Spans(width)
         #: Changed since the last cut.
         self._changed: set[WindowKey] = set()
-        #: Not published since they last changed.
+        #: Not published since they last changed, as of the last cut.
         self._unpublished: set[WindowKey] = set()
 
     def add(self, state: CallState, found: Facts) -> None:
         """Count a closed call in its window."""
         self._count(state, found, 1)
 
-    def subtract(self, state: CallState, found: Facts) -> None:
-        """Take a closed call out of its window again, as it was counted: an amendment follows."""
-        self._count(state, found, -1)
+    def amend(self, before: CallState, old: Facts, after: CallState, new: Facts) -> None:
+        """Take a closed call out of its window, as it was counted, and count it as it is now."""
+        if _counted(before, old) != _counted(after, new):
+            self._count(before, old, -1)
+            self._count(after, new, 1)
 
     def _count(self, state: CallState, found: Facts, n: int) -> None:
         assert state.closed_at is not None, "only closed calls are counted"
-        key = WindowKey(
-            state.closed_at - state.closed_at % self.width,
-            state.direction,
-            found.to_country or UNKNOWN_COUNTRY,
-        )
+        start = state.closed_at - state.closed_at % self.width
+        key = start, state.direction, found.to_country or UNKNOWN_COUNTRY
         window = self._windows.get(key)
         if window is None:
             window = self._windows[key] = Window()
-            self._spans.add(key.start, key)
+            self._spans.add(start, key)
         self._changed.add(key)
-        self._unpublished.add(key)
         window.attempts += n
-        outcome = "timed_out" if state.timed_out else _OUTCOMES[state.status]
-        setattr(window, outcome, getattr(window, outcome) + n)
+        if state.timed_out:
+            window.timed_out += n
+        else:
+            outcome = SEEN[state.status]
+            setattr(window, outcome, getattr(window, outcome) + n)
         if found.answered:
             window.answered += n
         if state.answered_by == "human":
@@ -103,13 +100,14 @@ class Windows:
             window.talk_ms += n * found.talk_ms
         if found.ring_ms:
             window.ring_ms += n * found.ring_ms
-        if state.price is not None and state.price_unit is not None and is_price(state.price):
+        if found.charge is not None:
             change = window.charges.add if n > 0 else window.charges.subtract
-            change(state.price_unit, state.price)
+            change(*found.charge)
 
     def published(self, now: int) -> list[tuple[bytes, bytes, int]]:
         """Key, value and timestamp of the windows that have ended at stream time `now`, not yet published."""
-        ended = sorted(key for key in self._unpublished if key.start + self.width <= now)
+        self._unpublished |= self._changed
+        ended = sorted(key for key in self._unpublished if key[0] + self.width <= now)
         self._unpublished.difference_update(ended)
         return [self._record(key, self._windows[key]) for key in ended]
 
@@ -130,20 +128,21 @@ class Windows:
             self._windows.pop(key, None)
             return
         self._windows[key] = decode_window(value)
-        self._spans.add(key.start, key)
-        if key.start + self.width > now:  # one that had ended was published in the same cut
+        self._spans.add(key[0], key)
+        if key[0] + self.width > now:  # one that had ended was published in the same cut
             self._unpublished.add(key)
 
     def __len__(self) -> int:
         return len(self._windows)
 
     def _record(self, key: WindowKey, window: Window) -> tuple[bytes, bytes, int]:
-        start, end = instant(key.start), key.start + self.width
+        moment, direction, country = key
+        start, end = instant(moment), moment + self.width
         value = KpiWindow(
             start,
             instant(end),
-            key.direction,
-            key.country,
+            direction,
+            country,
             self.partition,
             window.attempts,
             window.completed,
@@ -159,14 +158,18 @@ class Windows:
             window.ring_ms / 1000,
             window.charges.texts(),
         )
-        name = f"{start}/{key.direction}/{key.country}/{self.partition}"
+        name = f"{start}/{direction}/{country}/{self.partition}"
         return name.encode(), encode_kpi(value), end
 
 
-_OUTCOMES: Final = {
-    "completed": "completed",
-    "busy": "busy",
-    "no-answer": "no_answer",
-    "failed": "failed",
-    "canceled": "canceled",
-}
+def _counted(state: CallState, found: Facts) -> tuple[object, ...]:
+    """What a window sees of a call: that it stays the same is common, the rest need not be quick then."""
+    return (
+        state.status,
+        state.timed_out,
+        state.answered_by,
+        found.answered,
+        found.talk_ms,
+        found.ring_ms,
+        found.charge,
+    )

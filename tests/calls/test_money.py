@@ -1,5 +1,6 @@
 """Exact sums of money against fractions."""
 
+from decimal import Decimal
 from fractions import Fraction
 
 import msgspec
@@ -7,15 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.calls.money import ACTIVE_CURRENCIES, Charges, is_price
+from streams.calls.money import ACTIVE_CURRENCIES, Charges, charge
 
 prices = st.from_regex(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?", fullmatch=True)
 entries = st.tuples(st.sampled_from(["EUR", "USD", "xx?"]), prices)
 
 
+def cost(price: str) -> Decimal:
+    found = charge(price)
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize("text", ["0", "-0.0075", "+1", "007.10", "9" * 5000, "-0"])
 def test_a_decimal_is_a_price(text: str) -> None:
-    assert is_price(text)
+    assert charge(text) == Decimal(text).copy_negate()
 
 
 @pytest.mark.parametrize(
@@ -23,7 +30,7 @@ def test_a_decimal_is_a_price(text: str) -> None:
     ["", "-", ".5", "5.", "1e3", "NaN", "1_000", " 1", "1\n", "1,5", "--1", "٣", "0x1", "Infinity", "1.2.3"],
 )
 def test_anything_else_is_none(text: str) -> None:
-    assert not is_price(text)
+    assert charge(text) is None
 
 
 def test_the_active_currencies_are_list_one() -> None:
@@ -50,7 +57,7 @@ def test_the_active_currencies_are_list_one() -> None:
 def test_charges_are_minus_the_sum_without_exponent_or_trailing_zeros(added: list[str], text: str) -> None:
     charges = Charges()
     for price in added:
-        charges.add("EUR", price)
+        charges.add("EUR", cost(price))
     assert charges.texts() == {"EUR": text}
 
 
@@ -58,11 +65,12 @@ def test_charges_are_minus_the_sum_without_exponent_or_trailing_zeros(added: lis
 def test_charges_are_exact_whatever_is_taken_back(added: list[tuple[str, str]], random: object) -> None:
     charges = Charges()
     for entry in added:
-        charges.add(*entry)
+        charges.add(entry[0], cost(entry[1]))
     kept = list(added)
     random.shuffle(kept)  # type: ignore[attr-defined]
     while len(kept) > len(added) // 2:
-        charges.subtract(*kept.pop())
+        currency, price = kept.pop()
+        charges.subtract(currency, cost(price))
     texts = charges.texts()
     assert set(texts) == {currency for currency, _ in kept}
     for currency, text in texts.items():
@@ -76,28 +84,28 @@ def test_charges_are_exact_whatever_is_taken_back(added: list[tuple[str, str]], 
 def test_the_state_is_plain_and_comes_back_whole(added: list[tuple[str, str]], one: tuple[str, str]) -> None:
     charges = Charges()
     for entry in added:
-        charges.add(*entry)
+        charges.add(entry[0], cost(entry[1]))
     wire = msgspec.msgpack.encode(charges.state())
     back = Charges(msgspec.msgpack.decode(wire, type=dict[str, tuple[int, str]]))
     assert back.state() == charges.state()
     assert msgspec.msgpack.encode(back.state()) == wire
     for both in charges, back:
-        both.add(*one)
+        both.add(one[0], cost(one[1]))
     assert back.texts() == charges.texts()
 
 
 def test_a_currency_that_holds_nothing_has_nothing_to_take_back() -> None:
     charges = Charges()
-    charges.add("EUR", "1")
-    charges.subtract("EUR", "1")
+    charges.add("EUR", cost("1"))
+    charges.subtract("EUR", cost("1"))
     assert charges.texts() == {}
     assert charges.state() == {}
     with pytest.raises(KeyError):
-        charges.subtract("EUR", "1")
+        charges.subtract("EUR", cost("1"))
 
 
 def test_an_absurdly_long_price_stays_exact() -> None:
     charges = Charges()
-    charges.add("EUR", "-" + "9" * 500_000)
-    charges.add("EUR", "-0." + "9" * 500_000)
+    charges.add("EUR", cost("-" + "9" * 500_000))
+    charges.add("EUR", cost("-0." + "9" * 500_000))
     assert charges.texts() == {"EUR": "9" * 500_000 + "." + "9" * 500_000}

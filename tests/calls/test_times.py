@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support import rfc3339
 
 from streams.calls import times
-from streams.calls.times import elapsed, instant, milliseconds, utc
+from streams.calls.times import elapsed, elapsed_since, instant, milliseconds, utc
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 is_valid = jsonschema_rs.Draft7Validator({"format": "date-time"}, validate_formats=True).is_valid
@@ -129,6 +129,14 @@ def test_elapsed_is_exact_or_the_half_between(start: str, end: str) -> None:
         assert micros == exact // 1 + Fraction(1, 2)
     assert milliseconds(micros) == round(exact / 1000)
     assert elapsed(end, start) == -micros
+
+
+@given(st.integers(-(10**15), 10**15), date_times())
+@example(0, "2016-12-31T23:59:60Z")
+@example(-(10**20), "0000-12-31T23:59:59Z")
+@example(10**20, "2026-11-25T03:35:13.0000005Z")
+def test_elapsed_since_a_millisecond_is_elapsed_since_its_text(ms: int, end: str) -> None:
+    assert elapsed_since(ms, end) == elapsed(instant(ms), end)
 
 
 @given(st.integers(), st.sampled_from([0, Fraction(1, 2), Fraction(-1, 2)]))
