@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
+from confluent_kafka import Consumer, TopicPartition
 from support.kafka import Record, committed_offsets, create_topics, read_topic
 
 from streams.calls.partition import CallsPartition, Rules
@@ -76,13 +79,25 @@ class Setup:
 
 
 class Worker:
-    """One `telefonie worker`; its log is in a file. Killed at the end of the `with` if it still runs."""
+    """One `telefonie worker`; its log is in a file. Killed at the end of the `with` if it still runs.
 
-    def __init__(self, setup: Setup, log: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
+    `before` is code that its process runs first: see `support.inject`.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        log: Path,
+        *options: str,
+        env: Mapping[str, str] | None = None,
+        before: str = "",
+    ) -> None:
         self.log = log
+        self._log_start = log.stat().st_size if log.exists() else 0
+        command = f"{before}\nfrom streams.cli import main\nmain(prog_name='telefonie')"
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streams", "worker", *options],
+                [sys.executable, "-c", command, "worker", *options],
                 env=setup.env() | {f"TELEFONIE_{name}": value for name, value in (env or {}).items()},
                 stdout=subprocess.PIPE,
                 stderr=out,
@@ -95,6 +110,34 @@ class Worker:
         with suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGCONT)
         self.kill()
+
+    def said(self) -> str:
+        """Its log so far."""
+        return self.log.read_bytes()[self._log_start :].decode("utf-8", "replace")
+
+    def assignments(self) -> list[list[int]]:
+        """The partitions it had after each rebalance so far."""
+        return [
+            json.loads(found)
+            for found in re.findall(r"partitions (\[.*?\]) of \S+ are assigned", self.said())
+        ]
+
+    def restored(self) -> list[list[int]]:
+        """The partitions that it has restored, each time."""
+        return [json.loads(found) for found in re.findall(r"restored partitions (\[.*?\])", self.said())]
+
+    @property
+    def running(self) -> bool:
+        """Whether its process exists."""
+        return self.process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def ends(self, timeout: float = 60) -> int:
+        """Wait until it ends by itself; returns the exit code."""
+        return self.process.wait(timeout)
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -112,6 +155,22 @@ class Worker:
         out, _ = self.process.communicate(timeout=timeout)
         assert self.process.returncode == 0, self.log.read_text()[-4000:]
         return out.decode()
+
+
+def end(brokers: str, topic: str) -> int:
+    """Offsets in the topic, over all partitions."""
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "tests.end", "log_level": "0"})
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        return sum(consumer.get_watermark_offsets(TopicPartition(topic, p), 10)[1] for p in partitions)
+    finally:
+        consumer.close()
+
+
+def wait_until_done(setup: Setup, timeout: float = 60) -> None:
+    """Wait until everything in the calls topic has been committed."""
+    wanted = end(setup.brokers, setup.calls)
+    wait_for("everything is committed", lambda: setup.committed() >= wanted, timeout, every=0.2)
 
 
 def run_until_caught_up(setup: Setup, log: Path, timeout: float = 120) -> str:

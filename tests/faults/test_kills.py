@@ -1,0 +1,102 @@
+"""Workers killed at any instant (semantics, section 7).
+
+Plain Faust is known to lose events with exactly-once and `kill -9`: it commits a transaction without having seen its
+records acknowledged, and recovers by offsets that a transaction's marker upsets.
+"""
+
+import time
+from pathlib import Path
+from random import Random
+from signal import SIGKILL
+
+import pytest
+from support.inject import signal_at
+from support.load import produce_calls, producing
+from support.worker import (
+    Setup,
+    Worker,
+    check_at_least_once,
+    check_exactly_once,
+    run_until_caught_up,
+    wait_for,
+)
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+PRODUCER = "aiokafka:AIOKafkaProducer"
+POINTS = {
+    "before a transaction begins": {"point": f"{PRODUCER}.begin_transaction"},
+    "records sent, the offset not": {"point": f"{PRODUCER}.send_offsets_to_transaction"},
+    "the offset sent": {"point": f"{PRODUCER}.send_offsets_to_transaction", "after": True},
+    "everything but the end of the transaction sent": {"point": f"{PRODUCER}.commit_transaction"},
+    "the end of the transaction on its way": {"point": f"{PRODUCER}.commit_transaction", "delay": 0.001},
+    "the end of the transaction perhaps there": {"point": f"{PRODUCER}.commit_transaction", "delay": 0.004},
+    "a transaction ended": {"point": f"{PRODUCER}.commit_transaction", "after": True},
+    "a former owner not yet fenced": {"point": "streams.engine.writer:Writer.start"},
+    "a former owner fenced": {"point": "streams.engine.writer:Writer.start", "after": True},
+    "in recovery": {"point": "streams.engine.engine:restore", "delay": 0.02},
+    "recovered": {"point": "streams.engine.engine:restore", "after": True},
+}
+
+
+def check(setup: Setup) -> None:
+    """Both promises: the engine writes transactions under either guarantee."""
+    check_exactly_once(setup)
+    check_at_least_once(setup)
+
+
+@pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
+@pytest.mark.parametrize("calls", [4_000, pytest.param(60_000, marks=pytest.mark.slow)])
+def test_ten_sigkills_at_random_moments(
+    kafka: str, tmp_path: Path, seed: int, chance: Random, guarantee: str, calls: int
+) -> None:
+    setup = Setup(kafka, settings={"GUARANTEE": guarantee, "INSTANCE_ID": "one"})
+    setup.create()
+    log = tmp_path / "log"
+    with producing(kafka, setup.calls, calls, seed, seconds=20):
+        for _ in range(10):
+            with Worker(setup, log) as worker:
+                time.sleep(chance.uniform(0.8, 3.2))  # the first commit comes after about 2.3 s
+                worker.kill()
+    run_until_caught_up(setup, log)
+    check(setup)
+
+
+@pytest.mark.parametrize("names", [5, pytest.param(len(POINTS), marks=pytest.mark.slow)], ids=["some", "all"])
+def test_sigkill_at_each_step_of_a_commit_and_of_a_recovery(
+    kafka: str, tmp_path: Path, seed: int, chance: Random, names: int
+) -> None:
+    setup = Setup(kafka, settings={"INSTANCE_ID": "one"})
+    setup.create()
+    log = tmp_path / "log"
+    for step, name in enumerate(chance.sample(list(POINTS), names)):
+        produce_calls(kafka, setup.calls, 200, seed + step)
+        before = signal_at(
+            signal=SIGKILL, call=1 if "recover" in name else chance.randint(1, 4), **POINTS[name]
+        )
+        with Worker(setup, log, before=before) as worker:
+            assert worker.ends(30) == -SIGKILL, f"{name}: {worker.said()[-2000:]}"
+    run_until_caught_up(setup, log)
+    check(setup)
+
+
+def test_sigkill_during_shutdown_and_during_rebalances(
+    kafka: str, tmp_path: Path, seed: int, chance: Random
+) -> None:
+    setup = Setup(kafka, settings={"SESSION_TIMEOUT": "3s"})
+    setup.create()
+    logs = [tmp_path / f"log-{n}" for n in range(4)]
+    with producing(kafka, setup.calls, 3_000, seed, seconds=14):
+        with Worker(setup, logs[0]) as first, Worker(setup, logs[1]) as second:
+            wait_for("an assignment", lambda: second.assignments())
+            first.process.terminate()
+            time.sleep(chance.uniform(0, 0.3))
+            first.kill()  # in the middle of its stop, or of the rebalance after it
+            with Worker(setup, logs[2]) as third:
+                wait_for("a rebalance", lambda: "Starting..." in third.said())
+                time.sleep(chance.uniform(0, 2))
+                third.kill()  # joining
+                with Worker(setup, logs[3]):
+                    time.sleep(chance.uniform(1.5, 3))
+                    second.kill()  # rebalancing because of the fourth
+    run_until_caught_up(setup, tmp_path / "log")
+    check(setup)

@@ -1,0 +1,71 @@
+"""Faults from inside a worker: code that runs in its process before the command does (`Worker(before=…)`)."""
+
+from signal import Signals
+
+_CONFIG = """
+import dataclasses
+import streams.app
+_made = streams.app.config_of
+streams.app.config_of = lambda *args, **options: dataclasses.replace(_made(*args, **options), **{changes!r})
+"""
+
+_SIGNAL = """
+import importlib, os, threading
+_module, _path = {point!r}.split(":")
+_owner = importlib.import_module(_module)
+*_outer, _name = _path.split(".")
+for _each in _outer:
+    _owner = getattr(_owner, _each)
+_original, _calls = getattr(_owner, _name), 0
+
+def _strike():
+    if {delay!r}:
+        threading.Timer({delay!r}, os.kill, (os.getpid(), {signal})).start()
+    else:
+        os.kill(os.getpid(), {signal})
+
+async def _struck(*args, **options):
+    global _calls
+    _calls += 1
+    mine = _calls == {call}
+    if mine and not {after}:
+        _strike()
+    result = await _original(*args, **options)
+    if mine and {after}:
+        _strike()
+    return result
+
+setattr(_owner, _name, _struck)
+"""
+
+_RAISE = """
+import importlib
+_owner = importlib.import_module({module!r})
+_whole = getattr(_owner, {name!r})
+
+def _broken(*args, **options):
+    result = _whole(*args, **options)
+    if any({marker!r} in repr(each) for each in args):
+        raise ZeroDivisionError("injected")
+    return result
+
+setattr(_owner, {name!r}, _broken)
+"""
+
+
+def config(**changes: object) -> str:
+    """Other values for fields of the engine's Config."""
+    return _CONFIG.format(changes=changes)
+
+
+def signal_at(point: str, signal: Signals, *, call: int = 1, after: bool = False, delay: float = 0.0) -> str:
+    """The worker sends itself a signal at the n-th call of a coroutine function, `module:Class.method`.
+
+    Before the call or `after` it; with `delay`, so many seconds later while the worker goes on.
+    """
+    return _SIGNAL.format(point=point, signal=int(signal), call=call, after=after, delay=delay)
+
+
+def raise_on(module: str, name: str, marker: str) -> str:
+    """A function of a module does its work and then raises, whenever the marker is among its arguments."""
+    return _RAISE.format(module=module, name=name, marker=marker)
