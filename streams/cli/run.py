@@ -180,6 +180,9 @@ def _where(settings: Settings, page: Page, rate: float) -> str:
         f"rejected   {settings.dead_topic}\n"
         f"logs       {logs}\n"
         f"traffic    {f'{rate:g} simulated calls a second' if rate else 'none'}\n"
+        "Any Kafka consumer shows the records, for instance\n"
+        f"  kafka-console-consumer.sh --bootstrap-server {settings.brokers} --topic {settings.completed_topic} "
+        "--from-beginning --isolation-level read_committed\n"
         "Ctrl-C stops everything."
     )
 

@@ -93,6 +93,7 @@ def test_a_broker_outlives_the_thread_that_started_it_and_has_its_own_session(ow
     broker = started[0].brokers[0]
     assert broker.running
     assert os.getsid(broker.pid) != os.getsid(0), "Ctrl-C is for the parent alone"
+    assert "[aot" not in broker.log.read_text(), "the trained start fits"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
