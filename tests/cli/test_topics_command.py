@@ -54,10 +54,11 @@ def test_create_follows_a_calls_topic_that_exists(
 
 
 def test_check_says_what_would_break(topics: Callable[..., Result], kafka: str, topic_name: str) -> None:
-    create_topics(kafka, f"{topic_name}.dead", partitions=1)
+    changelog = f"{topic_name}-calls-changelog"
+    create_topics(kafka, changelog, partitions=1, config={"cleanup.policy": "compact"})
     result = topics("create", PARTITIONS="4")
     assert result.exit_code == 1
-    assert f"error    {topic_name}.dead has 1 partition, {topic_name} has 4: add 3\n" in result.stdout
+    assert f"error    {changelog} has 1 partition, {topic_name} has 4: add 3\n" in result.stdout
 
 
 def test_what_the_broker_refuses_is_one_line(topics: Callable[..., Result], topic_name: str) -> None:
