@@ -7,7 +7,7 @@ records acknowledged, and recovers by offsets that a transaction's marker upsets
 import time
 from pathlib import Path
 from random import Random
-from signal import SIGKILL
+from signal import SIGKILL, SIGTERM
 
 import pytest
 from support.inject import signal_at
@@ -45,14 +45,14 @@ def check(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
-@pytest.mark.parametrize("calls", [4_000, pytest.param(60_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("calls", [3_000, pytest.param(60_000, marks=pytest.mark.slow)])
 def test_ten_sigkills_at_random_moments(
     kafka: str, tmp_path: Path, seed: int, chance: Random, guarantee: str, calls: int
 ) -> None:
     setup = Setup(kafka, settings={"GUARANTEE": guarantee, "INSTANCE_ID": "one"})
     setup.create()
     log = tmp_path / "log"
-    with producing(kafka, setup.calls, calls, seed, seconds=20):
+    with producing(kafka, setup.calls, calls, seed, seconds=15):
         for _ in range(10):
             with Worker(setup, log) as worker:
                 time.sleep(chance.uniform(0.8, 3.2))  # the first commit comes after about 2.3 s
@@ -85,18 +85,21 @@ def test_sigkill_during_shutdown_and_during_rebalances(
     setup = Setup(kafka, settings={"SESSION_TIMEOUT": "3s"})
     setup.create()
     logs = [tmp_path / f"log-{n}" for n in range(4)]
-    with producing(kafka, setup.calls, 3_000, seed, seconds=14):
-        with Worker(setup, logs[0]) as first, Worker(setup, logs[1]) as second:
-            wait_for("an assignment", lambda: second.assignments())
-            first.process.terminate()
-            time.sleep(chance.uniform(0, 0.3))
-            first.kill()  # in the middle of its stop, or of the rebalance after it
-            with Worker(setup, logs[2]) as third:
-                wait_for("a rebalance", lambda: "Starting..." in third.said())
-                time.sleep(chance.uniform(0, 2))
-                third.kill()  # joining
-                with Worker(setup, logs[3]):
-                    time.sleep(chance.uniform(1.5, 3))
-                    second.kill()  # rebalancing because of the fourth
+    with (
+        producing(kafka, setup.calls, 2_000, seed, seconds=10),
+        Worker(setup, logs[0]) as first,
+        Worker(setup, logs[1]) as second,
+    ):
+        wait_for("an assignment", lambda: second.assignments())
+        first.signal(SIGTERM)
+        time.sleep(chance.uniform(0, 0.3))
+        first.kill()  # in the middle of its stop, or of the rebalance after it
+        with Worker(setup, logs[2]) as third:
+            wait_for("a rebalance", lambda: "Starting..." in third.said())
+            time.sleep(chance.uniform(0, 2))
+            third.kill()  # joining
+            with Worker(setup, logs[3]):
+                time.sleep(chance.uniform(1.5, 3))
+                second.kill()  # rebalancing because of the fourth
     run_until_caught_up(setup, tmp_path / "log")
     check(setup)

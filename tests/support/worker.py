@@ -9,7 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,6 +130,16 @@ class Worker:
         """The partitions that it has restored, each time."""
         return [json.loads(found) for found in re.findall(r"restored partitions (\[.*?\])", self.said())]
 
+    def get(self, path: str) -> int:
+        """The status with which its web server answers."""
+        found = re.search(r"HTTP is at (\S+)", self.said())
+        assert found, "the web server is not there yet"
+        try:
+            with urllib.request.urlopen(found[1] + path, timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
     @property
     def running(self) -> bool:
         """Whether its process exists."""
@@ -167,8 +181,10 @@ def end(brokers: str, topic: str) -> int:
         consumer.close()
 
 
-def wait_until_done(setup: Setup, timeout: float = 60) -> None:
-    """Wait until everything in the calls topic has been committed."""
+def wait_until_done(setup: Setup, sending: Future[int] | None = None, timeout: float = 60) -> None:
+    """Wait until everything is sent, and committed."""
+    if sending is not None:
+        sending.result(timeout)
     wanted = end(setup.brokers, setup.calls)
     wait_for("everything is committed", lambda: setup.committed() >= wanted, timeout, every=0.2)
 
@@ -242,14 +258,13 @@ def check_exactly_once(setup: Setup) -> Expected:
     """The read_committed outputs are, record by record, what the fold says: none missing, none twice, in order."""
     expected = fold(setup, read_topic(setup.brokers, setup.calls))
     found = read_topic(setup.brokers, setup.topic("completed"))
-    assert _by_partition((r.partition, r.key, r.value, r.timestamp) for r in found) == _by_partition(
-        expected.completed
-    )
+    _same("completed", ((r.partition, r.key, r.value, r.timestamp) for r in found), expected.completed)
     dead = read_topic(setup.brokers, setup.topic("dead"))
-    assert _by_partition(
+    stamped = (
         (r.partition, r.key, r.value, -1 if r.timestamp is None else r.timestamp, tuple(r.headers))
         for r in dead
-    ) == _by_partition(expected.dead)
+    )
+    _same("dead", stamped, expected.dead)
     kpis = {r.key: r.value for r in read_topic(setup.brokers, setup.topic("kpis"))}
     assert kpis == expected.kpis
     return expected
@@ -268,6 +283,22 @@ def check_at_least_once(setup: Setup) -> Expected:
         (key, value, headers) for _, key, value, _, headers in expected.dead
     }
     return expected
+
+
+def _same(what: str, found: Iterable[tuple], expected: Iterable[tuple]) -> None:
+    """The same records in the same order in each partition; else says where they part."""
+    left, right = _by_partition(found), _by_partition(expected)
+    for number in sorted(left.keys() | right.keys()):
+        ours, theirs = left.get(number, []), right.get(number, [])
+        missing, more = Counter(theirs) - Counter(ours), Counter(ours) - Counter(theirs)
+        at = next(
+            (n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),
+            min(len(ours), len(theirs)),
+        )
+        assert ours == theirs, (
+            f"{what}, partition {number}: {len(ours)} found, {len(theirs)} expected, {missing.total()} missing, "
+            f"{more.total()} that should not be; from {at} on found {ours[at : at + 2]}, expected {theirs[at : at + 2]}"
+        )
 
 
 def _by_partition(records: Iterable[tuple]) -> dict[int, list[tuple]]:

@@ -1,0 +1,125 @@
+"""Workers coming and going under load.
+
+Plain Faust is known to crash and to repeat events on a rebalance with exactly-once, and to process events twice after
+an ordinary one.
+"""
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+
+import pytest
+from support.load import producing
+from support.worker import (
+    Setup,
+    Worker,
+    check_at_least_once,
+    check_exactly_once,
+    wait_for,
+    wait_until_done,
+)
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
+@pytest.mark.parametrize("rounds", [3, pytest.param(15, marks=pytest.mark.slow)])
+def test_workers_join_and_leave_every_few_seconds(
+    kafka: str, tmp_path: Path, seed: int, chance: Random, static: bool, rounds: int
+) -> None:
+    setup = Setup(kafka, partitions=6, settings={"SESSION_TIMEOUT": "3s"})
+    setup.create()
+
+    def start(number: int) -> Worker:
+        env = {"INSTANCE_ID": f"w{number}"} if static else {}
+        return Worker(setup, tmp_path / f"log-{number}", env=env)
+
+    with (
+        ExitStack() as running,
+        producing(kafka, setup.calls, 1_000 * rounds, seed, seconds=4 * rounds) as sending,
+    ):
+        workers = [running.enter_context(start(number)) for number in range(2)]
+        for number in range(2, 2 + rounds):
+            time.sleep(chance.uniform(1, 3))
+            workers.append(running.enter_context(start(number)))
+            time.sleep(chance.uniform(1, 3))
+            leaver = workers.pop(chance.randrange(len(workers)))
+            assert leaver.terminate() == 0, leaver.said()[-3000:]
+        wait_until_done(setup, sending)
+        for worker in workers:
+            assert worker.terminate() == 0, worker.said()[-3000:]
+    check_exactly_once(setup)
+    check_at_least_once(setup)
+
+
+def test_partitions_that_need_not_move_do_not(kafka: str, tmp_path: Path, seed: int) -> None:
+    setup = Setup(kafka, partitions=6)
+    setup.create()
+    with (
+        producing(kafka, setup.calls, 2_000, seed, seconds=8) as sending,
+        Worker(setup, tmp_path / "first") as first,
+    ):
+        wait_for("the first has all", lambda: first.assignments())
+        with Worker(setup, tmp_path / "second") as second:
+            wait_for("the second has some", lambda: second.assignments())
+            assert second.terminate() == 0
+            wait_for("the first has all again", lambda: len(first.assignments()) == 3)
+        everything, less, again = (set(each) for each in first.assignments())
+        assert everything == again == set(range(6))
+        assert less < everything
+        assert len(less) == 3
+        assert [set(each) for each in first.restored()] == [everything, everything - less], (
+            "kept is not restored"
+        )
+        wait_until_done(setup, sending)
+        assert first.terminate() == 0
+    check_exactly_once(setup)
+
+
+def test_a_rolling_restart_with_static_membership_moves_no_partition(
+    kafka: str, tmp_path: Path, seed: int
+) -> None:
+    setup = Setup(kafka, partitions=6, settings={"SESSION_TIMEOUT": "20s"})
+    setup.create()
+
+    def start(number: int) -> Worker:
+        return Worker(setup, tmp_path / f"log-{number}", env={"INSTANCE_ID": f"w{number}"})
+
+    with ExitStack() as running, producing(kafka, setup.calls, 2_000, seed, seconds=8) as sending:
+        workers = [running.enter_context(start(number)) for number in range(2)]
+        wait_for(
+            "both have their half",
+            lambda: [len(w.assignments()[-1:] and w.assignments()[-1]) for w in workers] == [3, 3],
+        )
+        before = [worker.assignments()[-1] for worker in workers]
+        rounds = [len(worker.assignments()) for worker in workers]
+        assert workers[0].terminate() == 0
+        workers[0] = running.enter_context(start(0))
+        wait_for("the successor has the same", lambda: workers[0].assignments())
+        assert workers[0].assignments() == [before[0]]
+        assert len(workers[1].assignments()) == rounds[1], "the other has not noticed anything"
+        wait_until_done(setup, sending)
+        for worker in workers:
+            assert worker.terminate() == 0
+    check_exactly_once(setup)
+
+
+def test_a_worker_without_partitions_is_healthy_and_takes_over(kafka: str, tmp_path: Path, seed: int) -> None:
+    setup = Setup(kafka, partitions=1)
+    setup.create()
+    with (
+        producing(kafka, setup.calls, 1_000, seed, seconds=5) as sending,
+        Worker(setup, tmp_path / "first") as first,
+    ):
+        wait_for("the first has it", lambda: first.assignments() == [[0]])
+        with Worker(setup, tmp_path / "second") as second:
+            wait_for("the second has none", lambda: second.assignments() == [[]])
+            assert second.get("/ready") == 200
+            assert second.get("/live") == 200
+            assert first.terminate() == 0
+            wait_for("the second has it", lambda: second.assignments()[-1] == [0])
+            wait_until_done(setup, sending)
+            assert second.get("/ready") == 200
+            assert second.terminate() == 0
+    check_exactly_once(setup)

@@ -1,0 +1,93 @@
+"""A worker that pauses until its partitions have moved: nothing it does afterwards may count.
+
+Kafka's offset commits of transactions carry no generation with aiokafka (TxnOffsetCommit v0): only the transactional
+id of the partition fences the former owner. Plain Faust drops a fenced producer and goes on.
+"""
+
+import time
+from pathlib import Path
+from random import Random
+from signal import SIGCONT, SIGSTOP
+
+import pytest
+from support.inject import signal_at
+from support.load import produce_calls, producing
+from support.worker import (
+    Setup,
+    Worker,
+    check_at_least_once,
+    check_exactly_once,
+    wait_for,
+    wait_until_done,
+)
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+COMMIT = "aiokafka:AIOKafkaProducer.commit_transaction"
+
+
+@pytest.mark.parametrize("instance", ["", "one"], ids=["dynamic", "static"])
+def test_a_worker_that_pauses_in_the_middle_of_a_transaction_changes_nothing_when_it_comes_back(
+    kafka: str, tmp_path: Path, seed: int, chance: Random, instance: str
+) -> None:
+    settings = {"SESSION_TIMEOUT": "3s", **({"INSTANCE_ID": instance} if instance else {})}
+    setup = Setup(kafka, settings=settings)
+    setup.create()
+    pause = signal_at(COMMIT, SIGSTOP, call=chance.randint(1, 12))
+    with (
+        producing(kafka, setup.calls, 2_000, seed, seconds=5) as sending,
+        Worker(setup, tmp_path / "zombie", before=pause) as zombie,
+    ):
+        wait_for("a commit", lambda: "are assigned" in zombie.said())
+        time.sleep(1.5)
+        with Worker(setup, tmp_path / "heir") as heir:
+            wait_for("the partitions move", lambda: [0, 1, 2, 3] in heir.assignments(), 30)
+            wait_until_done(setup, sending)
+            zombie.signal(SIGCONT)
+            _gone_or_back(zombie)
+            produce_calls(kafka, setup.calls, 200, seed + 1)
+            wait_until_done(setup, sending)
+            if instance:
+                assert zombie.ends(30) == 1, "two of the same name cannot both be members"
+            assert heir.terminate() == 0, heir.said()[-3000:]
+    check_exactly_once(setup)
+    check_at_least_once(setup)
+
+
+def _gone_or_back(zombie: Worker) -> None:
+    """It ends with exit code 1, or has noticed and joined the group anew."""
+    rounds = len(zombie.assignments())
+    wait_for(
+        "the zombie notices", lambda: not zombie.running or len(zombie.assignments()) > rounds, timeout=30
+    )
+    if not zombie.running:
+        assert zombie.ends() == 1, zombie.said()[-3000:]
+
+
+def test_workers_paused_again_and_again_at_random_moments(
+    kafka: str, tmp_path: Path, seed: int, chance: Random
+) -> None:
+    """Each pause is longer than the session; who ends because of it is started anew, as an orchestrator would."""
+    setup = Setup(kafka, settings={"SESSION_TIMEOUT": "2s"})
+    setup.create()
+    workers = [Worker(setup, tmp_path / f"log-{n}") for n in range(2)]
+    try:
+        with producing(kafka, setup.calls, 3_000, seed, seconds=12) as sending:
+            time.sleep(3)
+            for _ in range(2):
+                paused = chance.choice(workers)
+                paused.signal(SIGSTOP)
+                time.sleep(chance.uniform(2.5, 4))
+                paused.signal(SIGCONT)
+                time.sleep(chance.uniform(0.1, 2))
+                for n, worker in enumerate(workers):
+                    if not worker.running:
+                        assert worker.ends() == 1
+                        workers[n] = Worker(setup, worker.log)
+        wait_until_done(setup, sending)
+        for worker in workers:
+            if worker.running:
+                worker.terminate()
+    finally:
+        for worker in workers:
+            worker.__exit__()
+    check_exactly_once(setup)
