@@ -1,8 +1,9 @@
 """The topics that the processor needs: made, and compared with what exists (semantics, section 1).
 
 Outputs and the changelog have as many partitions as the calls topic, since what comes of partition N goes
-to partition N (modulo the partitions of an output that has fewer). Kafka deletes records by their timestamps, and those of outputs are event times: their
-retention must exceed the age of whatever is replayed, or a replay's output vanishes within minutes.
+to partition N (modulo the partitions of an output that has fewer). Kafka deletes records by their timestamps,
+and those of outputs are event times: their retention must exceed the age of whatever is replayed, or a replay's
+output vanishes within minutes.
 """
 
 from __future__ import annotations

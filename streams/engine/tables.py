@@ -8,12 +8,12 @@ must not wait, for the member sends no heartbeats until it is over.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
 import faust
-from faust.app.base import logger as faust_logger
 from faust.tables.manager import TableManager
 from faust.types import TP
 from mode import Service
@@ -22,7 +22,7 @@ from mode import Service
 class StateTable(faust.Table):
     """The processors' state as a Faust table, for whoever looks things up. The engine alone writes it."""
 
-    logger = faust_logger
+    logger = logging.getLogger("faust")  # what parts of Faust say belongs to it
 
     def _find(self, key: Any) -> Any:
         for owned in self.app.engine.partitions.values():
@@ -58,7 +58,7 @@ class StateTable(faust.Table):
 class Recovery(Service):
     """Has the engine restore what was assigned, then lets the records flow."""
 
-    logger = faust_logger
+    logger = logging.getLogger("faust")  # what parts of Faust say belongs to it
 
     def __init__(self, app: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -111,7 +111,7 @@ class Recovery(Service):
 class Tables(TableManager):
     """Keeps the changelog out of the group's subscription, and recovery to the engine."""
 
-    logger = faust_logger
+    logger = logging.getLogger("faust")  # what parts of Faust say belongs to it
     _recovery: Recovery | None
 
     @property
