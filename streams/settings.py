@@ -241,6 +241,7 @@ class Settings:
     store: Literal["memory"] = _setting(
         _one_of("memory"), "memory", "where the state of calls lives; the changelog topic holds it too"
     )
+    data_dir: str = _setting(_LINE, ".telefonie", "directory in which `run` and `broker` keep their data")
     instance_id: str | None = _setting(
         _NAME, "", "name for static group membership, such as the pod's: a quick restart moves no partitions"
     )

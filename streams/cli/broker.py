@@ -1,21 +1,21 @@
 """`telefonie broker`: the embedded Kafka alone."""
 
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import click
 
-from streams.cli.embedded import DATA_DIR, embedded_kafka, sigterm_is_ctrl_c
+from streams.cli.embedded import embedded_kafka, sigterm_is_ctrl_c
+from streams.settings import Settings
 
 
 @click.command()
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    default=DATA_DIR / "kafka",
-    show_default=True,
-    help="Where its data is kept; the next start there goes on with it.",
+    help="Where its data is kept; the next start there goes on with it.  [default: kafka in TELEFONIE_DATA_DIR]",
 )
 @click.option(
     "--port",
@@ -29,7 +29,7 @@ from streams.cli.embedded import DATA_DIR, embedded_kafka, sigterm_is_ctrl_c
     show_default=True,
     help="Brokers; three or more keep three copies of everything.",
 )
-def broker(data_dir: Path, port: int | None, nodes: int) -> None:
+def broker(data_dir: Path | None, port: int | None, nodes: int) -> None:
     """Run the embedded Kafka alone, in the foreground; Ctrl-C stops it.
 
     Prints its address to stdout when it is ready. It listens on 127.0.0.1 only. The first start of all loads
@@ -41,6 +41,7 @@ def broker(data_dir: Path, port: int | None, nodes: int) -> None:
       TELEFONIE_BROKERS=127.0.0.1:9092 telefonie topics create
     """
     sigterm_is_ctrl_c()
+    data_dir = data_dir or Path(Settings.load(os.environ).data_dir) / "kafka"
     with suppress(KeyboardInterrupt), embedded_kafka(data_dir, port, nodes) as cluster:
         click.echo(cluster.bootstrap())
         while True:

@@ -12,9 +12,6 @@ import click
 from streams.embedded import Cluster
 from streams.embedded.jars import Progress
 
-DATA_DIR = Path(".telefonie")
-"""Where `run` and `broker` keep what they have, in the current directory."""
-
 
 @contextmanager
 def embedded_kafka(data_dir: Path, port: int | None = None, nodes: int = 1) -> Iterator[Cluster]:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 from typing import BinaryIO
 
 import click
 
 from streams import logs, topics
-from streams.cli.embedded import DATA_DIR, embedded_kafka, sigterm_is_ctrl_c
+from streams.cli.embedded import embedded_kafka, sigterm_is_ctrl_c
 from streams.cli.feed import records
 from streams.cli.follow import Page, figures
 from streams.processes import Child, ChildEnded
@@ -49,8 +50,8 @@ def run(rate: float | None, file: BinaryIO | None, as_json: bool) -> None:
     """Run everything on this machine: Kafka, the topics, a worker, and simulated calls.
 
     Unless TELEFONIE_BROKERS is set, an embedded Kafka is started; the first start of all loads 45 MB for it.
-    Everything is kept in .telefonie in the current directory, and the next run goes on from there. Ctrl-C stops
-    all of it.
+    Everything is kept in TELEFONIE_DATA_DIR (.telefonie in the current directory), and the next run goes on from
+    there. Ctrl-C stops all of it.
 
     With --input every line of the file becomes a record, in order, stamped with the present time, with the "id"
     of its document as the key. That some are rejected is no error.
@@ -108,7 +109,7 @@ def _kafka() -> Iterator[tuple[Settings, list[Check]]]:
     """The settings with brokers that answer and all topics made; and what raises when the brokers have ended."""
     settings = Settings.load(os.environ)
     logs.configure(settings)
-    DATA_DIR.mkdir(exist_ok=True)
+    Path(settings.data_dir).mkdir(exist_ok=True, parents=True)
     with ExitStack() as running:
         checks: list[Check] = []
         if settings.brokers is None:
@@ -117,7 +118,7 @@ def _kafka() -> Iterator[tuple[Settings, list[Check]]]:
                     f"{PREFIX}BROKERS is missing: the embedded Kafka takes no "
                     f"{PREFIX}SECURITY_PROTOCOL={settings.security_protocol}"
                 )
-            cluster = running.enter_context(embedded_kafka(DATA_DIR / "kafka"))
+            cluster = running.enter_context(embedded_kafka(Path(settings.data_dir) / "kafka"))
             settings = replace(settings, brokers=cluster.bootstrap())
             checks.append(cluster.check)
         _make_topics(settings)
@@ -144,7 +145,7 @@ def _child(command: str, settings: Settings, *options: str, shares_stdout: bool 
     child = Child(
         f"telefonie {command}",
         [sys.executable, "-m", "streams", command, *options],
-        DATA_DIR / f"{command}.log",
+        Path(settings.data_dir) / f"{command}.log",
         environment={**inherited, **{PREFIX + name: value for name, value in told.items()}},
         shares_stdout=shares_stdout,
     )
@@ -170,7 +171,9 @@ def _page(settings: Settings) -> Page:
 
 
 def _where(settings: Settings, page: Page, rate: float) -> str:
-    logs = f"{DATA_DIR}/worker.log" + (f", {DATA_DIR}/simulate.log" if rate else "")
+    logs = ", ".join(
+        f"{settings.data_dir}/{name}.log" for name in ["worker", *(["simulate"] if rate else [])]
+    )
     return (
         f"Kafka      {settings.brokers}\n"
         f"HTTP       {page.url}  (/live /ready)\n"
