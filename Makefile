@@ -25,8 +25,12 @@ run: setup ## run everything on an embedded Apache Kafka; ARGS="--input FILE" fe
 	@exec $(BIN)/telefonie run $(ARGS)
 
 .PHONY: test
-test: setup ## every test, also those on a real Apache Kafka
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup ## every test in its short form, those on a real Apache Kafka too
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+.PHONY: faults
+faults: setup ## the fault suite in its long form
+	@$(BIN)/python -m pytest -m slow tests/faults $(ARGS)
 
 .PHONY: check
 check: setup ## everything quick: format, lint, types, unit and property tests
@@ -35,7 +39,7 @@ check: setup ## everything quick: format, lint, types, unit and property tests
 	@# From a directory where no codecs/ shadows the standard library's module of that name.
 	@mkdir -p .venv/types && ln -sfn ../../streams .venv/types/streams
 	@cd .venv/types && ../bin/mypy --config-file ../../pyproject.toml
-	@$(BIN)/python -m pytest -m "not kafka and not container" $(ARGS)
+	@$(BIN)/python -m pytest -m "not kafka and not container and not slow" $(ARGS)
 
 .PHONY: format
 format: setup ## format the code
