@@ -27,7 +27,7 @@ from math import inf
 from typing import Any, Final, Literal, TypeAlias, cast
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from streams.codecs.call import Call
 from streams.codecs.properties import CHECKS, REQUIRED, are_valid
@@ -39,9 +39,10 @@ Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 _OPENING_BRACE: Final = 0x7B
 _FRAME_SIZE: Final = 5
 
-# Placeholders for absent properties in the one list that is validated at once.
-_A_TIME: Final = "1970-01-01T00:00:00Z"
-_A_URI: Final = "a:"
+# A few URIs stand in nearly every Call; those that were found valid need no second look.
+_URIS_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 512
+_valid_uris: set[str | UnsetType] = {UNSET}
 
 # What a decoder raises on bytes that it cannot read; the last two are no errors of msgspec's.
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -102,19 +103,23 @@ def _convert(properties: dict[str, Any]) -> Call | None:
 
 
 def _has_valid_strings(call: Call) -> bool:
-    start, end = call.start_time, call.end_time
-    callback, url, recording = call.status_callback, call.url, call.recording_url
-    return are_valid(
-        [
-            call.from_,
-            call.to,
-            _A_TIME if start is UNSET else start,
-            _A_TIME if end is UNSET else end,
-            _A_URI if callback is UNSET else callback,
-            _A_URI if url is UNSET else url,
-            _A_URI if recording is UNSET else recording,
-        ]
-    )
+    start, end, recording = call.start_time, call.end_time, call.recording_url
+    strings = [
+        call.from_,
+        call.to,
+        None if start is UNSET else start,
+        None if end is UNSET else end,
+        None if recording is UNSET else recording,
+    ]
+    if call.url in _valid_uris and call.status_callback in _valid_uris:
+        return are_valid(strings)
+    uris = [uri for uri in (call.url, call.status_callback) if uri is not UNSET]
+    if not are_valid(strings + uris):
+        return False
+    if len(_valid_uris) > _URIS_REMEMBERED:
+        _valid_uris.intersection_update((UNSET,))
+    _valid_uris.update(uri for uri in uris if len(uri) <= _LONGEST_REMEMBERED)
+    return True
 
 
 def _judge(properties: dict[str, Any]) -> Call:

@@ -36,7 +36,7 @@ def _validator(schema: dict[str, Any]) -> Callable[[object], bool]:
 
 
 are_valid: Final = _validator({"items": [_E164, _E164, _DATE_TIME, _DATE_TIME, _URI, _URI, _URI]})
-"""Whether a list of two phone numbers, two times and three URIs is valid throughout, in one call."""
+"""Whether a list of two phone numbers, two times and up to three URIs, any of them or None, is valid throughout."""
 
 
 def _kind(value: object) -> str:

@@ -116,7 +116,8 @@ class CallsPartition:
                 call_id = event.id.encode()
                 state = opened.get(call_id)
                 if state is not None and event.status not in TERMINAL:
-                    self._count_effect(apply(state, event, ts, offset))
+                    if (effect := apply(state, event, ts, offset)) != CHANGED:
+                        self._count_unchanged(effect)
                     self.changed[call_id] = state
                 else:
                     self._turn(call_id, state, event, ts, offset)
@@ -141,7 +142,8 @@ class CallsPartition:
             self._amend(call_id, closed, event, ts, offset)
         elif state is not None:
             state = copy(state)
-            self._count_effect(apply(state, event, ts, offset))
+            if (effect := apply(state, event, ts, offset)) != CHANGED:
+                self._count_unchanged(effect)
             self._close(call_id, state, ts)
         elif ts < self.ledger.stream_time - self.rules.call_retention:
             raise _too_late()
@@ -184,7 +186,8 @@ class CallsPartition:
             self.windows.amend(before, old, state, found)
             self.ledger.amend(before, state)
             self.tally.amended(old, state, found)
-        self._count_effect(effect)
+        if effect != CHANGED:
+            self._count_unchanged(effect)
         self.closed.pop(call_id, None)
         self.changed[call_id] = state
 
@@ -206,9 +209,8 @@ class CallsPartition:
         self.ledger.close(state)
         self.tally.closed(state, found)
 
-    def _count_effect(self, effect: int) -> None:
-        if effect != CHANGED:
-            self.tally.unchanged["out-of-order" if effect else "duplicate"] += 1
+    def _count_unchanged(self, effect: int) -> None:
+        self.tally.unchanged["out-of-order" if effect else "duplicate"] += 1
 
     def _reject(self, rejected: Rejected, item: Record) -> None:
         """To the dead letters, as it came, with the reason."""

@@ -95,7 +95,7 @@ def elapsed_since(start: int, end: str) -> int | Fraction:
 
 def milliseconds(micros: int | Fraction) -> int:
     """Microseconds, as `elapsed` counts them, rounded half to even at milliseconds (semantics, section 5)."""
-    whole, rest = divmod(micros, 1000)
+    whole, rest = micros // 1000, micros % 1000
     return whole + 1 if rest > 500 or (rest == 500 and whole & 1) else whole
 
 
