@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import os
 import signal
 import time
 from collections.abc import Collection, Mapping
@@ -19,7 +20,7 @@ from streams import topics
 from streams.calls.ledger import Ledger
 from streams.calls.partition import CallsPartition, Cut, Rules
 from streams.codecs import CallDecoder, Reason, Status
-from streams.engine.application import LOST_SECONDS, Application, BrokersLostError, application
+from streams.engine.application import Application, BrokersLostError, application
 from streams.engine.config import Config
 from streams.engine.engine import Owned
 from streams.engine.fetch import RecordBatch, RecordsLostError
@@ -32,10 +33,12 @@ log = logging.getLogger(__name__)
 
 #: A worker that cannot stop in order within this time (s) is stopped all the same; its last cut may be done again.
 STOP_SECONDS = 25.0
+#: After a failure nothing can be committed any more, and nothing is worth waiting for.
+FAILED_STOP_SECONDS = 5.0
 #: Commits may stand still so long before the worker says that it is not ready.
 _BREATHE_SECONDS = 10.0
-#: The fetcher waits for commits when too much is pending; longer than the engine waits for lost brokers it may not.
-_DEAD_SECONDS = LOST_SECONDS + 30.0
+#: The fetcher waits for commits when too much is pending, but no longer than the engine waits for lost brokers.
+_DEAD_SECONDS = 30.0
 
 
 def config_of(settings: Settings, *, idle_clock: bool = True) -> Config:
@@ -222,7 +225,7 @@ class Watch:
         if app.engine.failure is not None:
             problems.append("the worker is stopping after an error: its log says which")
         silent = time.monotonic() - app.consumer.asked_at if app.engine.partitions else 0.0
-        if silent > _DEAD_SECONDS:
+        if silent > app.engine.config.lost_after / 1000 + _DEAD_SECONDS:
             problems.append(f"no records have been asked for since {silent:.0f} s")
         return problems
 
@@ -311,14 +314,23 @@ class Worker(faust.Worker):
             raise error
 
     def _stop_in_time(self) -> None:
+        """Stop in order, or end the process: its threads may wait for each other, and nothing is lost by it."""
         stopping = self._signal_stop_future or asyncio.ensure_future(self.stop(), loop=self.loop)
-        waiting = asyncio.wait([stopping], timeout=STOP_SECONDS)
-        self.loop.run_until_complete(waiting)
-        if not stopping.done():
-            raise OperatorError(
-                f"the worker could not stop in order within {STOP_SECONDS:.0f} s: the brokers do not answer; what was "
-                "not committed is done again by the next worker"
+        failure = self.app.engine.failure
+        seconds = STOP_SECONDS if failure is None else FAILED_STOP_SECONDS
+        self.loop.run_until_complete(asyncio.wait([stopping], timeout=seconds))
+        if stopping.done():
+            return
+        if failure is None:
+            log.error(
+                "the worker could not stop in order within %.0f s: the brokers do not answer; what was not "
+                "committed is done again by the next worker",
+                seconds,
             )
+        else:
+            log.error("the worker stops because of: %s", failure)
+        logging.shutdown()
+        os._exit(1)
 
 
 async def ends(config: Config) -> dict[int, int]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import faust
 from faust.app.base import BootStrategy
-from faust.app.base import logger as faust_logger
 from faust.transport.drivers import TRANSPORTS
 from mode import CrashingSupervisor
 
@@ -24,8 +23,8 @@ from streams.engine.transport import BatchSchema
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 5.0
-#: What waits so long for a commit is worth a line in the log, and so long is too long.
-SLOW_SECONDS, LOST_SECONDS = 10.0, 120.0
+#: What waits so long for the brokers is worth a line in the log, again and again.
+SLOW_SECONDS = 10
 
 
 class Boot(BootStrategy):
@@ -38,7 +37,7 @@ class Boot(BootStrategy):
 class Application(faust.App):
     """A Faust application whose records are batches and whose commits are the engine's cuts."""
 
-    logger = faust_logger
+    logger = logging.getLogger("faust")  # what parts of Faust say belongs to it
     engine: Engine
     BootStrategy = Boot
 
@@ -80,7 +79,7 @@ def application(config: Config, observer: Observer) -> Application:
             await app.engine.process(batch)
 
     app.task(_every(app, config.commit_interval / 1000, app.engine.commit))
-    app.task(_every(app, 1.0, lambda: _watch(app)))
+    app.task(_every(app, 1.0, Watch(app).look))
     if config.idle_clock:
         app.task(_every(app, TICK_SECONDS, app.engine.tick))
     return app
@@ -105,15 +104,26 @@ def _every(
     return run
 
 
-async def _watch(app: Application) -> None:
-    """Say so when commits stand still, and give up when the brokers stay away: an orchestrator can do more."""
-    waited = app.engine.waited()
-    if waited > LOST_SECONDS:
-        raise BrokersLostError(
-            f"nothing could be committed for {waited:.0f} s: the brokers are gone, or a topic cannot be written to"
-        )
-    if waited > SLOW_SECONDS and int(waited) % 10 == 0:
-        log.warning("nothing could be committed for %.0f s: waiting for the brokers", waited)
+class Watch:
+    """Says so when the brokers are silent, and gives up when they stay so: an orchestrator can do more."""
+
+    def __init__(self, app: Application) -> None:
+        self._app, self._connected_at = app, time.monotonic()
+
+    async def look(self) -> None:
+        """Raises BrokersLostError after `Config.lost_after`."""
+        now = time.monotonic()
+        if self._app.consumer.is_connected():
+            self._connected_at = now
+        silent, waited = now - self._connected_at, self._app.engine.waited()
+        what = f"no broker could be reached for {silent:.0f} s"
+        if waited > silent:
+            what = f"nothing could be committed for {waited:.0f} s"
+        seconds = max(silent, waited)
+        if seconds > self._app.engine.config.lost_after / 1000:
+            raise BrokersLostError(f"{what}: the brokers are gone, or a topic cannot be written to")
+        if seconds >= SLOW_SECONDS and int(seconds) % SLOW_SECONDS == 0:
+            log.warning("%s: waiting for the brokers", what)
 
 
 class BrokersLostError(Exception):

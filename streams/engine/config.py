@@ -38,6 +38,8 @@ class Config:
     idle_clock: bool = True
     #: Nothing has come for so long: a partition is idle.
     idle_after: int = 60_000
+    #: The brokers have taken nothing for so long: they are lost, and the worker ends.
+    lost_after: int = 120_000
     position_key: bytes = POSITION
     wall_clock: Callable[[], int] = field(default=wall_clock)
 

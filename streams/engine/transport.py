@@ -6,6 +6,7 @@ an acknowledgement, the gaps between offsets) it does once a batch here, and non
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -26,7 +27,7 @@ MAX_RECORDS = 2000
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Fetches record batches, in its own thread and event loop."""
 
-    logger = driver.logger  # of Faust: what its parts say belongs to it
+    logger = logging.getLogger("faust")  # what parts of Faust say belongs to it
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         self._assignor = StickyPartitionAssignor
@@ -52,6 +53,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             batches = await fetch(fetcher, active_partitions, MAX_RECORDS, timeout or 0)
             return {ensure_TP(batch.partition): [batch] for batch in batches}
 
+    def is_connected(self) -> bool:
+        """Whether there is a connection to any broker; also when nothing is fetched, heartbeats need one."""
+        client = self._consumer._client if self._consumer is not None else None
+        return client is not None and any(each.connected() for each in list(client._conns.values()))
+
     def is_caught_up(self, tp: TP, next_offset: int, since: float) -> bool:
         """Whether a fetch answered after `since` (epoch s) has found nothing at or past `next_offset`."""
         assignment = self._ensure_consumer()._subscription.subscription.assignment
@@ -74,7 +80,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 class Consumer(driver.Consumer):
     """Hands batches over as messages; offsets are the engine's."""
 
-    logger = driver.logger
+    logger = logging.getLogger("faust")
 
     #: monotonic: when records were last asked for.
     asked_at = 0.0
@@ -131,6 +137,10 @@ class Consumer(driver.Consumer):
         coordinator = thread._ensure_consumer()._coordinator
         found: Mapping[Any, Any] = await thread.call_thread(coordinator.fetch_committed_offsets, partitions)
         return found
+
+    def is_connected(self) -> bool:
+        """As of the thread."""
+        return bool(self._thread.is_connected())
 
     def is_caught_up(self, tp: Any, next_offset: int, since: float) -> bool:
         """As of the thread."""
