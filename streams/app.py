@@ -294,6 +294,8 @@ class Worker(faust.Worker):
         engine = self.app.engine
         while not self.should_stop:
             done = await engine.committed_offsets(list(self.ends))
+            # A partition of ours without a record to read has nothing to commit either.
+            done |= {number: owned.committed for number, owned in engine.partitions.items()}
             if all(done.get(number, 0) >= end for number, end in self.ends.items()):
                 self._schedule_shutdown(signal.SIGTERM)
                 return

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.kafka import delete_records
 from support.load import produce_calls, producing
 from support.worker import (
     Setup,
@@ -69,3 +70,12 @@ def test_sigterm_commits_leaves_the_group_and_exits_0(kafka: str, tmp_path: Path
     assert setup.committed() == 0 or setup.committed() >= sent
     run_until_caught_up(setup, tmp_path / "log")
     check_exactly_once(setup)
+
+
+def test_until_caught_up_ends_where_retention_has_left_nothing(kafka: str, tmp_path: Path) -> None:
+    setup = Setup(kafka, partitions=1)
+    setup.create()
+    sent = produce_calls(kafka, setup.calls, 50, seed=4)
+    delete_records(kafka, setup.calls, 0, sent)
+    summary = json.loads(run_until_caught_up(setup, tmp_path / "log", timeout=30))
+    assert summary["read"] == 0

@@ -175,3 +175,10 @@ def committed_offsets(brokers: str, group: str, topic: str) -> dict[int, int]:
         return {place.partition: place.offset for place in committed if place.offset >= 0}
     finally:
         consumer.close()
+
+
+def delete_records(brokers: str, topic: str, partition: int, before: int) -> None:
+    """Have the broker remove what lies before an offset, as retention does."""
+    admin = AdminClient({"bootstrap.servers": brokers, **_QUIET})
+    for future in admin.delete_records([TopicPartition(topic, partition, before)]).values():
+        future.result(20)
