@@ -1,232 +1,214 @@
 """Our worker beside the others: one Kafka, one load, side by side in one run.
 
-    python -m benchmarks.compare [--calls 100000] [--rounds 3] [--only worker,plain_faust] [--write]
+    python -m benchmarks.compare [--calls 150000] [--rounds 3] [--only worker,plain_faust] [--write]
 
-Everybody is measured from outside, by the same means: from the assignment of the partitions (the start of the process
-is left out) until the group's committed offsets are at the end; the system says what CPU the process used in between.
-Who commits seldom looks slower by up to one interval. Rates depend on what else the machine does;
-compare by the CPU first, and only within one run. The contestants take turns.
+The contestants take turns, in another order each round. Rates depend on what else the machine does; compare by the
+CPU first, and only within one run. What each has published is counted: it must be what the rules say.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.load import PARTITIONS, make_topics, produce
+from benchmarks.load import Load, delete_topics, make_topics, produce
+from benchmarks.measure import Offsets, Run, follow, published
 from streams.embedded import Cluster
 
-SMALL = ("plain_faust", "plain_faust_eos")  # a hundredth of the others' rate: a smaller load
-CONTESTANTS = ("worker", "worker_alo", "confluent_loop", "aiokafka_loop", *SMALL)
-_TICKS = os.sysconf("SC_CLK_TCK")
-_LIMIT_SECONDS = 300
 _ROOT = Path(__file__).parents[1]
 _BEGIN, _END = "<!-- compare -->", "<!-- /compare -->"
 
 
-@dataclass
-class Run:
-    """One contestant's way through the load."""
+@dataclass(frozen=True)
+class Contestant:
+    """Somebody who does the work; `module` is run as a process, or our worker where there is none."""
 
-    records_per_second: float
-    cpu_per_million: float
-    broker_cpu_per_million: float
+    title: str
+    guarantee: str
+    module: str | None = None
+    #: A hundredth of the others' rate: gets a smaller load.
+    is_slow: bool = False
+
+
+_EXACTLY, _AT_LEAST = "exactly_once", "at_least_once"
+CONTESTANTS = {
+    "worker": Contestant("telefonie worker", _EXACTLY),
+    "worker_alo": Contestant("telefonie worker", _AT_LEAST),
+    "confluent_loop": Contestant("confluent-kafka loop", _EXACTLY, "confluent_loop"),
+    "confluent_loop_alo": Contestant("confluent-kafka loop", _AT_LEAST, "confluent_loop"),
+    "aiokafka_loop": Contestant("aiokafka loop", _EXACTLY, "aiokafka_loop"),
+    "aiokafka_loop_alo": Contestant("aiokafka loop", _AT_LEAST, "aiokafka_loop"),
+    "plain_faust": Contestant("plain Faust", _EXACTLY, "plain_faust", is_slow=True),
+    "plain_faust_alo": Contestant("plain Faust", _AT_LEAST, "plain_faust", is_slow=True),
+}
 
 
 @dataclass
 class Bench:
-    """One broker with two loads in it."""
+    """A broker with two loads in it."""
 
     brokers: str
-    broker_pid: int
-    #: Topic and records of the load, and of the small one.
-    large: tuple[str, int]
-    small: tuple[str, int]
-    runs: dict[str, list[Run]] = field(default_factory=dict)
+    broker: int
+    large: Load
+    small: Load
+
+    def run(self, contestant: Contestant, group: str) -> Run:
+        """Let a contestant do its load, as the consumer group `group`."""
+        load = self.small if contestant.is_slow else self.large
+        out = f"{group}.completed"
+        topics = [f"{out}{kind}" for kind in ("", ".dead", ".kpis", ".changelog")]
+        make_topics(self.brokers, *topics)
+        with _process(self.brokers, contestant, group, load.topic, out) as process:
+            run = follow(process, self.broker, Offsets(self.brokers, group, load.topic), load.records)
+        self._check(contestant, load, out)
+        delete_topics(self.brokers, *topics)
+        return run
+
+    def _check(self, contestant: Contestant, load: Load, topic: str) -> None:
+        keys = list(published(self.brokers, topic))
+        if len(keys) != load.revisions or len(set(keys)) != load.calls:
+            raise RuntimeError(
+                f"{contestant.title} has published {len(keys)} records of {len(set(keys))} calls, "
+                f"not {load.revisions} of {load.calls}"
+            )
 
 
 @contextmanager
-def bench(calls: int, small_calls: int, seed: int) -> Iterator[Bench]:
-    """A broker with the load in it, and a small one for those that take long."""
+def bench(calls: int, slow_calls: int, seed: int) -> Iterator[Bench]:
+    """A broker with the loads in it."""
     with tempfile.TemporaryDirectory() as directory, Cluster(Path(directory)) as cluster:
         brokers = cluster.bootstrap()
-        make_topics(brokers, "large", "small")
-        large, small = produce(brokers, "large", calls, seed), produce(brokers, "small", small_calls, seed)
-        yield Bench(brokers, cluster.brokers[0].pid, ("large", large), ("small", small))
-
-
-def measure(at: Bench, name: str, group: str) -> Run:
-    """Let one contestant do its load."""
-    topic, records = at.small if name in SMALL else at.large
-    out = f"{group}.completed"
-    make_topics(at.brokers, *(f"{out}{kind}" for kind in ("", ".dead", ".kpis", ".changelog")))
-    with start(at, name, group, topic, out) as process:
-        group_of = Group(at.brokers, group, topic)
-        _wait(process, group_of.is_assigned)
-        begun, cpu, broker = time.monotonic(), cpu_seconds(process.pid), cpu_seconds(at.broker_pid)
-        _wait(process, lambda: group_of.committed() >= records)
-        seconds = time.monotonic() - begun
-        cpu, broker = cpu_seconds(process.pid) - cpu, cpu_seconds(at.broker_pid) - broker
-    return Run(records / seconds, cpu / records * 1e6, broker / records * 1e6)
-
-
-def _wait(process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + _LIMIT_SECONDS
-    while not condition():
-        if process.poll() is not None or time.monotonic() > give_up:
-            raise SystemExit(f"{process.args!r} ended or took too long")
-        time.sleep(0.02)
+        large, small = produce(brokers, "large", calls, seed), produce(brokers, "small", slow_calls, seed)
+        yield Bench(brokers, cluster.brokers[0].pid, large, small)
 
 
 @contextmanager
-def start(at: Bench, name: str, group: str, topic: str, out: str) -> Iterator[subprocess.Popen[bytes]]:
+def _process(
+    brokers: str, contestant: Contestant, group: str, topic: str, out: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """The contestant's process; killed at the end."""
-    environment = dict(os.environ)
-    if name.startswith("worker"):
+    if contestant.module is None:
         command = ["streams", "worker"]
-        environment |= {
-            "TELEFONIE_BROKERS": at.brokers,
-            "TELEFONIE_APP_ID": group,
-            "TELEFONIE_CALLS_TOPIC": topic,
-            "TELEFONIE_COMPLETED_TOPIC": out,
-            "TELEFONIE_KPIS_TOPIC": f"{out}.kpis",
-            "TELEFONIE_DEAD_TOPIC": f"{out}.dead",
-            "TELEFONIE_HTTP_PORT": "0",
-            "TELEFONIE_GUARANTEE": "at_least_once" if name == "worker_alo" else "exactly_once",
-            "TELEFONIE_LOG_LEVEL": "error",
-        }
     else:
-        command = [f"benchmarks.peers.{name.removesuffix('_eos')}", at.brokers, group, topic, out]
-        if name in SMALL:
-            command.append("exactly_once" if name.endswith("_eos") else "at_least_once")
+        command = [
+            f"benchmarks.peers.{contestant.module}",
+            brokers,
+            group,
+            topic,
+            out,
+            contestant.guarantee,
+        ]
+    settings = {
+        "TELEFONIE_BROKERS": brokers,
+        "TELEFONIE_APP_ID": group,
+        "TELEFONIE_CALLS_TOPIC": topic,
+        "TELEFONIE_COMPLETED_TOPIC": out,
+        "TELEFONIE_KPIS_TOPIC": f"{out}.kpis",
+        "TELEFONIE_DEAD_TOPIC": f"{out}.dead",
+        "TELEFONIE_HTTP_PORT": "0",
+        "TELEFONIE_GUARANTEE": contestant.guarantee,
+        "TELEFONIE_COMMIT_INTERVAL": "100ms",
+        "TELEFONIE_LOG_LEVEL": "error",
+    }
     with subprocess.Popen(
-        [sys.executable, "-m", *command], cwd=_ROOT, env=environment, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", *command], cwd=_ROOT, env=os.environ | settings, stdout=subprocess.DEVNULL
     ) as process:
         try:
             yield process
         finally:
-            process.send_signal(signal.SIGKILL)
+            process.kill()
 
 
-class Group:
-    """What a group has, and what it has committed."""
-
-    def __init__(self, brokers: str, group: str, topic: str) -> None:
-        # Not read_committed: it would wait for transactions that are under way.
-        self._consumer = Consumer(
-            {"bootstrap.servers": brokers, "group.id": group, "isolation.level": "read_uncommitted"}
-        )
-        self._admin, self._group = AdminClient({"bootstrap.servers": brokers}), group
-        self._partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
-
-    def is_assigned(self) -> bool:
-        """Whether the partitions have been given to a member: from now on it can work."""
-        try:
-            found = self._admin.describe_consumer_groups([self._group])[self._group].result(10)
-        except KafkaException:
-            return False
-        return any(member.assignment and member.assignment.topic_partitions for member in found.members)
-
-    def committed(self) -> int:
-        """Offsets, over all partitions: the load has no gaps."""
-        try:
-            found = self._consumer.committed(self._partitions, timeout=10)
-        except KafkaException:
-            return 0
-        return sum(max(0, place.offset) for place in found)
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time of a process so far, in user and system mode."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def table(runs: dict[str, list[Run]]) -> list[list[str]]:
-    """Rows for people: medians with their spread, and ratios of medians to ours."""
-    rows = []
-    ours = runs.get("worker") or next(iter(runs.values()))
-    our_rate, our_cpu = _median(ours, "records_per_second"), _median(ours, "cpu_per_million")
-    for name, each in runs.items():
-        rate, cpu = _median(each, "records_per_second"), _median(each, "cpu_per_million")
-        rates = sorted(run.records_per_second for run in each)
-        cpus = sorted(run.cpu_per_million for run in each)
-        rows.append(
-            [
-                name,
-                f"{rates[0]:,.0f} / {rate:,.0f} / {rates[-1]:,.0f}",
-                f"{cpus[0]:.1f} / {cpu:.1f} / {cpus[-1]:.1f}",
-                f"{_median(each, 'broker_cpu_per_million'):.1f}",
-                f"{our_rate / rate:.2f}",
-                f"{cpu / our_cpu:.2f}",
-            ]
-        )
-    return rows
-
-
-def _median(runs: list[Run], what: str) -> float:
-    return statistics.median(getattr(run, what) for run in runs)
-
-
-HEAD = [
+_HEAD = [
     "contestant",
-    "events/s (min / median / max)",
-    "CPU-s per 1M events (min / median / max)",
-    "broker's CPU-s",
-    "our rate, times theirs",
-    "their CPU, times ours",
+    "guarantee",
+    "events/s",
+    "CPU-s per 1M events",
+    "the broker's",
+    "RSS, MiB",
+    "others' cores",
+    "events per CPU-s, ours / theirs",
+    "events/s, ours / theirs",
 ]
 
 
+def rows(runs: dict[str, list[Run]]) -> list[list[str]]:
+    """The table: min–median–max, and ratios of medians, of our worker with the same guarantee."""
+    shown = []
+    for name, each in runs.items():
+        contestant = CONTESTANTS[name]
+        ours = runs.get("worker" if contestant.guarantee == _EXACTLY else "worker_alo")
+        rates, costs = [run.events_per_second for run in each], [run.cost for run in each]
+        shown.append(
+            [
+                contestant.title,
+                contestant.guarantee,
+                _spread(rates, ",.0f"),
+                _spread(costs, ".1f"),
+                f"{statistics.median(run.broker_cost for run in each):.1f}",
+                f"{statistics.median(run.rss for run in each):.0f}",
+                _spread([run.others for run in each], ".2f"),
+                _ratio(costs, [run.cost for run in ours or ()]),
+                _ratio([run.events_per_second for run in ours or ()], rates),
+            ]
+        )
+    return shown
+
+
+def _spread(values: list[float], form: str) -> str:
+    chosen = dict.fromkeys((min(values), statistics.median(values), max(values)))
+    return "–".join(format(value, form) for value in chosen)
+
+
+def _ratio(over: list[float], under: list[float]) -> str:
+    return f"{statistics.median(over) / statistics.median(under):.2f}" if over and under else ""
+
+
 @click.command()
-@click.option(
-    "--calls", default=100_000, show_default=True, help="Calls in the load; about 4.3 records each."
-)
-@click.option("--small-calls", default=5_000, show_default=True, help="Calls in the load of plain Faust.")
+@click.option("--calls", default=150_000, show_default=True, help="Calls of the load: 4.3 records each.")
+@click.option("--slow-calls", default=8_000, show_default=True, help="Calls of plain Faust's load.")
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--seed", default=7, show_default=True)
 @click.option("--only", default=",".join(CONTESTANTS), show_default=True)
 @click.option("--write", is_flag=True, help="Put the table into docs/performance.md.")
-def main(calls: int, small_calls: int, rounds: int, seed: int, only: str, write: bool) -> None:
+def main(calls: int, slow_calls: int, rounds: int, seed: int, only: str, write: bool) -> None:
     """Measure our worker and the others side by side."""
-    console = Console()
-    names = only.split(",")
-    with bench(calls, small_calls, seed) as at:
+    console, names = Console(width=130), only.split(",")
+    runs: dict[str, list[Run]] = {name: [] for name in names}
+    with bench(calls, slow_calls, seed) as at:
         for number in range(rounds):
-            for name in names:
-                run = measure(at, name, f"{name}-{number}")
-                at.runs.setdefault(name, []).append(run)
+            turn = number % len(names)
+            for name in names[turn:] + names[:turn]:
+                run = at.run(CONTESTANTS[name], f"{name}-{number}")
+                runs[name].append(run)
                 console.print(
-                    f"round {number + 1} {name}: {run.records_per_second:,.0f}/s, {run.cpu_per_million:.1f} CPU-s/M"
+                    f"round {number + 1}, {name}: {run.events_per_second:,.0f}/s, {run.cost:.1f} CPU-s/M, "
+                    f"others {run.others:.2f} cores",
+                    highlight=False,
                 )
-    shown = Table(*HEAD)
-    rows = table(at.runs)
-    for row in rows:
-        shown.add_row(*row)
-    console.print(shown)
+    table = Table(*_HEAD, box=SIMPLE)
+    for row in rows(runs):
+        table.add_row(*row)
+    console.print(table)
     if write:
-        _write(
-            rows, f"{at.large[1]:,} records ({at.small[1]:,} for plain Faust), {rounds} rounds, seed {seed}."
-        )
+        sizes = f"{at.large.records:,} records ({at.small.records:,} for plain Faust)"
+        _write(rows(runs), f"{sizes}, {rounds} rounds, seed {seed}; min–median–max.")
 
 
-def _write(rows: list[list[str]], about: str) -> None:
-    lines = [f"| {' | '.join(cells)} |" for cells in [HEAD, ["---"] * len(HEAD), *rows]]
+def _write(shown: list[list[str]], about: str) -> None:
+    lines = [f"| {' | '.join(cells)} |" for cells in [_HEAD, ["---"] * len(_HEAD), *shown]]
     page = _ROOT / "docs" / "performance.md"
     text = page.read_text()
     before, rest = text.split(_BEGIN)

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
 
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from streams.simulation import STANDARD_MIX, events
+from streams.calls.partition import CallsPartition, Rules
+from streams.simulation import Event, events
 
 PARTITIONS = 4
-#: Calls that begin in a second of the log: about 4,000 are open at a time.
-_RATE = 150.0
+RATE = 150.0
+"""Calls that begin in a second of the log: about 4,000 are open at a time."""
+_BATCH = 5_000
+
+
+class Load(NamedTuple):
+    """A topic that is full, and what is to come of it: `revisions` records of `calls` completed calls."""
+
+    topic: str
+    records: int
+    calls: int
+    revisions: int
 
 
 def make_topics(brokers: str, *names: str) -> None:
@@ -23,8 +37,16 @@ def make_topics(brokers: str, *names: str) -> None:
         future.result(20)
 
 
-def produce(brokers: str, topic: str, calls: int, seed: int) -> int:
-    """Write the events of so many calls, keyed by call id; returns how many records."""
+def delete_topics(brokers: str, *names: str) -> None:
+    """Free their space."""
+    admin = AdminClient({"bootstrap.servers": brokers})
+    for future in admin.delete_topics(list(names)).values():
+        future.result(20)
+
+
+def produce(brokers: str, topic: str, calls: int, seed: int) -> Load:
+    """Make a topic and fill it with so many calls, keyed by call id, the last of which ended a while ago."""
+    make_topics(brokers, topic)
     producer = Producer(
         {
             "bootstrap.servers": brokers,
@@ -32,20 +54,32 @@ def produce(brokers: str, topic: str, calls: int, seed: int) -> int:
             "partitioner": "murmur2_random",
             "enable.idempotence": True,
             "queue.buffering.max.messages": 1_000_000,
+            "log_level": "0",
         }
     )
-    start = int((time.time() - calls / _RATE - 600) * 1000)
-    records = 0
-    for at, key, value in events(seed, calls, _RATE, start, STANDARD_MIX):
-        while True:
-            try:
-                producer.produce(topic, value, key, timestamp=at)
-                break
-            except BufferError:
-                producer.poll(0.05)
-        records += 1
-        if not records % 5_000:
-            producer.poll(0)
+    expected = CallsPartition(Rules(), 0)
+    start = int((time.time() - calls / RATE - 600) * 1000)
+    records = revisions = 0
+    for batch in _batches(events(seed, calls, RATE, start)):
+        for at, key, value in batch:
+            _send(producer, topic, key, value, at)
+        producer.poll(0)
+        expected.process(((0, at, key, value, ()) for at, key, value in batch), start * 2)
+        records, revisions = records + len(batch), revisions + len(expected.cut().outputs["completed"])
     if left := producer.flush(60):
         raise RuntimeError(f"{left} records could not be produced")
-    return records
+    return Load(topic, records, calls, revisions)
+
+
+def _batches(source: Iterator[Event]) -> Iterator[list[Event]]:
+    while batch := list(islice(source, _BATCH)):
+        yield batch
+
+
+def _send(producer: Producer, topic: str, key: bytes, value: bytes, at: int) -> None:
+    while True:
+        try:
+            producer.produce(topic, value, key, timestamp=at)
+            return
+        except BufferError:
+            producer.poll(0.05)

@@ -1,8 +1,8 @@
-"""A hand-written loop on aiokafka, as its manual would have it: getmany, send, a transaction per 100 ms.
+"""A hand-written loop on aiokafka, as its manual would have it: getmany, send, a commit each 100 ms.
 
 The same decoding and rules for a call; what it leaves out is what `confluent_loop` leaves out.
 
-    python -m benchmarks.peers.aiokafka_loop BROKERS GROUP CALLS_TOPIC COMPLETED_TOPIC
+    python -m benchmarks.peers.aiokafka_loop BROKERS GROUP CALLS_TOPIC COMPLETED_TOPIC GUARANTEE
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from streams.calls.lifecycle import CHANGED, apply, begin
 from streams.calls.state import TERMINAL, CallState, encode_state
 from streams.codecs import CallDecoder, Rejected, encode_completed
 
-brokers, group, calls_topic, completed_topic = sys.argv[1:5]
+brokers, group, calls_topic, completed_topic, guarantee = sys.argv[1:6]
+exactly_once = guarantee == "exactly_once"
 
 
 async def main() -> None:
@@ -34,7 +35,8 @@ async def main() -> None:
     )
     producer = AIOKafkaProducer(
         bootstrap_servers=brokers,
-        transactional_id=group,
+        transactional_id=group if exactly_once else None,
+        enable_idempotence=True,
         linger_ms=20,
         max_batch_size=128 * 1024,
         retry_backoff_ms=20,
@@ -45,7 +47,8 @@ async def main() -> None:
     states: dict[bytes, CallState] = {}
     dirty: dict[bytes, CallState] = {}
     committed = time.monotonic()
-    await producer.begin_transaction()
+    if exactly_once:
+        await producer.begin_transaction()
     while True:
         for messages in (await consumer.getmany(timeout_ms=100, max_records=2000)).values():
             for message in messages:
@@ -73,9 +76,13 @@ async def main() -> None:
                 await producer.send(f"{completed_topic}.changelog", encode_state(state), call_id)
             dirty.clear()
             offsets = {tp: await consumer.position(tp) for tp in consumer.assignment()}
-            await producer.send_offsets_to_transaction(offsets, group)
-            await producer.commit_transaction()
-            await producer.begin_transaction()
+            if exactly_once:
+                await producer.send_offsets_to_transaction(offsets, group)
+                await producer.commit_transaction()
+                await producer.begin_transaction()
+            else:
+                await producer.flush()
+                await consumer.commit(offsets)
             committed = time.monotonic()
 
 
