@@ -74,6 +74,8 @@ class Engine:
         self._kept: dict[int, Owned] = {}
         #: Offsets that are still to be restored, by partition.
         self.remaining: dict[int, int] = {}
+        #: Kafka's id of the source topic.
+        self.topic = b""
         self.failure: BaseException | None = None
         self._committing = asyncio.Lock()
         self._assigning = asyncio.Lock()
@@ -153,7 +155,7 @@ class Engine:
         return owned.processor.cut(), owned.next_offset, time.monotonic()
 
     async def _write(self, owned: Owned, cut: Cut, next_offset: int) -> None:
-        position = encode_position(Position(next_offset, cut.header))
+        position = encode_position(Position(next_offset, cut.header, topic=self.topic))
         await owned.writer.write(cut, position, next_offset, f"{self.config.wall_clock()}")
 
     async def fail(self, error: BaseException) -> None:
@@ -201,6 +203,7 @@ class Engine:
             numbers = sorted(tp.partition for tp in assigned if tp.topic == self.config.source)
             self._kept |= self.partitions
             self.partitions = {}
+            await self._identify()
             await asyncio.gather(*(owned.writer.stop() for owned in self._kept.values()))
             self._kept = {number: owned for number, owned in self._kept.items() if number in numbers}
             writers = {number: Writer(self.config, number) for number in numbers}
@@ -236,6 +239,21 @@ class Engine:
         )
         return {tp.partition: place.offset for tp, place in found.items() if place.offset >= 0}
 
+    async def _identify(self) -> None:
+        """Learn the id of the source topic. Raises RecordsLostError when it is gone or not the former one."""
+        former, found = self.topic, await self.app.consumer.topic_id(self.config.source)
+        if found is None:
+            raise RecordsLostError(f"the topic {self.config.source} does not exist any more")
+        self.topic = found
+        self._check_same(former)
+
+    def _check_same(self, former: bytes) -> None:
+        if former and former != self.topic:
+            raise RecordsLostError(
+                f"the topic {self.config.source} was made anew: the state belongs to the former one. To begin with "
+                "the new one, use another TELEFONIE_APP_ID"
+            )
+
     async def _restore(self, writers: Mapping[int, Writer], offsets: Mapping[int, int]) -> dict[int, Owned]:
         if not writers:
             return {}
@@ -248,7 +266,9 @@ class Engine:
         ready = {}
         for source in logs:
             number = source.partition
-            start = _start(source, positions[number], offsets.get(number), begins[source], ends[source])
+            if (position := positions[number]) is not None:
+                self._check_same(position.topic)
+            start = _start(source, position, offsets.get(number), begins[source], ends[source])
             ready[number] = Owned(processors[number], writers[number], start)
         log.info("restored partitions %s in %.2f s", sorted(ready), time.monotonic() - begun)
         return ready

@@ -121,7 +121,9 @@ def _raise(result: Any) -> None:
     try:
         result.check_raise()
     except OffsetOutOfRangeError as error:
-        where = ", ".join(f"{tp.topic} {tp.partition} at offset {at}" for tp, at in error.args[0].items())
+        where = ", ".join(
+            f"{tp.topic} partition {tp.partition} at offset {at}" for tp, at in error.args[0].items()
+        )
         raise RecordsLostError(
             f"{where}: the log does not hold this offset any more: records were removed before they were read, "
             "or the topic was made anew"

@@ -28,6 +28,8 @@ class Position(Struct, array_like=True):
     #: The processor's.
     header: bytes
     version: int = VERSION
+    #: Kafka's id of the source topic; empty where it was not known.
+    topic: bytes = b""
 
 
 encode_position = msgspec.msgpack.Encoder().encode

@@ -19,6 +19,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from streams.engine.fetch import RecordBatch, fetch
+from streams.engine.identity import topic_id
 
 #: Records a batch: enough to make Faust's share small, few enough (20 ms) not to starve the event loop.
 MAX_RECORDS = 2000
@@ -136,6 +137,12 @@ class Consumer(driver.Consumer):
         thread = self._thread
         coordinator = thread._ensure_consumer()._coordinator
         found: Mapping[Any, Any] = await thread.call_thread(coordinator.fetch_committed_offsets, partitions)
+        return found
+
+    async def topic_id(self, topic: str) -> bytes | None:
+        """As `identity.topic_id`."""
+        client = self._thread._ensure_consumer()._client
+        found: bytes | None = await self._thread.call_thread(topic_id, client, topic)
         return found
 
     def is_connected(self) -> bool:
