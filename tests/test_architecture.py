@@ -25,6 +25,8 @@ FORBIDDEN = {
     "calls": PARTS - {"calls", "codecs"},
     "engine": TOP | {"calls", "codecs", "simulation", "traffic", "embedded"},
     "app": TOP - {"app"} | {"simulation", "traffic", "embedded"},
+    "reading": TOP | {"calls", "codecs", "simulation", "traffic", "embedded"},
+    "replay": TOP - {"app"} | {"simulation", "traffic", "embedded"},
     "web": {"cli", "__main__"},
     "cli": {"__main__"},
     "__main__": TOP - {"cli"},

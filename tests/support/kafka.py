@@ -171,10 +171,24 @@ def committed_offsets(brokers: str, group: str, topic: str) -> dict[int, int]:
     consumer = Consumer({"bootstrap.servers": brokers, "group.id": group, **_QUIET})
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        committed = consumer.committed([TopicPartition(topic, p) for p in partitions], timeout=10)
+        committed = _committed(consumer, [TopicPartition(topic, p) for p in partitions])
         return {place.partition: place.offset for place in committed if place.offset >= 0}
     finally:
         consumer.close()
+
+
+def _committed(consumer: Consumer, places: list[TopicPartition]) -> list[TopicPartition]:
+    give_up = time.monotonic() + 20
+    while True:
+        try:
+            found: list[TopicPartition] = consumer.committed(places, timeout=10)
+            return found
+        except (
+            KafkaException
+        ) as error:  # a new broker makes the topic of offsets when it is first asked for them
+            if error.args[0].code() != KafkaError.NOT_COORDINATOR or time.monotonic() > give_up:
+                raise
+            time.sleep(0.1)
 
 
 def delete_records(brokers: str, topic: str, partition: int, before: int) -> None:
