@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+import logging
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +16,8 @@ from msgspec import Struct
 from streams.engine.config import Config
 from streams.engine.fetch import drain
 from streams.engine.processor import Processor, Row
+
+log = logging.getLogger(__name__)
 
 #: Of the position row; a worker refuses one that it does not know.
 VERSION = 1
@@ -37,9 +40,9 @@ _decode_position = msgspec.msgpack.Decoder(Position).decode
 
 
 @asynccontextmanager
-async def reader(config: Config) -> AsyncIterator[Any]:
-    """A consumer without a group."""
-    consumer = AIOKafkaConsumer(**config.reader())
+async def reader(config: Config, **options: Any) -> AsyncIterator[Any]:
+    """A consumer without a group; `options` are further keyword arguments of aiokafka's."""
+    consumer = AIOKafkaConsumer(**config.reader() | options)
     await consumer.start()
     try:
         yield consumer
@@ -60,12 +63,12 @@ async def restore(
     """
     positions: dict[int, Position | None] = dict.fromkeys(processors)
     logs = {TopicPartition(config.changelog, number): number for number in processors}
-    ends = await consumer.end_offsets(list(logs))  # of a read_committed consumer: the last stable offsets
+    ends = await _stable_ends(config, consumer, logs)
     begins = await consumer.beginning_offsets(list(logs))
-    left = {log for log in logs if ends[log] > begins[log]}
+    left = {each for each in logs if ends[each] > begins[each]}
     consumer.assign(list(left))
-    for log in left:  # not seek_to_beginning, which loses a race against the reset to the end of the log
-        consumer.seek(log, begins[log])
+    for each in left:  # not seek_to_beginning, which loses a race against the reset to the end of the log
+        consumer.seek(each, begins[each])
     gc.disable()
     try:
         while left:
@@ -76,9 +79,9 @@ async def restore(
                 )
                 positions[number] = position or positions[number]
             # By position, not by the last record: the last offset is a transaction's marker.
-            at = {log: await consumer.position(log) for log in left}
-            progress({logs[log]: max(0, ends[log] - at[log]) for log in left})
-            left = {log for log in left if at[log] < ends[log]}
+            at = {each: await consumer.position(each) for each in left}
+            progress({logs[each]: max(0, ends[each] - at[each]) for each in left})
+            left = {each for each in left if at[each] < ends[each]}
             if left:
                 await asyncio.wait([consumer._fetcher._create_fetch_waiter()], timeout=0.1)
         for number, processor in processors.items():
@@ -89,6 +92,29 @@ async def restore(
     gc.collect()
     gc.freeze()  # what has been restored need not be looked at again by every collection
     return positions
+
+
+async def _stable_ends(config: Config, consumer: Any, logs: Collection[TopicPartition]) -> dict[Any, int]:
+    """The ends of the logs, once no transaction is open there: what lies behind one cannot be read yet.
+
+    Ours are over, since their producers are fenced; but any producer may write to a topic.
+    """
+    async with reader(config, isolation_level="read_uncommitted") as everything:
+        written = await everything.end_offsets(logs)
+    waited = 0
+    while True:
+        stable: dict[Any, int] = await consumer.end_offsets(logs)
+        held = sorted(each.partition for each in logs if stable[each] < written[each])
+        if not held:
+            return stable
+        if waited % 10 == 0:
+            log.warning(
+                "partitions %s of %s cannot be read to their end: waiting for another producer's transaction",
+                held,
+                config.changelog,
+            )
+        await asyncio.sleep(1.0)
+        waited += 1
 
 
 def _apply(
