@@ -95,7 +95,7 @@ def test_sigkill_during_shutdown_and_during_rebalances(
         time.sleep(chance.uniform(0, 0.3))
         first.kill()  # in the middle of its stop, or of the rebalance after it
         with Worker(setup, logs[2]) as third:
-            wait_for("a rebalance", lambda: "Starting..." in third.said())
+            wait_for("a rebalance", lambda: "HTTP is at" in third.said())
             time.sleep(chance.uniform(0, 2))
             third.kill()  # joining
             with Worker(setup, logs[3]):
