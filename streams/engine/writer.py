@@ -82,12 +82,17 @@ class Writer:
         acks: list[Awaitable[Any]] = []
         batch = self._producer.create_batch()
         append, n = batch._builder.append, 0  # BatchBuilder.append would check again what we know
+        untimed = (
+            False  # all in the batch are without a timestamp: the builder would give them that of the next
+        )
         for key, value, timestamp, headers in records:
-            if append(n, timestamp, key, value, headers) is None:  # full; an empty batch takes any record
+            if (untimed and timestamp >= 0) or append(n, timestamp, key, value, headers) is None:
+                # Full; an empty batch takes any record.
                 acks.append(await self._submit(batch, n, topic, partition))
                 batch = self._producer.create_batch()
                 append, n = batch._builder.append, 0
                 append(0, timestamp, key, value, headers)
+            untimed = timestamp < 0 and (untimed or n == 0)
             n += 1
         acks.append(await self._submit(batch, n, topic, partition))
         return acks

@@ -1,13 +1,16 @@
 """Records that break the code, and floods of records that are refused."""
 
+import asyncio
 import time
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from support.inject import raise_on
-from support.kafka import Record, produce, read_topic
+from support.kafka import Record, create_topics, produce, read_topic
 from support.load import produce_calls, simulated
-from support.worker import Setup, Worker, check_exactly_once, wait_until_done
+from support.worker import Setup, Worker, check_exactly_once, run_until_caught_up, wait_until_done
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -88,6 +91,55 @@ def test_a_flood_of_rejects_is_neither_slow_nor_large(
         wait_until_done(setup)
         assert worker.terminate() == 0
     assert sizes[-1] < sizes[1] * 1.15 + 8 * 2**20, f"grows: {sizes}"
+    check_exactly_once(setup)
+
+
+@pytest.mark.parametrize("stamps", ["CreateTime", "LogAppendTime"])
+def test_dead_letters_keep_their_timestamps_and_the_lack_of_one(
+    kafka: str, tmp_path: Path, stamps: str
+) -> None:
+    setup = Setup(kafka, partitions=1)
+    create_topics(kafka, setup.calls, config={"message.timestamp.type": stamps})
+    setup.create_outputs()
+    now = int(time.time() * 1000)
+
+    async def send() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
+            for timestamps in ([-1, -1], [now, now - 5_000, -1], [-1], [now]):
+                batch = producer.create_batch()
+                for timestamp in timestamps:
+                    batch.append(key=b"x", value=b"?", timestamp=timestamp)
+                batch.close()
+                await (await producer.send_batch(batch, setup.calls, partition=0))
+
+    asyncio.run(send())
+    run_until_caught_up(setup, tmp_path / "log")
+    check_exactly_once(setup)
+    dead = [r.timestamp for r in read_topic(kafka, setup.topic("dead"))]
+    assert dead == [r.timestamp for r in read_topic(kafka, setup.calls)]
+    assert len(dead) == 7
+    assert (-1 in dead) == (stamps == "CreateTime")
+
+
+def test_a_batch_that_the_broker_refuses_stops_the_worker_before_anything_is_committed(
+    kafka: str, tmp_path: Path, seed: int
+) -> None:
+    """aiokafka commits a transaction without a batch that was refused, as plain Faust does: events are lost then."""
+    setup = Setup(kafka, partitions=1)
+    create_topics(kafka, setup.calls)
+    create_topics(kafka, setup.topic("completed"), config={"max.message.bytes": "1500"})
+    setup.create_outputs("kpis", "dead")
+    produce_calls(kafka, setup.calls, 200, seed)
+    with Worker(setup, tmp_path / "log") as worker:
+        assert worker.ends(40) == 1
+        assert "MessageSizeTooLarge" in worker.said()
+    assert read_topic(kafka, setup.topic("completed")) == []
+    larger = ConfigEntry("max.message.bytes", "2097152", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, setup.topic("completed"), incremental_configs=[larger])
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": "0"})
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result()
+    run_until_caught_up(setup, tmp_path / "log")
     check_exactly_once(setup)
 
 

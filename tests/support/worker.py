@@ -26,6 +26,7 @@ from streams.calls.partition import CallsPartition, Rules
 from streams.codecs import CallDecoder
 
 WALL = 1 << 60
+OUTPUTS = ("completed", "kpis", "dead")
 
 
 @dataclass
@@ -52,14 +53,16 @@ class Setup:
 
     def create(self) -> None:
         """Make the topics."""
+        self._create(self.calls, *map(self.topic, OUTPUTS))
+
+    def create_outputs(self, *kinds: str) -> None:
+        """Make these output topics, or all, beside a calls topic that exists."""
+        self._create(*map(self.topic, kinds or OUTPUTS))
+
+    def _create(self, *names: str) -> None:
         forever = {"retention.ms": "-1", "max.message.bytes": "2097152"}
         create_topics(
-            self.brokers,
-            self.calls,
-            *(self.topic(kind) for kind in ("completed", "kpis", "dead")),
-            partitions=self.partitions,
-            replication=self.replication,
-            config=forever,
+            self.brokers, *names, partitions=self.partitions, replication=self.replication, config=forever
         )
 
     def env(self) -> dict[str, str]:
