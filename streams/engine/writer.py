@@ -82,9 +82,8 @@ class Writer:
         acks: list[Awaitable[Any]] = []
         batch = self._producer.create_batch()
         append, n = batch._builder.append, 0  # BatchBuilder.append would check again what we know
-        untimed = (
-            False  # all in the batch are without a timestamp: the builder would give them that of the next
-        )
+        # Whether all in the batch are without a timestamp: the builder would give them that of the next.
+        untimed = False
         for key, value, timestamp, headers in records:
             if (untimed and timestamp >= 0) or append(n, timestamp, key, value, headers) is None:
                 # Full; an empty batch takes any record.
