@@ -260,9 +260,10 @@ class Engine:
         begun = time.monotonic()
         processors = {number: self.config.processor(number) for number in writers}
         async with reader(self.config) as consumer:
-            positions = await restore(self.config, consumer, processors, self._progress)
             logs = [TopicPartition(self.config.source, number) for number in writers]
+            # Before the restore: after it a fetch that waits for more would hold the answers up.
             begins, ends = await consumer.beginning_offsets(logs), await consumer.end_offsets(logs)
+            positions = await restore(self.config, consumer, processors, self._progress)
         ready = {}
         for source in logs:
             number = source.partition

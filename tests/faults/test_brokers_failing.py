@@ -40,7 +40,7 @@ def finish(worker: Worker, setup: Setup) -> None:
     check_at_least_once(setup)
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.slow), "kill"])
 def test_the_only_broker_is_stopped_and_started_under_load(
     own_broker: OwnBroker, tmp_path: Path, seed: int, chance: Random, how: str
 ) -> None:

@@ -23,8 +23,14 @@ from support.worker import (
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
 
-@pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
-@pytest.mark.parametrize("rounds", [3, pytest.param(15, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("static", "rounds"),
+    [
+        (False, 3),
+        pytest.param(False, 12, marks=pytest.mark.slow),
+        pytest.param(True, 12, marks=pytest.mark.slow),
+    ],
+)
 def test_workers_join_and_leave_every_few_seconds(
     kafka: str, tmp_path: Path, seed: int, chance: Random, static: bool, rounds: int
 ) -> None:

@@ -63,6 +63,7 @@ def _gone_or_back(zombie: Worker) -> None:
         assert zombie.ends() == 1, zombie.said()[-3000:]
 
 
+@pytest.mark.slow
 def test_workers_paused_again_and_again_at_random_moments(
     kafka: str, tmp_path: Path, seed: int, chance: Random
 ) -> None:
@@ -71,9 +72,9 @@ def test_workers_paused_again_and_again_at_random_moments(
     setup.create()
     workers = [Worker(setup, tmp_path / f"log-{n}") for n in range(2)]
     try:
-        with producing(kafka, setup.calls, 3_000, seed, seconds=12) as sending:
+        with producing(kafka, setup.calls, 6_000, seed, seconds=25) as sending:
             time.sleep(3)
-            for _ in range(2):
+            for _ in range(5):
                 paused = chance.choice(workers)
                 paused.signal(SIGSTOP)
                 time.sleep(chance.uniform(2.5, 4))
