@@ -97,6 +97,28 @@ def test_a_node_of_three_dies_the_leader_of_the_partition(
         finish(worker, setup)
 
 
+@pytest.mark.slow
+def test_nodes_of_three_die_one_after_the_other(
+    own_broker: OwnBroker, tmp_path: Path, seed: int, chance: Random
+) -> None:
+    cluster = own_broker(nodes=3)
+    setup = Setup(cluster.bootstrap(), partitions=6, replication=3)
+    setup.create()
+    with (
+        producing(setup.brokers, setup.calls, 20_000, seed, seconds=90) as sending,
+        Worker(setup, tmp_path / "log") as worker,
+    ):
+        wait_for("a commit", setup.committed)
+        for _ in range(6):
+            broker = chance.choice(cluster.brokers)
+            broker.kill()
+            time.sleep(chance.uniform(1, 8))
+            broker.start()
+            time.sleep(8)  # it catches up, so that there are always two
+        wait_until_done(setup, sending, timeout=180)
+        finish(worker, setup)
+
+
 @pytest.fixture
 def proxied(own_broker: OwnBroker) -> Iterator[tuple[Cluster, Proxy]]:
     """A broker that clients reach only through a proxy, whatever they ask it for its address."""

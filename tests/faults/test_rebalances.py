@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from support.inject import slow
 from support.load import producing
 from support.worker import (
     Setup,
@@ -57,6 +58,38 @@ def test_workers_join_and_leave_every_few_seconds(
             assert worker.terminate() == 0, worker.said()[-3000:]
     check_exactly_once(setup)
     check_at_least_once(setup)
+
+
+def test_rebalances_in_the_middle_of_a_recovery(
+    kafka: str, tmp_path: Path, seed: int, chance: Random
+) -> None:
+    """A recovery is broken off and begun anew; what was kept before the first is still right after the last."""
+    setup = Setup(kafka, partitions=6, settings={"SESSION_TIMEOUT": "3s"})
+    setup.create()
+    late = slow("streams.engine.engine:restore", 1.5)
+    with ExitStack() as running, producing(kafka, setup.calls, 2_000, seed, seconds=12) as sending:
+        workers = [running.enter_context(Worker(setup, tmp_path / "first", before=late))]
+        wait_for("work", workers[0].assignments)
+        for number in range(3):
+            workers.append(running.enter_context(Worker(setup, tmp_path / f"{number}", before=late)))
+            time.sleep(chance.uniform(0.8, 2))
+        workers.pop(1).kill()
+        time.sleep(chance.uniform(2, 4))
+        assert workers.pop(1).terminate() == 0
+        wait_until_done(setup, sending)
+        for worker in workers:
+            assert worker.terminate() == 0, worker.said()[-3000:]
+    check_exactly_once(setup)
+
+
+def test_sigterm_in_the_middle_of_a_recovery_ends_at_once(kafka: str, tmp_path: Path) -> None:
+    setup = Setup(kafka)
+    setup.create()
+    with Worker(setup, tmp_path / "log", before=slow("streams.engine.engine:restore", 60)) as worker:
+        wait_for("it answers", lambda: "HTTP is at" in worker.said())
+        wait_for("it restores", lambda: worker.get("/ready") == 503)
+        time.sleep(1)
+        assert worker.terminate(10) == 0, worker.said()[-3000:]
 
 
 def test_partitions_that_need_not_move_do_not(kafka: str, tmp_path: Path, seed: int) -> None:

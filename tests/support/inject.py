@@ -53,6 +53,19 @@ setattr(_owner, {name!r}, _broken)
 """
 
 
+_SLOW = """
+import asyncio, importlib
+_module = importlib.import_module({module!r})
+_quick = getattr(_module, {name!r})
+
+async def _slow(*args, **options):
+    await asyncio.sleep({seconds})
+    return await _quick(*args, **options)
+
+setattr(_module, {name!r}, _slow)
+"""
+
+
 def config(**changes: object) -> str:
     """Other values for fields of the engine's Config."""
     return _CONFIG.format(changes=changes)
@@ -69,3 +82,9 @@ def signal_at(point: str, signal: Signals, *, call: int = 1, after: bool = False
 def raise_on(module: str, name: str, marker: str) -> str:
     """A function of a module does its work and then raises, whenever the marker is among its arguments."""
     return _RAISE.format(module=module, name=name, marker=marker)
+
+
+def slow(point: str, seconds: float) -> str:
+    """A coroutine function of a module, `module:name`, takes so much longer."""
+    module, _, name = point.partition(":")
+    return _SLOW.format(module=module, name=name, seconds=seconds)
