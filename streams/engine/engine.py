@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
+from uuid import uuid4
 
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
@@ -50,6 +51,8 @@ class Owned:
         self.processor, self.writer = processor, writer
         #: The first offset that is not in the state; and not in what is committed.
         self.next_offset = self.committed = next_offset
+        #: The metadata of the group's offset: whose commit it is. None: as there was none.
+        self.note: str | None = None
         #: The idle clock has moved the state's time, and no commit has said so yet.
         self.clock_moved = False
         #: monotonic: when the last record came, and since when something waits for a commit (None: nothing does).
@@ -155,8 +158,10 @@ class Engine:
         return owned.processor.cut(), owned.next_offset, time.monotonic()
 
     async def _write(self, owned: Owned, cut: Cut, next_offset: int) -> None:
+        note = uuid4().hex
         position = encode_position(Position(next_offset, cut.header, topic=self.topic))
-        await owned.writer.write(cut, position, next_offset, f"{self.config.wall_clock()}")
+        await owned.writer.write(cut, position, next_offset, note)
+        owned.note = note
 
     async def fail(self, error: BaseException) -> None:
         """Stop the worker because of an error, once."""
@@ -197,7 +202,8 @@ class Engine:
         2. only then are the group's offsets and the changelog's end final;
         3. state that is not certainly the last is restored, and says where to read on.
 
-        A kept partition keeps its state if its last offset is what the group has committed.
+        A kept partition keeps its state if its last commit is the group's: by its note, since commits of the idle
+        clock do not move the offset.
         """
         async with self._assigning:
             numbers = sorted(tp.partition for tp in assigned if tp.topic == self.config.source)
@@ -210,14 +216,14 @@ class Engine:
             ready: dict[int, Owned] = {}
             try:
                 await asyncio.gather(*(writer.start() for writer in writers.values()))
-                offsets = await self.committed_offsets(numbers)
+                places = await self._committed(numbers)
                 for number in numbers:
                     owned = self._kept.get(number)
-                    if owned and not owned.dirty and owned.committed == offsets.get(number):
+                    if owned and not owned.dirty and _is_of(places.get(number), owned):
                         owned.writer = writers[number]
                         owned.heard_at = time.monotonic()
                         ready[number] = owned
-                ready |= await self._restore({n: writers[n] for n in numbers if n not in ready}, offsets)
+                ready |= await self._restore({n: writers[n] for n in numbers if n not in ready}, places)
             except BaseException:
                 await asyncio.gather(*(writer.stop() for writer in writers.values()), return_exceptions=True)
                 raise
@@ -234,10 +240,13 @@ class Engine:
 
     async def committed_offsets(self, numbers: Collection[int]) -> dict[int, int]:
         """The group's offsets, of the partitions that have one."""
+        return {number: place.offset for number, place in (await self._committed(numbers)).items()}
+
+    async def _committed(self, numbers: Collection[int]) -> dict[int, OffsetAndMetadata]:
         found: Mapping[Any, OffsetAndMetadata] = await self.app.consumer.fetch_committed(
             [TopicPartition(self.config.source, number) for number in numbers]
         )
-        return {tp.partition: place.offset for tp, place in found.items() if place.offset >= 0}
+        return {tp.partition: place for tp, place in found.items() if place.offset >= 0}
 
     async def _identify(self) -> None:
         """Learn the id of the source topic. Raises RecordsLostError when it is gone or not the former one."""
@@ -254,7 +263,9 @@ class Engine:
                 "the new one, use another TELEFONIE_APP_ID"
             )
 
-    async def _restore(self, writers: Mapping[int, Writer], offsets: Mapping[int, int]) -> dict[int, Owned]:
+    async def _restore(
+        self, writers: Mapping[int, Writer], places: Mapping[int, OffsetAndMetadata]
+    ) -> dict[int, Owned]:
         if not writers:
             return {}
         begun = time.monotonic()
@@ -269,13 +280,23 @@ class Engine:
             number = source.partition
             if (position := positions[number]) is not None:
                 self._check_same(position.topic)
-            start = _start(source, position, offsets.get(number), begins[source], ends[source])
+            place = places.get(number)
+            committed = place.offset if place else None
+            start = _start(source, position, committed, begins[source], ends[source])
             ready[number] = Owned(processors[number], writers[number], start)
+            ready[number].note = place.metadata if place else None
         log.info("restored partitions %s in %.2f s", sorted(ready), time.monotonic() - begun)
         return ready
 
     def _progress(self, remaining: Mapping[int, int]) -> None:
         self.remaining = dict(remaining)
+
+
+def _is_of(place: OffsetAndMetadata | None, owned: Owned) -> bool:
+    """Whether the group's place is the last commit of this state; None: the group has none."""
+    if place is None:
+        return owned.note is None
+    return (place.offset, place.metadata) == (owned.committed, owned.note)
 
 
 def _start(

@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import (
     AdminClient,
 )
-from support.inject import config
+from support.inject import QUICK_TICKS, config
 from support.kafka import Record, create_topics, produce, read_topic
 from support.load import produce_calls, simulated
 from support.worker import (
@@ -200,7 +200,7 @@ def test_a_quiet_partition_times_out_its_calls_and_closes_its_windows(
             for n, each in enumerate(ids)
         ],
     )
-    quick = config(idle_after=1_000) + "\nimport streams.engine.application as a; a.TICK_SECONDS = 0.2\n"
+    quick = config(idle_after=1_000) + QUICK_TICKS
     for _ in range(kills):
         with Worker(setup, tmp_path / "log", before=quick) as worker:
             wait_for("work", lambda worker=worker: worker.assignments())

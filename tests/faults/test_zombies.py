@@ -5,12 +5,16 @@ id of the partition fences the former owner. Plain Faust drops a fenced producer
 """
 
 import time
+from collections import Counter
 from pathlib import Path
 from random import Random
 from signal import SIGCONT, SIGSTOP
+from uuid import uuid4
 
+import msgspec
 import pytest
-from support.inject import signal_at
+from support.inject import QUICK_TICKS, config, signal_at
+from support.kafka import Record, produce, read_topic
 from support.load import produce_calls, producing
 from support.worker import (
     Setup,
@@ -92,3 +96,39 @@ def test_workers_paused_again_and_again_at_random_moments(
         for worker in workers:
             worker.__exit__()
     check_exactly_once(setup)
+
+
+def test_state_that_another_owner_moved_by_time_alone_is_not_trusted_again(
+    kafka: str, tmp_path: Path
+) -> None:
+    """The idle clock commits without moving the offset: by the offset alone the former owner's state looks fresh."""
+    setup = Setup(kafka, partitions=1, settings={"SESSION_TIMEOUT": "3s", "CALL_TIMEOUT": "2s"})
+    setup.create()
+    call = {"direction": "inbound", "from": "+12125550123", "to": "+14165550199"}
+    ids = [str(uuid4()) for _ in range(20)]
+
+    def send(status: str) -> None:
+        values = [msgspec.json.encode(call | {"id": each, "status": status}) for each in ids]
+        produce(
+            kafka,
+            setup.calls,
+            [Record(value, each.encode()) for each, value in zip(ids, values, strict=True)],
+        )
+
+    with Worker(setup, tmp_path / "former", before=config(idle_clock=False)) as former:
+        send("ringing")
+        wait_until_done(setup)
+        former.signal(SIGSTOP)
+        with Worker(setup, tmp_path / "other", before=config(idle_after=1_000) + QUICK_TICKS) as other:
+            wait_for("timeouts", lambda: len(read_topic(kafka, setup.topic("completed"))) == 20, every=0.3)
+            assert other.terminate() == 0
+        former.signal(SIGCONT)
+        wait_for("it is back", lambda: len(former.assignments()) == 2)
+        send("completed")
+        wait_until_done(setup)
+        assert former.terminate() == 0
+    found = [msgspec.json.decode(r.value) for r in read_topic(kafka, setup.topic("completed"))]
+    assert Counter((each["revision"], each["closed_by"]) for each in found) == {
+        (1, "timeout"): 20,
+        (2, "status"): 20,
+    }

@@ -9,6 +9,12 @@ _made = streams.app.config_of
 streams.app.config_of = lambda *args, **options: dataclasses.replace(_made(*args, **options), **{changes!r})
 """
 
+QUICK_TICKS = """
+import streams.engine.application
+streams.engine.application.TICK_SECONDS = 0.2
+"""
+"""The idle clock looks five times a second; after other code, to be joined with it."""
+
 _SIGNAL = """
 import importlib, os, threading
 _module, _path = {point!r}.split(":")
