@@ -109,3 +109,20 @@ def test_where_to_read_on(position: int | None, committed: int | None, start: in
 def test_an_offset_that_the_log_does_not_hold_is_refused(position: int, said: str) -> None:
     with pytest.raises(RecordsLostError, match=said):
         _start(SOURCE, Position(position, b""), position, 10, 100)
+
+
+def test_time_that_the_idle_clock_has_moved_is_committed_before_the_next_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, recorder, _ = engine(next_offset=5)
+    made.partitions[0].clock_moved = True
+    seen: list[list[int]] = []
+
+    async def commit() -> int:
+        seen.append(list(recorder.offsets))
+        return 1
+
+    monkeypatch.setattr(made, "commit", commit)
+    asyncio.run(made.process(batch(5, 7)))
+    assert seen == [[]]
+    assert recorder.offsets == [5, 6]
