@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from support.kafka import Record, committed_offsets, create_topics, read_topic
 
 from streams.calls.partition import CallsPartition, Rules
@@ -174,14 +174,20 @@ class Worker:
         return out.decode()
 
 
-def end(brokers: str, topic: str) -> int:
-    """Offsets in the topic, over all partitions."""
-    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "tests.end", "log_level": "0"})
-    try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        return sum(consumer.get_watermark_offsets(TopicPartition(topic, p), 10)[1] for p in partitions)
-    finally:
-        consumer.close()
+def end(brokers: str, topic: str, timeout: float = 30) -> int:
+    """Offsets in the topic, over all partitions; a broker that has just come back may need a while to say."""
+    give_up = time.monotonic() + timeout
+    while True:
+        consumer = Consumer({"bootstrap.servers": brokers, "group.id": "tests.end", "log_level": "0"})
+        try:
+            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            return sum(consumer.get_watermark_offsets(TopicPartition(topic, p), 10)[1] for p in partitions)
+        except KafkaException:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.2)
+        finally:
+            consumer.close()
 
 
 def wait_until_done(setup: Setup, sending: Future[int] | None = None, timeout: float = 60) -> None:
