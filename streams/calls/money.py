@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, FloatOperation, Inexact, InvalidOperation
+from functools import lru_cache
 from typing import Final
 
 _is_price: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?").fullmatch
@@ -39,7 +40,16 @@ def charge(price: str) -> Decimal | None:
 
     None when the price is not a decimal number, `[+-]?[0-9]+(\\.[0-9]+)?` in ASCII (semantics, section 5).
     """
+    return _common_charge(price) if len(price) <= _LONGEST_COMMON else _charge(price)
+
+
+def _charge(price: str) -> Decimal | None:
     return Decimal(price).copy_negate() if _is_price(price) else None
+
+
+# Minutes times tariff: most prices are among a few.
+_LONGEST_COMMON: Final = 16
+_common_charge: Final = lru_cache(1 << 10)(_charge)
 
 
 class Charges:

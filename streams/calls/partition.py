@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from copy import copy
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from streams.calls.anomalies import NO_HISTORY, TIMED_OUT
 from streams.calls.completed import Facts, facts, record
@@ -39,6 +39,7 @@ Output = tuple[bytes | None, bytes | None, int, list[tuple[str, bytes | None]]]
 _JSON: Final[list[tuple[str, bytes | None]]] = [("content-type", b"application/json")]
 # No id can begin with this byte: ids are UTF-8.
 _WINDOW_ROW: Final = b"\xffwindow "
+_PUBLISHED: Final = 4096
 _SPANS: Final = 512  # of a timeout or a retention: how coarsely calls wait for it
 
 
@@ -74,10 +75,12 @@ class CallsPartition:
         #: By id. An open call is its state; a closed one its changelog bytes, a third of the size.
         self.open: dict[bytes, CallState] = {}
         self.closed: dict[bytes, bytes] = {}
-        #: Touched since the last cut; None was forgotten. A closed call that was amended lies only here.
+        #: Touched since the last cut; None was forgotten. Counts before the two above.
         self.changed: dict[bytes, CallState | None] = {}
         self.deadlines = Deadlines(rules.call_timeout // _SPANS, self._due)
         self.retained: Spans[bytes] = Spans(rules.call_retention // _SPANS)
+        #: Of calls published lately: most amendments come soon.
+        self.published: dict[bytes, Facts] = {}
         self.windows = Windows(rules.kpi_window, rules.call_retention, number)
         self.ledger = Ledger()
         self.tally = Tally()
@@ -141,7 +144,7 @@ class CallsPartition:
         if state is None and (closed := self._closed(call_id)) is not None:
             self._amend(call_id, closed, event, ts, offset)
         elif state is not None:
-            state = copy(state)
+            state = replace(state)
             if (effect := apply(state, event, ts, offset)) != CHANGED:
                 self._count_unchanged(effect)
             self._close(call_id, state, ts)
@@ -178,17 +181,17 @@ class CallsPartition:
 
     def _amend(self, call_id: bytes, before: CallState, event: Call, ts: int, offset: int) -> None:
         """An event after the end: the next revision, if it changes what the record says."""
-        state = copy(before)
+        state = replace(before)
         effect = apply(state, event, ts, offset)
         if effect & CHANGED:
-            old = facts(call_id.decode(), before)
+            old = self.published.get(call_id) or facts(call_id.decode(), before)
             found = self._publish(call_id, state, ts)
             self.windows.amend(before, old, state, found)
             self.ledger.amend(before, state)
             self.tally.amended(old, state, found)
+            self.published[call_id] = found
         if effect != CHANGED:
             self._count_unchanged(effect)
-        self.closed.pop(call_id, None)
         self.changed[call_id] = state
 
     def _publish(self, call_id: bytes, state: CallState, ts: int) -> Facts:
@@ -202,7 +205,13 @@ class CallsPartition:
 
     def _keep_closed(self, call_id: bytes, state: CallState, found: Facts) -> None:
         assert state.closed_at is not None, "the call has just been closed"
+        if len(self.published) >= _PUBLISHED:
+            self.published.clear()
+        self.published[call_id] = found
         self.open.pop(call_id, None)
+        self.changed.pop(
+            call_id, None
+        )  # so that the one key object lies in it, in `retained`, and in `closed`
         self.changed[call_id] = state
         self.retained.add(state.closed_at, call_id)
         self.windows.add(state, found)
@@ -230,7 +239,7 @@ class CallsPartition:
         """Close the open calls whose timeout stream time has passed, in the order in which they fell due."""
         while (due := self.deadlines.pop(now)) is not None:
             moment, call_id = due
-            state = copy(self.open[call_id])
+            state = replace(self.open[call_id])
             state.closed_at, state.timed_out = moment, True
             state.history |= TIMED_OUT
             self._keep_closed(call_id, state, self._publish(call_id, state, moment))
@@ -324,7 +333,7 @@ class CallsPartition:
         return min((state.first_seen for state in islice(self.open.values(), 100)), default=None)
 
     def __len__(self) -> int:
-        """Calls that are remembered; a few that were amended since the last cut may be missing."""
+        """Calls that are remembered; some that closed since the last cut are missing."""
         return len(self.open) + len(self.closed)
 
     # -- recovery
