@@ -7,11 +7,11 @@ opened = closed + open. The tally is handed over to the process's metrics with e
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
 import msgspec
-from msgspec import Struct, field
 
 from streams.calls import anomalies
 from streams.calls.completed import Facts
@@ -26,8 +26,12 @@ def _reasons() -> dict[Reason, int]:
     return dict.fromkeys(REASONS, 0)
 
 
-class Ledger(Struct):
-    """Counts since the partition was first read. Records are records of the log, calls are calls."""
+@dataclass(slots=True)
+class Ledger:
+    """Counts since the partition was first read. Records are records of the log, calls are calls.
+
+    A dataclass: to count in a Struct takes four times as long.
+    """
 
     version: int = STATE_VERSION
     #: The highest event time read (epoch ms), or what the idle clock reached; -1 before the first record.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import msgspec
-from msgspec import Struct
 
 from streams.calls.completed import Facts
 from streams.calls.deadlines import Spans
@@ -23,8 +23,9 @@ WindowKey: TypeAlias = tuple[int, Direction, str]
 """Start in epoch ms, direction, ISO 3166-1 alpha-2 country of the destination."""
 
 
-class Window(Struct, array_like=True):
-    """The sums of one window; seconds are kept as whole milliseconds. The order is the changelog's format."""
+@dataclass(slots=True)
+class Window:
+    """The sums of one window; seconds are kept as whole milliseconds. The names are the changelog's format."""
 
     attempts: int = 0
     completed: int = 0
@@ -38,7 +39,7 @@ class Window(Struct, array_like=True):
     machine: int = 0
     talk_ms: int = 0
     ring_ms: int = 0
-    charges: Charges = msgspec.field(default_factory=Charges)
+    charges: Charges = field(default_factory=Charges)
 
 
 def _encode_charges(charges: Any) -> Any:
