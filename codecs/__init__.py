@@ -14,7 +14,7 @@ from streams.codecs.completed import (
     decode_completed,
     encode_completed,
 )
-from streams.codecs.dead import dead_headers
+from streams.codecs.dead import Rejection, dead_headers, split_headers
 from streams.codecs.decoding import CallDecoder, Headers
 from streams.codecs.kpi import KpiWindow, decode_kpi, encode_kpi
 from streams.codecs.rejection import REASONS, Reason, Rejected
@@ -34,6 +34,7 @@ __all__ = [
     "KpiWindow",
     "Reason",
     "Rejected",
+    "Rejection",
     "Source",
     "Status",
     "Timeline",
@@ -45,4 +46,5 @@ __all__ = [
     "encode_completed",
     "encode_kpi",
     "kpi_window_schema",
+    "split_headers",
 ]

@@ -284,6 +284,11 @@ class Settings:
         """The internal topic that holds the state of calls."""
         return f"{self.app_id}-calls-changelog"
 
+    @property
+    def redriven_topic(self) -> str:
+        """The internal topic that notes which dead letters have been sent back."""
+        return f"{self.app_id}-redriven"
+
     @classmethod
     def load(cls, env: Mapping[str, str]) -> Settings:
         """The settings that `env` gives; SettingsError for the first that cannot be used."""
@@ -401,7 +406,10 @@ def _contradictions(settings: Settings) -> Iterator[str]:
 
 
 def _topic_clashes(settings: Settings) -> Iterator[str]:
-    seen = {_metric_name(settings.changelog_topic): f"the changelog topic made from {PREFIX}APP_ID"}
+    seen = {
+        _metric_name(settings.changelog_topic): f"the changelog topic made from {PREFIX}APP_ID",
+        _metric_name(settings.redriven_topic): f"the topic of redriven records made from {PREFIX}APP_ID",
+    }
     for name in ("CALLS_TOPIC", "COMPLETED_TOPIC", "KPIS_TOPIC", "DEAD_TOPIC"):
         key = _metric_name(getattr(settings, name.lower()))
         if key in seen:

@@ -160,6 +160,23 @@ async def prepare(settings: Settings) -> int:
     return source.partitions
 
 
+async def make_redriven(settings: Settings) -> None:
+    """Makes the topic that notes what has been sent back, unless it exists; as safe as the dead letters are.
+
+    Raises TopicsError when there is no topic of dead letters, or the brokers refuse.
+    """
+    async with _admin(settings) as admin:
+        cluster = await _describe(admin, settings)
+        _missing(cluster, [settings.dead_topic])
+        config = {"cleanup.policy": "compact", "retention.ms": str(FOREVER)}
+        notes = Topic(settings.redriven_topic, "changelog", config)
+        while notes.name not in {
+            each["topic"] for each in await admin.describe_topics() if each["partitions"]
+        }:
+            await _make(admin, [notes], 1, cluster[settings.dead_topic].replicas)
+            await asyncio.sleep(0.1)
+
+
 def findings(settings: Settings, cluster: Mapping[str, Existing]) -> list[Finding]:
     """What is to be said about each needed topic, the calls topic first."""
     source = cluster.get(settings.calls_topic)

@@ -1,0 +1,371 @@
+"""`telefonie dead list`, `dead show` and `dead redrive`."""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from streams import logs
+from streams.calls.times import instant
+from streams.cli.options import Moment, json_option, table
+from streams.codecs import REASONS, CallDecoder, Rejected
+from streams.errors import OperatorError
+from streams.settings import Settings
+
+_ON_A_TERMINAL = 50  # dead letters, unless told otherwise
+_TRANSFORM_SECONDS = 30.0
+
+C = TypeVar("C", bound=Callable[..., None])
+
+
+class _Place(click.ParamType):
+    """Where a dead letter lies: `PARTITION:OFFSET`."""
+
+    name = "partition:offset"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        found = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,18})", value)
+        if not found:
+            self.fail(f"{value!r} is no PARTITION:OFFSET such as 3:1742", param, ctx)
+        return int(found[1]), int(found[2])
+
+
+def _selecting(command: C) -> C:
+    """The options that choose dead letters; all given ones must hold."""
+    for option in (
+        click.option(
+            "--partition",
+            "partitions",
+            type=click.IntRange(0),
+            multiple=True,
+            help="Only of this partition; repeatable.",
+        ),
+        click.option("--until", type=Moment(), help="Only those with an event time before this."),
+        click.option(
+            "--since",
+            type=Moment(),
+            help="Only those with an event time from this on: RFC 3339, or 2h for two hours ago.",
+        ),
+        click.option(
+            "--reason",
+            "reasons",
+            type=click.Choice(REASONS),
+            multiple=True,
+            help="Only those rejected for this; repeatable.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def dead() -> None:
+    """Look into the dead letters: records that were rejected; and send them back once mended.
+
+    A dead letter is named by its place, PARTITION:OFFSET, in the topic of dead letters. Times are those of the
+    rejected records.
+
+    \b
+    Example:
+      telefonie dead list --since 2h
+      telefonie dead show 3:1742 --value | jq .
+      telefonie dead redrive --reason schema --transform 'jq -c "del(.duration)"' --dry-run
+    """
+
+
+@dead.command("list")
+@_selecting
+@click.option(
+    "--limit",
+    type=click.IntRange(0),
+    help=f"Only the newest so many, 0 for all.  [default: {_ON_A_TERMINAL} on a terminal, else all]",
+)
+@json_option
+def list_(
+    reasons: tuple[str, ...],
+    since: int | None,
+    until: int | None,
+    partitions: tuple[int, ...],
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """List dead letters with their reasons; never what is in them.
+
+    \b
+    Example:
+      telefonie dead list --reason schema --since 2h
+      telefonie dead list --json | jq -r .reason | sort | uniq -c
+    """
+    from streams.deadletters import Selection
+
+    selection = Selection(
+        reasons=frozenset(reasons), since=since, until=until, partitions=frozenset(partitions)
+    )
+    if limit is None and sys.stdout.isatty():
+        limit = _ON_A_TERMINAL
+    asyncio.run(_list(Settings.load(os.environ), selection, limit, as_json))
+
+
+async def _list(settings: Settings, selection: Any, limit: int | None, as_json: bool) -> None:
+    from streams.browse import browser, newest
+    from streams.deadletters import notes_so_far, select
+
+    async with browser(settings) as consumer:
+        done = await notes_so_far(consumer, settings)
+        async with aclosing(select(consumer, settings, selection)) as letters:
+            found = await newest(letters, limit or sys.maxsize, _stamp)
+    if as_json:
+        for letter in found:
+            click.echo(msgspec.json.encode(_row(letter, done)))
+        return
+    heads = ("place", "time", "reason", "path", "message", "origin", "redriven")
+    table(heads, ([_text(each) for each in _row(letter, done).values()] for letter in found))
+    if limit and len(found) == limit:
+        click.echo(f"the newest {limit}; --limit 0 shows all", err=True)
+
+
+def _stamp(letter: Any) -> tuple[int, int, int]:
+    return letter.timestamp, letter.partition, letter.offset
+
+
+def _row(letter: Any, done: set[bytes]) -> dict[str, Any]:
+    """What may be shown of a dead letter to anyone."""
+    said = letter.rejection
+    return {
+        "place": f"{letter.partition}:{letter.offset}",
+        "time": None if letter.timestamp < 0 else instant(letter.timestamp),
+        "reason": said.reason,
+        "path": said.path,
+        "message": said.message,
+        "origin": f"{said.topic}/{said.partition}/{said.offset}",
+        "redriven": letter.note in done,
+    }
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
+
+
+@dead.command()
+@click.argument("place", type=_Place())
+@click.option(
+    "--value",
+    "only_value",
+    is_flag=True,
+    help="Write the record's value to stdout, byte for byte, and nothing else.",
+)
+@json_option
+def show(place: tuple[int, int], only_value: bool, as_json: bool) -> None:
+    """Show one dead letter: its reason, origin and headers; its value only with --value.
+
+    Key and headers are the record's own and may hold what a call says.
+
+    \b
+    Example:
+      telefonie dead show 3:1742
+      telefonie dead show 3:1742 --value | telefonie validate
+    """
+    settings = Settings.load(os.environ)
+    letter, done = asyncio.run(_find(settings, place))
+    if only_value:
+        sys.stdout.buffer.write(letter.value or b"")
+        sys.stdout.buffer.flush()
+        return
+    size = None if letter.value is None else len(letter.value)
+    details = {
+        **_row(letter, done),
+        "key": None if letter.key is None else letter.key.decode("utf-8", "backslashreplace"),
+        "bytes": size,
+        "headers": [
+            [name, None if v is None else v.decode("utf-8", "backslashreplace")] for name, v in letter.headers
+        ],
+    }
+    if as_json:
+        click.echo(msgspec.json.encode(details))
+        return
+    headers = [(f"header {name}", _text(value)) for name, value in details.pop("headers")]
+    table(("", ""), [*((name, _text(value)) for name, value in details.items()), *headers])
+
+
+async def _find(settings: Settings, place: tuple[int, int]) -> tuple[Any, set[bytes]]:
+    from streams.browse import browser
+    from streams.deadletters import Selection, notes_so_far, select
+
+    async with browser(settings) as consumer:
+        done = await notes_so_far(consumer, settings)
+        async with aclosing(select(consumer, settings, Selection(places=frozenset([place])))) as letters:
+            async for letter in letters:
+                return letter, done
+    raise OperatorError(f"there is no dead letter at {place[0]}:{place[1]} of {settings.dead_topic}")
+
+
+@dead.command()
+@click.argument("places", type=_Place(), nargs=-1, metavar="[PARTITION:OFFSET]...")
+@_selecting
+@click.option("--all", "everything", is_flag=True, help="All dead letters, when nothing else chooses some.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many.")
+@click.option(
+    "--transform",
+    metavar="COMMAND",
+    help="A shell command that gets each value on stdin and writes the mended one to stdout.",
+)
+@click.option(
+    "--now-timestamp", is_flag=True, help="Stamp the records with the present time instead of their own."
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Send nothing; say of each what would be sent, and whether it is a valid Call.",
+)
+@json_option
+def redrive(
+    places: tuple[tuple[int, int], ...],
+    reasons: tuple[str, ...],
+    since: int | None,
+    until: int | None,
+    partitions: tuple[int, ...],
+    everything: bool,
+    limit: int | None,
+    transform: str | None,
+    now_timestamp: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Send dead letters back to the topic and partition that they came from.
+
+    Each is sent once: what has been sent back is remembered in the topic {APP_ID}-redriven, and left out the
+    next time, also when this is killed and run again. The headers dead-… are removed, and redriven-from is added
+    with the place of the dead letter. Keys and timestamps stay as they were. A worker reads the record like any
+    other; if it rejects it again, that is a new dead letter.
+
+    A value for which the transform writes nothing stays where it is; a transform that fails ends the redrive.
+    Dead letters that were too-early can be sent back as they are once their time has come. --now-timestamp sends
+    one that was too-late as a new event of the present: its call then begins anew.
+
+    \b
+    Example:
+      telefonie dead redrive --reason schema --since 2h --transform 'jq -c "del(.duration)"' --dry-run
+      telefonie dead redrive 3:1742 3:1743
+    """
+    from streams.deadletters import Mending, Selection
+
+    selection = Selection(
+        reasons=frozenset(reasons),
+        since=since,
+        until=until,
+        partitions=frozenset(partitions),
+        places=frozenset(places),
+    )
+    if (selection == Selection()) != everything:
+        raise click.UsageError(
+            "choose dead letters by place, --reason, --since, --until or --partition; or --all"
+        )
+    settings = Settings.load(os.environ)
+    logs.configure(settings)
+    mending = Mending(transform=_through(transform) if transform else None, stamp_now=now_timestamp)
+    if dry_run:
+        asyncio.run(_rehearse(settings, selection, mending, limit, as_json))
+    else:
+        _redrive(settings, selection, mending, limit, as_json)
+
+
+def _redrive(settings: Settings, selection: Any, mending: Any, limit: int | None, as_json: bool) -> None:
+    from streams.deadletters import Redriven, redrive
+
+    tally = Redriven()
+    try:
+        asyncio.run(redrive(settings, selection, mending, tally, limit))
+    except BaseException:
+        if tally.sent:  # what it did before it failed or was interrupted
+            _report(tally, as_json)
+        raise
+    _report(tally, as_json)
+
+
+def _report(tally: Any, as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.encode(tally))
+        return
+    more = f", {tally.left} left by the transform" if tally.left else ""
+    click.echo(f"{tally.sent} sent back, {tally.before} had been sent before{more}", err=True)
+
+
+async def _rehearse(
+    settings: Settings, selection: Any, mending: Any, limit: int | None, as_json: bool
+) -> None:
+    """Say what a redrive would do; nothing is written, and a redrive that runs goes on."""
+    from streams.browse import browser
+    from streams.deadletters import notes_so_far, select
+
+    decoder, shown = CallDecoder(settings.nulls), 0
+    async with browser(settings) as consumer:
+        done = await notes_so_far(consumer, settings)
+        async with aclosing(select(consumer, settings, selection)) as letters:
+            async for letter in letters:
+                if letter.note in done or shown == limit:
+                    continue
+                value = await mending.value(letter)
+                if mending.transform is not None and not value:
+                    continue
+                shown += 1
+                done.add(letter.note)
+                _tell(letter, _verdict(decoder, value, letter.headers), as_json)
+    click.echo(f"{shown} would be sent back", err=True)
+
+
+def _verdict(decoder: CallDecoder, value: bytes | None, headers: Any) -> str | None:
+    """Why a worker would reject it; None when it is a valid Call."""
+    try:
+        decoder.decode(value, headers)
+    except Rejected as rejected:
+        return str(rejected)
+    return None
+
+
+def _tell(letter: Any, fault: str | None, as_json: bool) -> None:
+    place, to = (
+        f"{letter.partition}:{letter.offset}",
+        f"{letter.rejection.topic}/{letter.rejection.partition}",
+    )
+    if as_json:
+        click.echo(msgspec.json.encode({"place": place, "to": to, "valid": fault is None, "fault": fault}))
+    else:
+        click.echo(f"{place} to {to}: {fault or 'a valid Call'}")
+
+
+def _through(command: str) -> Callable[[Any], Any]:
+    """Passes the value of a dead letter through a shell command."""
+
+    async def transform(letter: Any) -> bytes:
+        place = f"dead letter {letter.partition}:{letter.offset}"
+        process = await asyncio.create_subprocess_shell(
+            command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            async with asyncio.timeout(_TRANSFORM_SECONDS):
+                mended, _ = await process.communicate(letter.value or b"")
+        except TimeoutError:
+            raise OperatorError(
+                f"the transform of {place} took more than {_TRANSFORM_SECONDS:.0f} s"
+            ) from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+        if process.returncode:
+            raise OperatorError(
+                f"the transform of {place} failed with exit code {process.returncode}: mend the command, or choose "
+                "other dead letters; run again, what was sent is not sent twice"
+            )
+        return mended
+
+    return transform

@@ -1,0 +1,65 @@
+"""Options that several commands take, and how they show what they found."""
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from streams.settings import milliseconds
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+class Duration(click.ParamType):
+    """A duration such as `90s` or `2h`, in milliseconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else milliseconds(value)
+        except ValueError:
+            self.fail(f"{value!r} is no duration such as 90s, 2h or 7d", param, ctx)
+
+
+class Moment(click.ParamType):
+    """A time in epoch milliseconds: RFC 3339 (UTC unless it has an offset), or a duration: so long ago."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return time.time_ns() // 1_000_000 - milliseconds(value)
+        except ValueError:
+            pass
+        try:
+            moment = datetime.fromisoformat(value)
+            return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        except ValueError:
+            self.fail(
+                f"{value!r} is neither a time such as 2026-11-25T03:35:00Z nor a duration such as 2h",
+                param,
+                ctx,
+            )
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows: aligned under their headings on a terminal, separated by tabs elsewhere."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            click.echo("\t".join(" ".join(cell.split()) for cell in row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for row in rows:
+        shown.add_row(*(Text(cell) for cell in row))
+    with Console() as console:
+        console.print(shown)

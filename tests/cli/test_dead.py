@@ -1,0 +1,198 @@
+"""`telefonie dead` on a real broker: nothing that should not be shown, nothing sent twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import pytest
+from click.testing import CliRunner, Result
+from support.inject import signal_at
+from support.kafka import Record, create_topics, produce, read_topic
+
+from streams.cli import main
+from streams.codecs import Reason, Rejected, dead_headers
+
+pytestmark = pytest.mark.kafka
+
+NOW = int(time.time() * 1000)
+HOUR = 3_600_000
+PHONE = "+12125550123"
+OWN = (("trace", b"7"), ("dead-path", b"of an earlier life"))
+REASONS: tuple[Reason, ...] = ("schema", "malformed", "too-late")
+
+
+class Scene:
+    """Topics of its own; dead letters in two partitions, the first an hour old."""
+
+    def __init__(self, brokers: str, name: str) -> None:
+        self.brokers, self.calls, self.dead = brokers, name, f"{name}.dead"
+        create_topics(brokers, self.calls, self.dead, partitions=2)
+        self.env = {
+            "TELEFONIE_BROKERS": brokers,
+            "TELEFONIE_APP_ID": name,
+            "TELEFONIE_CALLS_TOPIC": self.calls,
+            "TELEFONIE_DEAD_TOPIC": self.dead,
+        }
+
+    def bury(self, count: int, partition: int = 0, start: int = 0) -> None:
+        """Write dead letters, one reason after the other, a minute between."""
+        produce(self.brokers, self.dead, [self.letter(partition, n) for n in range(start, start + count)])
+
+    def letter(self, partition: int, n: int) -> Record:
+        reason = REASONS[n % len(REASONS)]
+        path = "$.from" if reason == "schema" else None
+        said = dead_headers(OWN, Rejected(reason, "from is no number", path), self.calls, partition, 100 + n)
+        value = f'{{"n":{n},"from":"{PHONE}"}}'.encode()
+        return Record(value, f"call-{n}".encode(), NOW - HOUR + n * 60_000, said, partition)
+
+    def run(self, *args: str, **options: object) -> Result:
+        return CliRunner().invoke(main, ["dead", *args], env=self.env, **options)  # type: ignore[arg-type]
+
+    def rows(self, *args: str) -> list[dict[str, object]]:
+        result = self.run("list", "--json", *args)
+        assert result.exit_code == 0, result.output
+        return [json.loads(line) for line in result.stdout.splitlines()]
+
+    def sent(self) -> list[Record]:
+        return read_topic(self.brokers, self.calls)
+
+
+@pytest.fixture
+def scene(kafka: str, topic_name: str) -> Scene:
+    return Scene(kafka, topic_name)
+
+
+def places(rows: Sequence[dict[str, object]]) -> list[object]:
+    return [row["place"] for row in rows]
+
+
+def test_list_chooses_and_shows_nothing_of_a_call(scene: Scene) -> None:
+    assert scene.rows() == []
+    scene.bury(6)
+    scene.bury(3, partition=1)
+    assert len(scene.rows()) == 9
+    assert places(scene.rows("--reason", "schema", "--partition", "0")) == ["0:0", "0:3"]
+    assert places(scene.rows("--since", "3450s", "--until", "3330s")) == ["0:3", "0:4"]
+    assert places(scene.rows("--limit", "2")) == ["0:4", "0:5"]
+    assert scene.rows("--limit", "1", "--reason", "schema") == [
+        {
+            "place": "0:3",
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime((NOW - HOUR) // 1000 + 180))
+            + f".{NOW % 1000:03d}Z",
+            "reason": "schema",
+            "path": "$.from",
+            "message": "from is no number",
+            "origin": f"{scene.calls}/0/103",
+            "redriven": False,
+        }
+    ]
+    text = scene.run("list")
+    assert text.stdout.splitlines()[0].split("\t")[2:4] == ["schema", "$.from"]
+    assert PHONE not in text.output
+    assert "call-" not in text.output
+
+
+def test_show_gives_the_value_only_when_asked(scene: Scene) -> None:
+    scene.bury(2)
+    shown = json.loads(scene.run("show", "0:1", "--json").stdout)
+    assert shown["headers"] == [["trace", "7"], ["dead-path", "of an earlier life"]]
+    assert (shown["reason"], shown["path"], shown["key"]) == ("malformed", None, "call-1")
+    assert PHONE not in scene.run("show", "0:1").output
+    assert scene.run("show", "0:1", "--value").stdout_bytes == scene.letter(0, 1).value
+    for place, said in (("0:9", "no dead letter at 0:9"), ("7:0", "partitions 0 to 1, and no 7")):
+        result = scene.run("show", place)
+        assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+        assert said in result.stderr
+
+
+def test_redrive_sends_what_was_rejected_back_to_its_partition_once(scene: Scene) -> None:
+    scene.bury(6)
+    scene.bury(3, partition=1)
+    dry = scene.run("redrive", "--reason", "schema", "--dry-run")
+    assert dry.stdout.splitlines()[0] == f"0:0 to {scene.calls}/0: schema: the property id is missing (at $)"
+    assert (dry.stderr, scene.sent()) == ("3 would be sent back\n", [])
+    assert scene.run("redrive", "0:1").stderr == "1 sent back, 0 had been sent before\n"
+    assert scene.run("redrive", "--reason", "malformed").stderr == "2 sent back, 1 had been sent before\n"
+    first = scene.sent()[0]
+    assert (first.partition, first.key, first.value) == (0, b"call-1", scene.letter(0, 1).value)
+    assert first.timestamp == NOW - HOUR + 60_000
+    assert first.headers == (*OWN, ("redriven-from", f"{scene.dead}/0/1".encode()))
+    assert sum(bool(row["redriven"]) for row in scene.rows()) == 3
+    everything = scene.run("redrive", "--all", "--json")
+    assert json.loads(everything.stdout) == {"sent": 6, "before": 3, "left": 0}
+    assert sorted((each.partition, each.key) for each in scene.sent()) == [
+        *((0, f"call-{n}".encode()) for n in range(6)),
+        *((1, f"call-{n}".encode()) for n in range(3)),
+    ]
+
+
+def test_a_record_that_is_buried_twice_is_sent_once(scene: Scene) -> None:
+    scene.bury(2)
+    scene.bury(2)  # as a crash under at_least_once may do
+    assert scene.run("redrive", "--all").stderr == "2 sent back, 2 had been sent before\n"
+    scene.bury(1, start=2)
+    assert scene.run("redrive", "--all").stderr == "1 sent back, 4 had been sent before\n"
+
+
+def test_redrive_mends_and_stamps(scene: Scene) -> None:
+    scene.bury(3)
+    command = 'v=$(cat); case "$v" in *:1,*) ;; *) printf %s "${v%?},\\"mended\\":1}";; esac'
+    result = scene.run("redrive", "--all", "--transform", command, "--now-timestamp")
+    assert result.stderr == "2 sent back, 0 had been sent before, 1 left by the transform\n"
+    assert [json.loads(each.value or b"") for each in scene.sent()] == [
+        {"n": n, "from": PHONE, "mended": 1} for n in (0, 2)
+    ]
+    assert all((each.timestamp or 0) >= NOW for each in scene.sent())
+    failed = scene.run("redrive", "--all", "--transform", "exit 3")
+    assert failed.exit_code == 1
+    assert "the transform of dead letter 0:1 failed with exit code 3" in failed.stderr
+
+
+@pytest.mark.parametrize("args", [(), ("--all", "--reason", "schema"), ("--reason", "rude"), ("0-1",)])
+def test_redrive_wants_to_be_told_which(scene: Scene, args: tuple[str, ...]) -> None:
+    assert scene.run("redrive", *args).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("point", "after"),
+    [
+        ("streams.deadletters:_Redrive._send", False),
+        ("aiokafka:AIOKafkaProducer.flush", True),
+        ("aiokafka:AIOKafkaProducer.commit_transaction", False),
+        ("aiokafka:AIOKafkaProducer.commit_transaction", True),
+    ],
+)
+def test_a_killed_redrive_goes_on_where_it_was(scene: Scene, point: str, after: bool) -> None:
+    scene.bury(60)
+    call = 25 if "_send" in point else 3
+    before = (
+        f"import streams.deadletters\nstreams.deadletters._BATCH_RECORDS = 10\n"
+        f"{signal_at(point, signal.SIGKILL, call=call, after=after)}"
+        "\nfrom streams.cli import main\nmain()"
+    )
+    command = [sys.executable, "-c", before, "dead", "redrive", "--all"]
+    killed = subprocess.run(command, env={**os.environ, **scene.env}, timeout=60, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    committed = 30 if after and "commit" in point else 20
+    result = scene.run("redrive", "--all")
+    assert result.stderr == f"{60 - committed} sent back, {committed} had been sent before\n"
+    assert [each.key for each in scene.sent()] == [f"call-{n}".encode() for n in range(60)]
+
+
+def test_a_closed_pipe_is_no_traceback(scene: Scene) -> None:
+    scene.bury(3000)
+    command = [sys.executable, "-m", "streams", "dead", "list", "--json"]
+    with subprocess.Popen(
+        command, env={**os.environ, **scene.env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        assert listing.stdout.readline()
+        listing.stdout.close()
+        assert listing.stderr.read() == b""
