@@ -13,7 +13,7 @@ import msgspec
 
 from streams import logs
 from streams.calls.times import instant
-from streams.cli.options import Moment, json_option, table
+from streams.cli.options import Moment, json_option, table, text
 from streams.codecs import REASONS, CallDecoder, Rejected
 from streams.errors import OperatorError
 from streams.settings import Settings
@@ -127,7 +127,7 @@ async def _list(settings: Settings, selection: Any, limit: int | None, as_json: 
             click.echo(msgspec.json.encode(_row(letter, done)))
         return
     heads = ("place", "time", "reason", "path", "message", "origin", "redriven")
-    table(heads, ([_text(each) for each in _row(letter, done).values()] for letter in found))
+    table(heads, ([text(each) for each in _row(letter, done).values()] for letter in found))
     if limit and len(found) == limit:
         click.echo(f"the newest {limit}; --limit 0 shows all", err=True)
 
@@ -148,12 +148,6 @@ def _row(letter: Any, done: set[bytes]) -> dict[str, Any]:
         "origin": f"{said.topic}/{said.partition}/{said.offset}",
         "redriven": letter.note in done,
     }
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "-" if value is None else str(value)
 
 
 @dead.command()
@@ -193,8 +187,8 @@ def show(place: tuple[int, int], only_value: bool, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(details))
         return
-    headers = [(f"header {name}", _text(value)) for name, value in details.pop("headers")]
-    table(("", ""), [*((name, _text(value)) for name, value in details.items()), *headers])
+    headers = [(f"header {name}", text(value)) for name, value in details.pop("headers")]
+    table(("", ""), [*((name, text(value)) for name, value in details.items()), *headers])
 
 
 async def _find(settings: Settings, place: tuple[int, int]) -> tuple[Any, set[bytes]]:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,8 +58,24 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    shown = Table(*columns, box=None, show_header=any(columns), pad_edge=False, padding=(0, 2, 0, 0))
     for row in rows:
         shown.add_row(*(Text(cell) for cell in row))
     with Console() as console:
         console.print(shown)
+
+
+def text(value: object) -> str:
+    """A value as a cell of a table: `-` for None, yes or no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
+
+
+def fields(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A document as names and cells; what lies in an object is named `source.offset`."""
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from fields(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, ", ".join(value) if isinstance(value, list) else text(value)

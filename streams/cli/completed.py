@@ -1,0 +1,183 @@
+"""`telefonie completed get` and `completed tail`."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import aclosing
+from typing import Any
+
+import click
+import msgspec
+
+from streams.calls.times import instant
+from streams.cli.options import Moment, fields, json_option, table, text
+from streams.codecs import STATUSES
+from streams.errors import OperatorError
+from streams.settings import Settings
+
+_LAST = 10
+
+
+@click.group()
+def completed() -> None:
+    """Look into the completed calls that have been published.
+
+    \b
+    Example:
+      telefonie completed get 0b6f1c1e-8f2e-4d0b-9a41-3d5c3f0f4d77
+      telefonie completed tail --follow --status failed
+    """
+
+
+@completed.command()
+@click.argument("call_id", metavar="ID")
+@json_option
+def get(call_id: str, as_json: bool) -> None:
+    """Show all revisions of a completed call that are still in the topic.
+
+    Exits 1 when there is none: the call is open (`telefonie calls get` asks the workers), or was never seen.
+    Kafka compacts the topic: of an older call only the last revision may be left.
+
+    \b
+    Example:
+      telefonie completed get 0b6f1c1e-8f2e-4d0b-9a41-3d5c3f0f4d77
+      telefonie completed get 0b6f1c1e-8f2e-4d0b-9a41-3d5c3f0f4d77 --json | jq -s 'last.price'
+    """
+    settings = Settings.load(os.environ)
+    found = asyncio.run(_get(settings, call_id))
+    if not found:
+        raise OperatorError(f"{settings.completed_topic} holds no completed call of this id")
+    if as_json:
+        _write(found)
+        return
+    table(("", ""), fields(msgspec.json.decode(found[-1].value)))
+    click.echo()
+    table(_HEADS, map(_row, found))
+
+
+async def _get(settings: Settings, call_id: str) -> list[Any]:
+    from streams.browse import browser
+    from streams.completed import revisions
+
+    async with browser(settings) as consumer:
+        return await revisions(consumer, settings, call_id)
+
+
+@completed.command()
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(1),
+    default=_LAST,
+    show_default=True,
+    help="How many of the last ones.",
+)
+@click.option(
+    "-f",
+    "--follow",
+    "following",
+    is_flag=True,
+    help="Go on with what is published from now on, until Ctrl-C.",
+)
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice(STATUSES),
+    multiple=True,
+    help="Only of this status; repeatable.",
+)
+@click.option(
+    "--country",
+    "countries",
+    multiple=True,
+    metavar="CODE",
+    help="Only from or to this country (such as DE); repeatable.",
+)
+@click.option(
+    "--since", type=Moment(), help="Only revisions from this time on: RFC 3339, or 2h for two hours ago."
+)
+@json_option
+def tail(
+    lines: int,
+    following: bool,
+    statuses: tuple[str, ...],
+    countries: tuple[str, ...],
+    since: int | None,
+    as_json: bool,
+) -> None:
+    """Show the completed calls that were published last, oldest first; with --json the records as they are.
+
+    Each line is one revision. Times are event times.
+
+    \b
+    Example:
+      telefonie completed tail --follow --country DE
+      telefonie completed tail --lines 1000 --since 1h --json | jq .price
+    """
+    from streams.completed import Selection
+
+    selection = Selection(
+        statuses=frozenset(statuses), countries=frozenset(map(str.upper, countries)), since=since
+    )
+    try:
+        asyncio.run(_tail(Settings.load(os.environ), selection, lines, following, as_json))
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+async def _tail(settings: Settings, selection: Any, lines: int, following: bool, as_json: bool) -> None:
+    from streams.browse import browser
+    from streams.completed import follow
+    from streams.completed import tail as last_of
+
+    async with browser(settings) as consumer:
+        found, ends = await last_of(consumer, settings, selection, lines)
+        show = _write if as_json else _print
+        if not as_json and sys.stdout.isatty():
+            click.secho(_aligned(_HEADS), bold=True)
+        show(found)
+        if following:
+            async with aclosing(follow(consumer, ends, selection)) as more:
+                async for each in more:
+                    show([each])
+
+
+def _write(found: Iterable[Any]) -> None:
+    """The records as they lie in the topic, a line each."""
+    for each in found:
+        sys.stdout.buffer.write(each.value + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _print(found: Iterable[Any]) -> None:
+    """A line each; they come one by one, so their columns cannot wait for the widest."""
+    for each in found:
+        click.echo(_aligned(_row(each)) if sys.stdout.isatty() else "\t".join(_row(each)))
+
+
+def _aligned(cells: Iterable[str]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip()
+
+
+_WIDTHS = (24, 36, 3, 11, 9, 4, 2, 9, 14, 0)
+_HEADS = ("time", "id", "rev", "status", "closed by", "from", "to", "talk s", "price", "anomalies")
+
+
+def _row(found: Any) -> list[str]:
+    """A revision in one line, without phone numbers."""
+    call = found.call
+    price = None if call.price is None else " ".join(filter(None, (call.price, call.price_unit)))
+    cells = [
+        instant(found.timestamp),
+        call.id,
+        call.revision,
+        call.status,
+        call.closed_by,
+        call.from_country,
+        call.to_country,
+        call.talk_seconds,
+        price,
+        ",".join(call.anomalies or ()) or None,
+    ]
+    return [text(cell) for cell in cells]
