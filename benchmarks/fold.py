@@ -96,6 +96,7 @@ def main(calls: int, rounds: int, profiled: bool) -> None:
     count = sum(map(len, work))
     gc.collect()
     gc.freeze()  # the load is not what is measured
+    gc.set_threshold(10_000, 20, 50)  # as the engine has it
     if profiled:
         _profile(work)
         return
