@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from heapq import nsmallest
 from typing import Any, Protocol, cast
 
 import faust
@@ -19,6 +20,7 @@ from msgspec import Struct, field
 from streams import topics
 from streams.calls.ledger import Ledger
 from streams.calls.partition import CallsPartition, Cut, Rules
+from streams.calls.view import OpenSelection, chosen, describe, open_calls
 from streams.codecs import CallDecoder, Reason, Status
 from streams.engine.application import Application, BrokersLostError, application
 from streams.engine.config import Config
@@ -39,6 +41,11 @@ FAILED_STOP_SECONDS = 5.0
 _BREATHE_SECONDS = 10.0
 #: The fetcher waits for commits when too much is pending, but no longer than the engine waits for lost brokers.
 _DEAD_SECONDS = 30.0
+
+#: So long (s) a request waits for the coordinator to confirm what is ours.
+_CONFIRM_SECONDS = 3.0
+#: Open calls that are looked at before other work gets its turn: about 5 ms.
+_STEP = 2_000
 
 
 def config_of(settings: Settings, *, idle_clock: bool = True) -> Config:
@@ -129,6 +136,8 @@ class Watch:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
         self.app: Application | None = None
+        #: Partitions of the calls topic.
+        self.count = 0
         self._assigned = False
         #: Of batches applied and not yet committed, by partition: next offset, last timestamp (ms), records.
         self._uncommitted: dict[int, list[tuple[int, int, int]]] = {}
@@ -246,6 +255,54 @@ class Watch:
             return [f"nothing could be committed for {waited:.0f} s"]
         return []
 
+    # -- what is asked about calls
+
+    async def unsure(self) -> list[str]:
+        """Also asks the group's coordinator: a worker that was paused may not know yet what it has lost."""
+        if (reasons := self.ready()) or self.app is None:
+            return reasons
+        asking = asyncio.ensure_future(self.app.consumer.is_member())
+        await asyncio.wait([asking], timeout=_CONFIRM_SECONDS)
+        if not asking.done() or asking.exception() is not None or not asking.result():
+            return ["the brokers do not confirm that the partitions of this worker are still its own"]
+        return self.ready()
+
+    def holds(self) -> tuple[list[int], int]:
+        """Our partitions of the calls topic, and how many it has."""
+        return sorted(self._partitions()), self.count
+
+    def call(self, call_id: str) -> dict[str, Any] | None:
+        """A call of our partitions that is open or still remembered."""
+        found = (describe(calls, call_id) for calls in self._partitions().values())
+        return next((each for each in found if each is not None), None)
+
+    async def open_calls(self, selection: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], int]:
+        """The oldest open calls of a selection, and how many there are; gives way to other work in between."""
+        ages: list[tuple[int, bytes]] = []
+        for calls in self._partitions().values():
+            for part in chosen(open_calls(calls), selection, _STEP):
+                ages += part
+                await asyncio.sleep(0)
+        described = (self.call(key.decode()) for _, key in nsmallest(limit, ages))
+        return [each for each in described if each is not None and each["open"]], len(ages)
+
+    def status(self) -> dict[str, Any]:
+        """How this worker is, and how far its partitions are; times in epoch ms."""
+        sample = self.sample()
+        return {
+            "app_id": self._settings.app_id,
+            "live": self.live(),
+            "ready": self.ready(),
+            "open": dict(sample.open_calls),
+            "oldest_open": sample.oldest_open,
+            "of": self.count,
+            "partitions": [part._asdict() for part in sample.partitions],
+        }
+
+    def _partitions(self) -> dict[int, CallsPartition]:
+        owned = self.app.engine.partitions if self.app else {}
+        return {number: processor(each) for number, each in owned.items()}
+
 
 def processor(owned: Owned) -> CallsPartition:
     """The calls of a partition that is ours."""
@@ -275,7 +332,7 @@ class Worker(faust.Worker):
 
     async def on_first_start(self) -> None:
         """Check the surroundings, answer HTTP, then start Faust."""
-        await topics.prepare(self.settings)
+        self.watch.count = await topics.prepare(self.settings)
         if self.until_caught_up:
             self.ends = await ends(self.app.engine.config)
         if self.web is not None:

@@ -37,7 +37,7 @@ def worker(until_caught_up: bool, as_json: bool) -> None:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     running = Worker(settings, until_caught_up=until_caught_up)
-    running.web = WebServer(settings, running.metrics, running.watch)
+    running.web = WebServer(settings, running.metrics, running.watch, running.watch)
     running.execute()
     if until_caught_up and running.summary is not None:
         click.echo(msgspec.json.encode(running.summary) if as_json else "\n".join(running.summary.lines()))

@@ -145,6 +145,14 @@ class Consumer(driver.Consumer):
         found: bytes | None = await self._thread.call_thread(topic_id, client, topic)
         return found
 
+    async def is_member(self) -> bool:
+        """Whether the group's coordinator says, when asked now, that what is assigned to us still is ours.
+
+        While others wait for a rebalance that we have not joined yet, it is.
+        """
+        coordinator = self._thread._ensure_consumer()._coordinator
+        return bool(await self._thread.call_thread(coordinator._do_heartbeat))
+
     def is_connected(self) -> bool:
         """As of the thread."""
         return bool(self._thread.is_connected())

@@ -1,4 +1,4 @@
-"""The worker's own web server: is it alive, is it ready, its metrics. Nothing about any call.
+"""The worker's own web server: is it alive, is it ready, its metrics, and the calls that it holds.
 
 It lives in the worker's event loop, so an answer from `/live` shows that the loop turns.
 """
@@ -20,6 +20,8 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from streams.errors import OperatorError
 from streams.metrics import Metrics
 from streams.settings import PREFIX, Settings
+from streams.web.calls import CallsApi, Lookup
+from streams.web.problems import Problem, answer
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +29,10 @@ _INDEX: Final = """\
 /live     200 while the worker turns; 503 says what stands still
 /ready    200 once partitions are assigned and their tables recovered; 503 says what is missing
 /metrics  Prometheus text, or OpenMetrics when asked for
+"""
+_INDEX_OF_CALLS: Final = """\
+/status   this worker's partitions and how far they are
+/calls    open calls, the oldest first: ?status= &country= &older_than= &limit=; one call at /calls/ID
 """
 _LONGEST_BODY: Final = 1024  # bytes; no request needs one
 _LAST_ANSWERS: Final = 1.0  # seconds
@@ -51,8 +57,12 @@ class Health(Protocol):
 class WebServer:
     """Serves HTTP on `http_bind`:`http_port`, between `start` and `stop`."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, health: Health) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, health: Health, lookup: Lookup | None = None
+    ) -> None:
+        """Without a `lookup` nothing is said about any call."""
         self._settings, self._metrics, self._health = settings, metrics, health
+        self._with_calls = lookup is not None
         app = web.Application(middlewares=[_finish], client_max_size=_LONGEST_BODY)
         app.add_routes(
             [
@@ -62,6 +72,8 @@ class WebServer:
                 web.get("/metrics", self._expose),
             ]
         )
+        if lookup is not None:
+            app.add_routes(CallsApi(settings, lookup).routes())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_ANSWERS)
 
     async def start(self) -> None:
@@ -85,7 +97,7 @@ class WebServer:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def _index(self, _: web.Request) -> web.Response:
-        return web.Response(text=_INDEX)
+        return web.Response(text=_INDEX + (_INDEX_OF_CALLS if self._with_calls else ""))
 
     async def _live(self, _: web.Request) -> web.Response:
         return _verdict(self._health.live())
@@ -110,21 +122,18 @@ async def _finish(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every answer gets the same headers, and every failure the same shape."""
     try:
         response = await handler(request)
+    except Problem as problem:
+        response = answer(problem.status, problem.detail, problem.members)
+        response.headers.update(problem.headers)
     except web.HTTPException as error:
-        response = _problem(error.status)
+        response = answer(error.status)
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
     except Exception:
         _log.exception("a request to the web server failed")
-        response = _problem(HTTPStatus.INTERNAL_SERVER_ERROR)
+        response = answer(HTTPStatus.INTERNAL_SERVER_ERROR)
     response.headers.update(_HEADERS)
     return response
-
-
-def _problem(status: int) -> web.StreamResponse:
-    """The body of RFC 9457; it repeats nothing of the request."""
-    said = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-    return web.json_response(said, status=status, content_type="application/problem+json")
 
 
 def _cannot_listen(error: OSError, bind: str, port: int) -> OperatorError:

@@ -86,7 +86,11 @@ def test_a_wrong_setting_is_one_line_and_exit_1(args: tuple[str, ...]) -> None:
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("args", [("topics", "check"), ("topics", "create"), ("simulate",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "args",
+    [("topics", "check"), ("topics", "create"), ("simulate",), ("dead", "list"), ("completed", "tail")],
+    ids=" ".join,
+)
 @pytest.mark.parametrize("brokers", ["127.0.0.1:1", "nowhere.invalid:9092"])
 def test_unreachable_brokers_are_one_line_and_exit_1(args: tuple[str, ...], brokers: str) -> None:
     result = run(*args, BROKERS=brokers)
@@ -96,7 +100,11 @@ def test_unreachable_brokers_are_one_line_and_exit_1(args: tuple[str, ...], brok
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("args", [("topics", "check"), ("simulate",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "args",
+    [("topics", "check"), ("simulate",), ("dead", "redrive", "--all"), ("completed", "get", "x")],
+    ids=" ".join,
+)
 def test_missing_brokers_are_one_line_and_exit_1(args: tuple[str, ...]) -> None:
     result = CliRunner().invoke(main, args, env={"TELEFONIE_BROKERS": None})
     assert (result.exit_code, result.stdout) == (1, "")

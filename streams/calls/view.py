@@ -1,0 +1,91 @@
+"""What a worker says about the calls it holds, to whoever asks about one (not a part of the message path)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from streams.calls.completed import facts, record
+from streams.calls.numbers import country
+from streams.calls.partition import CallsPartition
+from streams.calls.state import CallState
+from streams.calls.times import instant
+
+#: Of a CompletedCall, what an open call does not have yet.
+_OF_CLOSED = ("revision", "closed_by", "closed_at")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenSelection:
+    """Which open calls: all that fit every condition; an empty one holds for everything.
+
+    `before` is the latest event time (epoch ms) of a call's first event; `countries` are those at either end.
+    """
+
+    statuses: frozenset[str] = frozenset()
+    countries: frozenset[str] = frozenset()
+    before: int | None = None
+
+    def holds(self, state: CallState) -> bool:
+        """Whether it is one of them."""
+        return (
+            (not self.statuses or state.status in self.statuses)
+            and (self.before is None or state.first_seen <= self.before)
+            and (
+                not self.countries or not self.countries.isdisjoint((country(state.from_), country(state.to)))
+            )
+        )
+
+
+def describe(partition: CallsPartition, call_id: str) -> dict[str, Any] | None:
+    """A call that is open or still remembered, with the names of a CompletedCall; None for any other.
+
+    `open` says which it is, `opened_at` and `last_event_at` are event times, `due_at` is the stream time after
+    which it is closed by its timeout, or forgotten.
+    """
+    try:
+        state = partition.find(call_id)
+    except UnicodeEncodeError:  # a lone surrogate: no record has such an id
+        return None
+    if state is None:
+        return None
+    if state.closed_at is None:
+        return _document(partition, call_id, state, state.last + partition.rules.call_timeout)
+    forgotten = state.closed_at + partition.rules.call_retention
+    if forgotten < partition.ledger.stream_time:
+        return None
+    return _document(partition, call_id, state, forgotten)
+
+
+def open_calls(partition: CallsPartition) -> list[tuple[bytes, CallState]]:
+    """The open calls, by id, as they are now."""
+    return list(partition.open.items())
+
+
+def chosen(
+    calls: list[tuple[bytes, CallState]], selection: OpenSelection, step: int
+) -> Iterator[list[tuple[int, bytes]]]:
+    """First event time and id of the calls of a selection, after every `step` calls: a pause for other work."""
+    for start in range(0, len(calls), step):
+        part = calls[start : start + step]
+        yield [(state.first_seen, key) for key, state in part if selection.holds(state)]
+
+
+def _document(partition: CallsPartition, call_id: str, state: CallState, due: int) -> dict[str, Any]:
+    is_open = state.closed_at is None
+    shown = copy(state)
+    shown.closed_at = state.closed_at or 0
+    said = record(call_id, shown, facts(call_id, state), partition.rules.topic, partition.number)
+    document: dict[str, Any] = msgspec.to_builtins(said)
+    for name in _OF_CLOSED if is_open else ():
+        del document[name]
+    return document | {
+        "open": is_open,
+        "opened_at": instant(state.first_seen),
+        "last_event_at": instant(state.last),
+        "due_at": instant(due),
+    }

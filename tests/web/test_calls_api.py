@@ -1,0 +1,171 @@
+"""Calls over HTTP, with a made-up worker behind: who may see them, and what is said when nothing is certain."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import pytest
+
+from streams.calls.view import OpenSelection
+from streams.metrics import Metrics
+from streams.settings import Settings
+from streams.web import WebServer
+from streams.web.calls import _is_loopback
+
+PHONE = "+12125550123"
+TOKEN = "s3cret-token="
+PATHS = ("/calls", "/calls/one", "/calls/other")
+
+
+@dataclass
+class Worker:
+    """A worker that holds one call."""
+
+    reasons: list[str] = field(default_factory=list)
+    partitions: list[int] = field(default_factory=lambda: [0, 2])
+    asked: list[tuple[OpenSelection, int]] = field(default_factory=list)
+    #: Becomes `reasons` while it is busy answering.
+    then: list[str] | None = None
+
+    def live(self) -> list[str]:
+        return []
+
+    def ready(self) -> list[str]:
+        return []
+
+    async def unsure(self) -> list[str]:
+        return self.reasons
+
+    def holds(self) -> tuple[list[int], int]:
+        return self.partitions, 4
+
+    def call(self, call_id: str) -> dict[str, Any] | None:
+        return {"id": call_id, "from": PHONE} if call_id in ("one", "a/b ☎") else None
+
+    async def open_calls(self, selection: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], int]:
+        self.asked.append((selection, limit))
+        self.reasons = self.then or self.reasons
+        return [{"id": "one"}], 7
+
+    def status(self) -> dict[str, Any]:
+        return {"open": {"ringing": 1}}
+
+
+Ask = Callable[..., Awaitable[tuple[aiohttp.ClientResponse, Any]]]
+
+
+def serve(scene: Callable[[Worker, Ask], Awaitable[None]], **values: object) -> None:
+    async def run() -> None:
+        settings, worker = Settings(http_port=0, **values), Worker()  # type: ignore[arg-type]
+        server = WebServer(settings, Metrics(settings), worker, worker)
+        await server.start()
+        try:
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)) as client:
+
+                async def ask(path: str, **headers: str) -> tuple[aiohttp.ClientResponse, Any]:
+                    named = {name.replace("_", "-"): value for name, value in headers.items()}
+                    async with client.get(server.address + path, headers=named) as response:
+                        return response, await response.json(content_type=None)
+
+                await scene(worker, ask)
+        finally:
+            await server.stop()
+
+    asyncio.run(run())
+
+
+def test_a_call_by_its_id() -> None:
+    async def scene(_: Worker, ask: Ask) -> None:
+        response, call = await ask("/calls/one")
+        assert (response.status, call) == (200, {"id": "one", "from": PHONE})
+        assert (await ask("/calls/a%2Fb%20%E2%98%8E"))[1]["id"] == "a/b ☎"
+
+    serve(scene)
+
+
+def test_a_call_that_is_not_here_may_be_elsewhere() -> None:
+    async def scene(worker: Worker, ask: Ask) -> None:
+        response, problem = await ask("/calls/other")
+        assert (response.status, response.content_type) == (404, "application/problem+json")
+        assert (problem["partitions"], problem["of"]) == ([0, 2], 4)
+        assert "partitions [0, 2] of this worker" in problem["detail"]
+        worker.partitions = [0, 1, 2, 3]
+        assert "of this worker" not in (await ask("/calls/other"))[1]["detail"]
+
+    serve(scene)
+
+
+def test_nothing_is_said_about_calls_while_nothing_is_certain() -> None:
+    async def scene(worker: Worker, ask: Ask) -> None:
+        worker.reasons = ["a rebalance is under way"]
+        for path in PATHS:
+            response, problem = await ask(path)
+            assert (response.status, response.headers["Retry-After"]) == (503, "2")
+            assert problem["detail"] == "a rebalance is under way"
+        worker.reasons, worker.then = [], ["a rebalance is under way"]
+        assert (await ask("/calls"))[0].status == 503
+        assert (await ask("/status"))[1] == {"open": {"ringing": 1}}
+
+    serve(scene)
+
+
+def test_a_query_is_understood_or_refused() -> None:
+    async def scene(worker: Worker, ask: Ask) -> None:
+        response, found = await ask("/calls?status=ringing&status=queued&country=de&older_than=1h&limit=7")
+        assert response.status == 200
+        assert found == {"calls": [{"id": "one"}], "total": 7, "partitions": [0, 2], "of": 4}
+        [(selection, limit)] = worker.asked
+        assert (selection.statuses, selection.countries, limit) == ({"ringing", "queued"}, {"DE"}, 7)
+        assert abs((selection.before or 0) + 3_600_000 - time.time() * 1000) < 60_000
+        for query in ("status=completed", "older_than=soon", "limit=0", "limit=²", "limit=1001", "state=x"):
+            response, problem = await ask(f"/calls?{query}")
+            assert (response.status, response.content_type) == (400, "application/problem+json")
+            assert problem["detail"]
+        assert len(worker.asked) == 1
+
+    serve(scene)
+
+
+def test_with_a_token_it_is_needed_here_too() -> None:
+    async def scene(_: Worker, ask: Ask) -> None:
+        for header in ("", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer", "Bearer ☎"):
+            for path in PATHS:
+                response, problem = await ask(path, **({"Authorization": header} if header else {}))
+                assert (response.status, response.headers["WWW-Authenticate"][:6]) == (401, "Bearer")
+                assert TOKEN not in str(problem)
+        assert (await ask("/calls/one", Authorization=f"bearer {TOKEN}"))[0].status == 200
+        for path in ("/status", "/calls/one"):
+            wanted = 200 if path == "/status" else 401
+            assert (await ask(path))[0].status == wanted
+
+    serve(scene, api_token=TOKEN)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Host": "rebound.example.com"}, {"X_Forwarded_For": "192.0.2.1"}, {"Forwarded": "for=192.0.2.1"}],
+    ids=str,
+)
+def test_without_a_token_only_this_machine_is_served(headers: dict[str, str]) -> None:
+    async def scene(_: Worker, ask: Ask) -> None:
+        for path in PATHS:
+            response, problem = await ask(path, **headers)
+            assert response.status == 403
+            assert "TELEFONIE_API_TOKEN" in problem["detail"]
+        assert (await ask("/calls/one", Host="localhost:6066"))[0].status == 200
+
+    serve(scene)
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("::ffff:127.0.0.1", True), ("10.0.0.1", False),
+     ("::ffff:10.0.0.1", False), ("fe80::1", False), ("", False), ("localhost.example.com", False)],
+)  # fmt: skip
+def test_what_is_this_machine(address: str, local: bool) -> None:
+    assert _is_loopback(address) is local
