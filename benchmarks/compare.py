@@ -50,6 +50,8 @@ CONTESTANTS = {
     "confluent_loop_alo": Contestant("confluent-kafka loop", _AT_LEAST, "confluent_loop"),
     "aiokafka_loop": Contestant("aiokafka loop", _EXACTLY, "aiokafka_loop"),
     "aiokafka_loop_alo": Contestant("aiokafka loop", _AT_LEAST, "aiokafka_loop"),
+    "quix_streams": Contestant("Quix Streams", _EXACTLY, "quix_streams"),
+    "quix_streams_alo": Contestant("Quix Streams", _AT_LEAST, "quix_streams"),
     "plain_faust": Contestant("plain Faust", _EXACTLY, "plain_faust", is_slow=True),
     "plain_faust_alo": Contestant("plain Faust", _AT_LEAST, "plain_faust", is_slow=True),
 }
@@ -63,6 +65,8 @@ class Bench:
     broker: int
     large: Load
     small: Load
+    #: The interpreter for Quix Streams.
+    quix_python: str | None
 
     def run(self, contestant: Contestant, group: str) -> Run:
         """Let a contestant do its load, as the consumer group `group`."""
@@ -70,7 +74,7 @@ class Bench:
         out = f"{group}.completed"
         topics = [f"{out}{kind}" for kind in ("", ".dead", ".kpis", ".changelog")]
         make_topics(self.brokers, *topics)
-        with _process(self.brokers, contestant, group, load.topic, out) as process:
+        with self._process(contestant, group, load.topic, out) as process:
             run = follow(process, self.broker, Offsets(self.brokers, group, load.topic), load.records)
         self._check(contestant, load, out)
         delete_topics(self.brokers, *topics)
@@ -84,51 +88,46 @@ class Bench:
                 f"not {load.revisions} of {load.calls}"
             )
 
+    @contextmanager
+    def _process(
+        self, contestant: Contestant, group: str, topic: str, out: str
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """The contestant's process; killed at the end."""
+        python = self.quix_python if contestant.module == "quix_streams" else sys.executable
+        command = [python or sys.executable, "-W", "ignore", "-m"]
+        if contestant.module is None:
+            command += ["streams", "worker"]
+        else:
+            arguments = [self.brokers, group, topic, out, contestant.guarantee]
+            command += [f"benchmarks.peers.{contestant.module}", *arguments]
+        settings = {
+            "TELEFONIE_BROKERS": self.brokers,
+            "TELEFONIE_APP_ID": group,
+            "TELEFONIE_CALLS_TOPIC": topic,
+            "TELEFONIE_COMPLETED_TOPIC": out,
+            "TELEFONIE_KPIS_TOPIC": f"{out}.kpis",
+            "TELEFONIE_DEAD_TOPIC": f"{out}.dead",
+            "TELEFONIE_HTTP_PORT": "0",
+            "TELEFONIE_GUARANTEE": contestant.guarantee,
+            "TELEFONIE_COMMIT_INTERVAL": "100ms",
+            "TELEFONIE_LOG_LEVEL": "error",
+        }
+        with subprocess.Popen(
+            command, cwd=_ROOT, env=os.environ | settings, stdout=subprocess.DEVNULL
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
 
 @contextmanager
-def bench(calls: int, slow_calls: int, seed: int) -> Iterator[Bench]:
+def bench(calls: int, slow_calls: int, seed: int, quix_python: str | None) -> Iterator[Bench]:
     """A broker with the loads in it."""
     with tempfile.TemporaryDirectory() as directory, Cluster(Path(directory)) as cluster:
         brokers = cluster.bootstrap()
         large, small = produce(brokers, "large", calls, seed), produce(brokers, "small", slow_calls, seed)
-        yield Bench(brokers, cluster.brokers[0].pid, large, small)
-
-
-@contextmanager
-def _process(
-    brokers: str, contestant: Contestant, group: str, topic: str, out: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    """The contestant's process; killed at the end."""
-    if contestant.module is None:
-        command = ["streams", "worker"]
-    else:
-        command = [
-            f"benchmarks.peers.{contestant.module}",
-            brokers,
-            group,
-            topic,
-            out,
-            contestant.guarantee,
-        ]
-    settings = {
-        "TELEFONIE_BROKERS": brokers,
-        "TELEFONIE_APP_ID": group,
-        "TELEFONIE_CALLS_TOPIC": topic,
-        "TELEFONIE_COMPLETED_TOPIC": out,
-        "TELEFONIE_KPIS_TOPIC": f"{out}.kpis",
-        "TELEFONIE_DEAD_TOPIC": f"{out}.dead",
-        "TELEFONIE_HTTP_PORT": "0",
-        "TELEFONIE_GUARANTEE": contestant.guarantee,
-        "TELEFONIE_COMMIT_INTERVAL": "100ms",
-        "TELEFONIE_LOG_LEVEL": "error",
-    }
-    with subprocess.Popen(
-        [sys.executable, "-m", *command], cwd=_ROOT, env=os.environ | settings, stdout=subprocess.DEVNULL
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+        yield Bench(brokers, cluster.brokers[0].pid, large, small, quix_python)
 
 
 _HEAD = [
@@ -181,13 +180,27 @@ def _ratio(over: list[float], under: list[float]) -> str:
 @click.option("--slow-calls", default=8_000, show_default=True, help="Calls of plain Faust's load.")
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--seed", default=7, show_default=True)
-@click.option("--only", default=",".join(CONTESTANTS), show_default=True)
+@click.option("--only", help="Contestants, separated by commas.  [default: all that can run]")
+@click.option(
+    "--quix-python",
+    type=click.Path(exists=True),
+    help="An interpreter that has Quix Streams; without it that is left out.",
+)
 @click.option("--write", is_flag=True, help="Put the table into docs/performance.md.")
-def main(calls: int, slow_calls: int, rounds: int, seed: int, only: str, write: bool) -> None:
+def main(
+    calls: int,
+    slow_calls: int,
+    rounds: int,
+    seed: int,
+    only: str | None,
+    quix_python: str | None,
+    write: bool,
+) -> None:
     """Measure our worker and the others side by side."""
-    console, names = Console(width=130), only.split(",")
+    console = Console(width=150)
+    names = only.split(",") if only else [name for name in CONTESTANTS if quix_python or "quix" not in name]
     runs: dict[str, list[Run]] = {name: [] for name in names}
-    with bench(calls, slow_calls, seed) as at:
+    with bench(calls, slow_calls, seed, quix_python) as at:
         for number in range(rounds):
             turn = number % len(names)
             for name in names[turn:] + names[:turn]:
