@@ -70,6 +70,7 @@ class Selection:
     since: int | None = None
     until: int | None = None
     partitions: frozenset[int] = frozenset()
+    keys: frozenset[bytes] = frozenset()
     places: frozenset[tuple[int, int]] = frozenset()
 
     def holds(self, letter: DeadLetter) -> bool:
@@ -79,6 +80,7 @@ class Selection:
             and (self.since is None or letter.timestamp >= self.since)
             and (self.until is None or letter.timestamp < self.until)
             and (not self.partitions or letter.partition in self.partitions)
+            and (not self.keys or letter.key in self.keys)
             and (not self.places or (letter.partition, letter.offset) in self.places)
         )
 

@@ -42,6 +42,9 @@ def _selecting(command: C) -> C:
     """The options that choose dead letters; all given ones must hold."""
     for option in (
         click.option(
+            "--key", "keys", multiple=True, help="Only those with this key, mostly a call id; repeatable."
+        ),
+        click.option(
             "--partition",
             "partitions",
             type=click.IntRange(0),
@@ -94,6 +97,7 @@ def list_(
     since: int | None,
     until: int | None,
     partitions: tuple[int, ...],
+    keys: tuple[str, ...],
     limit: int | None,
     as_json: bool,
 ) -> None:
@@ -107,7 +111,11 @@ def list_(
     from streams.deadletters import Selection
 
     selection = Selection(
-        reasons=frozenset(reasons), since=since, until=until, partitions=frozenset(partitions)
+        reasons=frozenset(reasons),
+        since=since,
+        until=until,
+        partitions=frozenset(partitions),
+        keys=frozenset(map(os.fsencode, keys)),
     )
     if limit is None and sys.stdout.isatty():
         limit = _ON_A_TERMINAL
@@ -128,7 +136,7 @@ async def _list(settings: Settings, selection: Any, limit: int | None, as_json: 
         return
     heads = ("place", "time", "reason", "path", "message", "origin", "redriven")
     table(heads, ([text(each) for each in _row(letter, done).values()] for letter in found))
-    if limit and len(found) == limit:
+    if limit == _ON_A_TERMINAL == len(found):
         click.echo(f"the newest {limit}; --limit 0 shows all", err=True)
 
 
@@ -228,6 +236,7 @@ def redrive(
     since: int | None,
     until: int | None,
     partitions: tuple[int, ...],
+    keys: tuple[str, ...],
     everything: bool,
     limit: int | None,
     transform: str | None,
@@ -258,11 +267,12 @@ def redrive(
         since=since,
         until=until,
         partitions=frozenset(partitions),
+        keys=frozenset(map(os.fsencode, keys)),
         places=frozenset(places),
     )
     if (selection == Selection()) != everything:
         raise click.UsageError(
-            "choose dead letters by place, --reason, --since, --until or --partition; or --all"
+            "choose dead letters by place, --reason, --since, --until, --partition or --key; or --all"
         )
     settings = Settings.load(os.environ)
     logs.configure(settings)

@@ -85,6 +85,7 @@ def test_list_chooses_and_shows_nothing_of_a_call(scene: Scene) -> None:
     assert len(scene.rows()) == 9
     assert places(scene.rows("--reason", "schema", "--partition", "0")) == ["0:0", "0:3"]
     assert places(scene.rows("--since", moment(3), "--until", moment(5))) == ["0:3", "0:4"]
+    assert places(scene.rows("--key", "call-1", "--key", "call-5")) == ["0:1", "1:1", "0:5"]
     assert len(scene.rows("--since", "2h", "--until", "1m")) == 9
     assert places(scene.rows("--limit", "2")) == ["0:4", "0:5"]
     assert scene.rows("--limit", "1", "--reason", "schema") == [
@@ -189,6 +190,27 @@ def test_a_killed_redrive_goes_on_where_it_was(scene: Scene, point: str, after: 
     result = scene.run("redrive", "--all")
     assert result.stderr == f"{60 - committed} sent back, {committed} had been sent before\n"
     assert [each.key for each in scene.sent()] == [f"call-{n}".encode() for n in range(60)]
+
+
+def test_of_two_redrives_the_second_takes_over(scene: Scene) -> None:
+    scene.bury(30)
+    before = (
+        "import streams.deadletters\nstreams.deadletters._BATCH_RECORDS = 10\n"
+        + signal_at("aiokafka:AIOKafkaProducer.commit_transaction", signal.SIGSTOP, call=2)
+        + "\nfrom streams.cli import main\nmain()"
+    )
+    command = [sys.executable, "-c", before, "dead", "redrive", "--all"]
+    with subprocess.Popen(
+        command, env={**os.environ, **scene.env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as first:
+        os.waitid(os.P_PID, first.pid, os.WSTOPPED | os.WNOWAIT)
+        assert scene.run("redrive", "--all").stderr == "20 sent back, 10 had been sent before\n"
+        first.send_signal(signal.SIGCONT)
+        _, said = first.communicate(timeout=30)
+    assert first.returncode == 1
+    assert "10 sent back" in said
+    assert "error: another redrive has been started and took over" in said
+    assert [each.key for each in scene.sent()] == [f"call-{n}".encode() for n in range(30)]
 
 
 def test_a_closed_pipe_is_no_traceback(scene: Scene) -> None:
