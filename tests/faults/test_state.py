@@ -207,6 +207,7 @@ def test_a_quiet_partition_times_out_its_calls_and_closes_its_windows(
             time.sleep(1.5)
             worker.kill()
     with Worker(setup, tmp_path / "log", before=quick) as worker:
+        wait_for("work", worker.assignments)  # those before it may have done everything
         wait_for(
             "all have timed out",
             lambda: len(read_topic(kafka, setup.topic("completed"))) >= len(ids),
