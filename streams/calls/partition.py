@@ -23,9 +23,9 @@ from streams.calls.lifecycle import CHANGED, apply, begin
 from streams.calls.state import (
     TERMINAL,
     CallState,
+    ClosedCalls,
     decode_state,
     encode_state,
-    peek_closed_at,
 )
 from streams.calls.windows import WindowKey, Windows
 from streams.codecs import Call, CallDecoder, Headers, Rejected, dead_headers, encode_completed
@@ -72,9 +72,9 @@ class CallsPartition:
 
     def __init__(self, rules: Rules, number: int) -> None:
         self.rules, self.number = rules, number
-        #: By id. An open call is its state; a closed one its changelog bytes, a third of the size.
+        #: By id.
         self.open: dict[bytes, CallState] = {}
-        self.closed: dict[bytes, bytes] = {}
+        self.closed = ClosedCalls()
         #: Touched since the last cut; None was forgotten. Counts before the two above.
         self.changed: dict[bytes, CallState | None] = {}
         self.deadlines = Deadlines(rules.call_timeout // _SPANS, self._due)
@@ -89,6 +89,7 @@ class CallsPartition:
         self.dead: list[Output] = []
         #: Offset and exception of records on which the code itself raised, for the log.
         self.failures: list[tuple[int, Exception]] = []
+        self._restored: dict[bytes, bytes] = {}
 
     # -- the message path
 
@@ -162,13 +163,8 @@ class CallsPartition:
 
     def _closed(self, call_id: bytes) -> CallState | None:
         """The state of a closed call, if it is still remembered."""
-        state = self.changed.get(call_id)
-        if state is None or state.closed_at is None:
-            packed = self.closed.get(call_id)
-            if packed is None:
-                return None
-            state = decode_state(packed)
-        if self._is_past(state.closed_at):
+        state = self.changed.get(call_id) or self.closed.get(call_id)
+        if state is not None and self._is_past(state.closed_at):
             self._forget(call_id)
             return None
         return state
@@ -266,7 +262,7 @@ class CallsPartition:
         return closed_at is not None and closed_at + self.rules.call_retention < self.ledger.stream_time
 
     def _forget(self, call_id: bytes) -> None:
-        self.closed.pop(call_id, None)
+        self.closed.forget(call_id)
         self.changed[call_id] = None
 
     def _forget_past(self) -> None:
@@ -274,11 +270,9 @@ class CallsPartition:
         horizon = self.ledger.stream_time - self.rules.call_retention - self.retained.width
         for _, call_ids in self.retained.take(horizon):
             for call_id in call_ids:
-                state = self.changed.get(call_id)
-                packed = self.closed.get(call_id)
+                state = self.changed.get(call_id) or self.closed.get(call_id)
                 # The id may have been forgotten before and begun anew.
-                closed_at = state.closed_at if state else peek_closed_at(packed).closed_at if packed else None
-                if self._is_past(closed_at):
+                if state is not None and self._is_past(state.closed_at):
                     self._forget(call_id)
 
     # -- the cut
@@ -301,7 +295,7 @@ class CallsPartition:
             packed = encode_state(state)
             rows.append((call_id, packed))
             if state.closed_at is not None:
-                self.closed[call_id] = packed
+                self.closed.put(call_id, state, packed)
         rows += [(_WINDOW_ROW + msgspec.msgpack.encode(key), value) for key, value in self.windows.rows(now)]
         outputs = {"completed": self.completed, "kpis": kpis, "dead": self.dead}
         cut = Cut(outputs, rows, encode_ledger(self.ledger), self.tally, self.failures)
@@ -314,11 +308,7 @@ class CallsPartition:
     def find(self, call_id: str) -> CallState | None:
         """The state of a call that is open or still remembered."""
         key = call_id.encode()
-        return self.open.get(key) or self._peek(key)
-
-    def _peek(self, key: bytes) -> CallState | None:
-        packed = self.closed.get(key)
-        return self.changed.get(key) or (decode_state(packed) if packed else None)
+        return self.open.get(key) or self.changed.get(key) or self.closed.get(key)
 
     def open_by_status(self) -> Counter[str]:
         """How many calls are open, by status."""
@@ -340,12 +330,12 @@ class CallsPartition:
 
     def restore(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Take over rows of the changelog, in log order; `ready` completes it."""
-        closed = self.closed
+        restored = self._restored
         for key, value in rows:
             if value is None:
-                closed.pop(key, None)
+                restored.pop(key, None)
             else:
-                closed[key] = value
+                restored[key] = value
 
     def ready(self, ledger: bytes | None) -> None:
         """Everything is restored; `ledger` is that of the last cut, None when there was none.
@@ -356,19 +346,19 @@ class CallsPartition:
             self.ledger = decode_ledger(ledger)
             if self.ledger.version != STATE_VERSION:
                 raise ValueError(f"state version {self.ledger.version}, this program knows {STATE_VERSION}")
-        rows, self.closed = self.closed, {}
         opened: list[tuple[bytes, CallState]] = []
-        for key, value in rows.items():
+        while self._restored:
+            key, value = self._restored.popitem()
             if key.startswith(_WINDOW_ROW):
                 window = msgspec.msgpack.decode(key[len(_WINDOW_ROW) :], type=WindowKey)
                 self.windows.restore(window, value, self.ledger.stream_time)
                 continue
-            closed_at = peek_closed_at(value).closed_at
-            if closed_at is not None:
-                self.closed[key] = value
-                self.retained.add(closed_at, key)
+            state = decode_state(value)
+            if state.closed_at is not None:
+                self.closed.put(key, state, value)
+                self.retained.add(state.closed_at, key)
             else:
-                opened.append((key, decode_state(value)))
+                opened.append((key, state))
         opened.sort(key=lambda item: item[1].first_seen)
         for key, state in opened:
             self.open[key] = state
