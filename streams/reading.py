@@ -49,6 +49,8 @@ async def read(consumer: Any, ranges: Ranges) -> AsyncIterator[RecordBatch]:
     record. Raises RecordsLostError when the log does not hold an offset any more.
     """
     ends = {log: end for log, (first, end) in ranges.items() if first < end}
+    if not ends:
+        return  # nor assign: aiokafka never stops when it is told to right after an assignment
     consumer.assign(list(ends))
     for log in ends:  # at once, or the positions would be reset to the end of the log
         consumer.seek(log, ranges[log][0])

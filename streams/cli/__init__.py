@@ -19,6 +19,7 @@ _COMMANDS = {
     "run": "Run everything on this machine, with an embedded Kafka unless TELEFONIE_BROKERS is set.",
     "worker": "Run one worker of the consumer group.",
     "topics": "Make the topics, or compare what exists with what is needed.",
+    "status": "Say how far the group is, and whether its sums are right.",
     "calls": "Look into the calls that the workers hold: one by its id, or the open ones.",
     "completed": "Look into the completed calls that have been published.",
     "dead": "Look into the dead letters, and send them back once mended.",

@@ -48,17 +48,17 @@ def real(setup: Setup, topic: str) -> list[tuple[int, bytes, bytes, int]]:
 
 @pytest.fixture(scope="module")
 def processed(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Setup:
-    """What workers have made of a log in batches of 20 records, killed three times, a clock ahead included."""
+    """What workers have made of a log in batches of 20 records, killed twice, a clock ahead included."""
     setup = Setup(kafka, settings={"INSTANCE_ID": "one", "MAX_CLOCK_SKEW": "3s", "COMMIT_INTERVAL": "20ms"})
     setup.create()
     chance = Random(os.environ.get("TEST_SEED", "replay"))
     produce_calls(kafka, setup.calls, 1_500, seed=11)
     # Too early when it is read, and no longer when it is replayed; it would close and forget every call before it.
-    ahead = int(time.time() * 1000) + milliseconds("15s")
+    ahead = int(time.time() * 1000) + milliseconds("12s")
     [call] = simulated(1, seed=5)[:1]
     produce(kafka, setup.calls, [Record(call.value, call.key, ahead, partition=p) for p in range(4)])
     log = tmp_path_factory.mktemp("replay") / "log"
-    for _ in range(3):
+    for _ in range(2):
         with Worker(setup, log, before=SMALL_BATCHES) as worker:
             before = setup.committed()
             wait_for("a commit", lambda before=before: setup.committed() > before)
@@ -83,7 +83,7 @@ def test_replay_gives_the_bytes_of_a_worker_in_small_batches_with_kills(
     path, group = tmp_path / "out.jsonl", processed.committed()
     [done] = replay(processed, "--compare", "--output", str(path))
     completed = lines(path, processed.topic("completed"))
-    assert len(completed) > 2_500
+    assert len(completed) > 2_000
     assert completed == real(processed, processed.topic("completed"))
     kpis = processed.topic("kpis")
     assert {key: value for _, key, value, _ in lines(path, kpis)} == {
@@ -102,7 +102,7 @@ def test_replay_writes_to_other_topics_and_not_to_the_workers(processed: Setup) 
     assert real(processed, topics["completed"]) == real(processed, processed.topic("completed"))
     last = [{r[1]: r[2] for r in real(processed, name)} for name in (topics["kpis"], processed.topic("kpis"))]
     assert last[0] == last[1]
-    for kind in ("completed", "kpis", "dead", "calls"):
+    for kind in ("completed", "calls"):
         assert replay(processed, "--completed-topic", processed.topic(kind), exit_code=1) == []
 
 

@@ -1,0 +1,102 @@
+"""`telefonie status`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from streams.cli.options import table, text
+from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.status import Status
+
+_COLUMNS = ("partition", "lag", "committed", "end", "stream time", "last commit", "oldest uncommitted")
+
+
+@click.command()
+@click.option(
+    "--recount",
+    is_flag=True,
+    help="Count the open calls in the state one by one: reads all of the changelog.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def status(recount: bool, as_json: bool) -> None:
+    """Say how far the group is, and whether its sums are right.
+
+    Every record that was read is applied or rejected, every call that was opened is closed or open. The counts lie in
+    the committed state, so they hold since the beginning, whatever was restarted, and no worker need run. Exits 1
+    when one of the equations is violated.
+
+    \b
+    Example:
+      telefonie status
+      telefonie status --recount --json | jq .equations
+    """
+    from streams import logs
+    from streams import status as group
+
+    settings = Settings.load(os.environ)
+    logs.configure(settings)
+    found = asyncio.run(group.status(settings, recount=recount))
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+    else:
+        _show(found)
+    if not found.holds:
+        raise SystemExit(1)
+
+
+def _show(found: Status) -> None:
+    opened = (
+        str(found.open) if found.recounted else f"{found.open} (opened less closed; --recount counts them)"
+    )
+    counts = [
+        ("group", found.group),
+        ("read", str(found.read)),
+        ("applied", str(found.applied)),
+        ("rejected", _total(found.rejected)),
+        ("opened", str(found.opened)),
+        ("closed", f"{_total(found.closed)}, {found.timed_out} of them by timeout"),
+        ("open", opened),
+    ]
+    for each in found.equations:
+        verdict = "ok" if each.holds else f"violated: {each.left} and {each.right}"
+        counts.append((each.equation, click.style(verdict, fg="green" if each.holds else "red")))
+    for name, value in counts:
+        click.echo(f"{name:<27}{value}")
+    click.echo()
+    rows = [
+        (
+            str(each.partition),
+            str(each.lag),
+            text(each.committed),
+            str(each.end),
+            _time(each.stream_time),
+            _time(each.last_commit),
+            "-" if each.oldest_uncommitted_seconds is None else f"{each.oldest_uncommitted_seconds:.1f} s",
+        )
+        for each in found.partitions
+    ]
+    table(_COLUMNS, rows)
+
+
+def _total(counts: Mapping[Any, int]) -> str:
+    parts = ", ".join(f"{name} {n}" for name, n in counts.items())
+    return f"{sum(counts.values())}" + (f" ({parts})" if parts else "")
+
+
+def _time(ms: int | None) -> str:
+    if ms is None:
+        return "-"
+    try:
+        moment = datetime.fromtimestamp(ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # a timestamp may be any number
+        return f"{ms} ms"
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

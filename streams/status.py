@@ -1,0 +1,223 @@
+"""How far the group is, and whether its sums are right: read from the state that it has committed.
+
+The last row of a cut in the changelog says how far the log is in the state, with the ledger of that point. So what is
+told here is one consistent point a partition, it holds across restarts, and no worker need run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple, cast
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from msgspec import Struct
+
+from streams import reading
+from streams.app import config_of
+from streams.brokers import connected
+from streams.calls.ledger import Ledger, decode_ledger
+from streams.calls.partition import CallsPartition
+from streams.codecs import Reason
+from streams.codecs import Status as CallStatus
+from streams.engine.config import Config
+from streams.engine.restore import Position, read_position, restore
+from streams.errors import OperatorError
+from streams.settings import Settings
+
+#: Records of the changelog's end among which the last position is looked for first.
+_TAIL: Final = 500
+
+
+class Partition(Struct):
+    """One partition of the calls topic; None where nothing is known yet. Times are in epoch milliseconds."""
+
+    partition: int
+    #: The group's next offset, the end of the log as far as it may be read, and the records (at most) between.
+    committed: int | None
+    end: int
+    lag: int
+    stream_time: int | None
+    last_commit: int | None
+    #: Since the timestamp of the first record that is not committed; None when all are, or it has no timestamp.
+    oldest_uncommitted_seconds: float | None
+
+
+class Equation(Struct):
+    """Two counts that must be equal, each by the name of what it adds up."""
+
+    equation: str
+    left: int
+    right: int
+    holds: bool
+
+
+class Status(Struct):
+    """The group: its counts since the beginning, what must be equal, and its partitions."""
+
+    group: str
+    read: int
+    applied: int
+    rejected: dict[Reason, int]
+    opened: int
+    #: By the status that stands.
+    closed: dict[CallStatus, int]
+    timed_out: int
+    open: int
+    #: Whether `open` was counted call by call, or is what the other counts leave.
+    recounted: bool
+    equations: list[Equation]
+    partitions: list[Partition]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every equation holds."""
+        return all(each.holds for each in self.equations)
+
+
+class _Point(NamedTuple):
+    """What a partition has committed last."""
+
+    position: Position
+    at: int | None
+    #: Calls that are open, when they have been counted.
+    open: int | None
+
+
+async def status(settings: Settings, *, recount: bool) -> Status:
+    """The status of the group. `recount` reads all of the changelog to count the open calls.
+
+    Raises OperatorError when the calls topic does not exist or no broker answers.
+    """
+    config = config_of(settings)
+    async with reading.reader(settings, config) as consumer:
+        logs = await reading.partitions(consumer, config.source)
+        if not logs:
+            raise OperatorError(f"topic {config.source} is missing: run `telefonie topics create`")
+        changelog = await reading.partitions(consumer, config.changelog)
+        points = await _points(consumer, config, changelog)
+        if recount and points:
+            points = await _recounted(consumer, config, points)
+        # After the state: what is committed meanwhile makes the lag smaller, never the offset older than the state.
+        committed = await _committed(settings, config)
+        partitions = await _partitions(consumer, logs, points, committed)
+    return _sums(config.group, points.values(), partitions, recount)
+
+
+async def _points(consumer: Any, config: Config, changelog: Iterable[TopicPartition]) -> dict[int, _Point]:
+    """The last position of each partition, looked for from the end in ever larger steps."""
+    bounds = await reading.whole(consumer, changelog)
+    found: dict[int, _Point] = {}
+    size = _TAIL
+    while bounds:
+        tails = {log: (max(first, end - size), end) for log, (first, end) in bounds.items()}
+        async for batch in reading.read(consumer, tails):
+            for _, timestamp, key, value, _ in batch.records:
+                if key == config.position_key and value is not None:
+                    found[batch.partition.partition] = _Point(read_position(value), timestamp, None)
+        bounds = {
+            log: (first, end)
+            for log, (first, end) in bounds.items()
+            if log.partition not in found and tails[log][0] > first
+        }
+        size *= 16
+    return found
+
+
+async def _recounted(consumer: Any, config: Config, points: Mapping[int, _Point]) -> dict[int, _Point]:
+    """The state of all partitions, restored as a worker would, and its open calls counted."""
+    processors = {number: config.processor(number) for number in points}
+    positions = await restore(config, consumer, processors, lambda _: None)
+    return {
+        number: _Point(position, points[number].at, len(cast(CallsPartition, processors[number]).open))
+        for number, position in positions.items()
+        if position is not None
+    }
+
+
+async def _committed(settings: Settings, config: Config) -> dict[int, int]:
+    async with connected(AIOKafkaAdminClient(**settings.kafka()), settings) as admin:
+        offsets = await admin.list_consumer_group_offsets(config.group)
+    return {
+        log.partition: place.offset
+        for log, place in offsets.items()
+        if log.topic == config.source and place.offset >= 0
+    }
+
+
+async def _partitions(
+    consumer: Any, logs: list[TopicPartition], points: Mapping[int, _Point], committed: Mapping[int, int]
+) -> list[Partition]:
+    bounds = await reading.whole(consumer, logs)
+    waiting = {
+        log: (max(first, committed.get(log.partition, first)), end) for log, (first, end) in bounds.items()
+    }
+    oldest = await _first_timestamps(consumer, waiting)
+    now = time.time_ns() // 1_000_000
+    found = []
+    for log, (start, end) in waiting.items():
+        number = log.partition
+        point, first = points.get(number), oldest.get(log, -1)
+        stream_time = decode_ledger(point.position.header).stream_time if point else -1
+        found.append(
+            Partition(
+                number,
+                committed.get(number),
+                end,
+                max(0, end - start),
+                stream_time if stream_time >= 0 else None,
+                point.at if point else None,
+                max(0, now - first) / 1000 if first >= 0 else None,
+            )
+        )
+    return found
+
+
+async def _first_timestamps(consumer: Any, waiting: reading.Ranges) -> dict[TopicPartition, int]:
+    """The timestamp of the first record of each range that holds one."""
+    found: dict[TopicPartition, int] = {}
+    left = {log for log, (start, end) in waiting.items() if start < end}
+    async for batch in reading.read(consumer, {log: waiting[log] for log in left}):
+        if batch.records:
+            found.setdefault(batch.partition, batch.records[0][1])
+        if batch.records or batch.next_offset >= waiting[batch.partition][1]:
+            left.discard(batch.partition)
+        if not left:
+            break
+    return found
+
+
+def _sums(group: str, points: Iterable[_Point], partitions: list[Partition], recounted: bool) -> Status:
+    read = applied = opened = timed_out = counted = 0
+    rejected, closed = Counter[Reason](), Counter[CallStatus]()
+    for position, _, calls in points:
+        ledger: Ledger = decode_ledger(position.header)
+        read, applied, opened = read + ledger.read, applied + ledger.applied, opened + ledger.opened
+        timed_out += ledger.timed_out
+        counted += calls or 0
+        rejected.update({reason: n for reason, n in ledger.rejected.items() if n})
+        closed.update({status: n for status, n in ledger.closed.items() if n})
+    open_calls = counted if recounted else opened - closed.total()
+    equations = [
+        _equation("read = applied + rejected", read, applied + rejected.total()),
+        _equation("opened = closed + open", opened, closed.total() + max(0, open_calls)),
+    ]
+    return Status(
+        group,
+        read,
+        applied,
+        dict(rejected),
+        opened,
+        dict(closed),
+        timed_out,
+        open_calls,
+        recounted,
+        equations,
+        partitions,
+    )
+
+
+def _equation(text: str, left: int, right: int) -> Equation:
+    return Equation(text, left, right, left == right)

@@ -1,0 +1,105 @@
+"""`telefonie status`: the sums of the committed state, whatever has been killed."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+from support.kafka import Record, create_topics, produce, read_topic
+from support.load import produce_calls, producing
+from support.worker import Setup, Worker, run_until_caught_up, wait_for
+
+from streams.calls.ledger import Ledger, encode_ledger
+from streams.engine.processor import POSITION
+from streams.engine.restore import Position, encode_position
+
+pytestmark = pytest.mark.kafka
+
+
+def ask(setup: Setup, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "streams", "status", *options]
+    return subprocess.run(command, env=setup.env(), capture_output=True, text=True, timeout=60)
+
+
+def status(setup: Setup, *options: str) -> dict:
+    done = ask(setup, "--json", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_equations_hold_under_sigkill(kafka: str, tmp_path: Path) -> None:
+    seed = int(os.environ.get("TEST_SEED", time.time_ns() % 100_000))
+    print("TEST_SEED =", seed)
+    chance = Random(seed)
+    setup = Setup(kafka, settings={"INSTANCE_ID": "one", "COMMIT_INTERVAL": "20ms"})
+    setup.create()
+    log = tmp_path / "log"
+    reads = []
+    with producing(kafka, setup.calls, 4_000, seed, seconds=6) as sending:
+        for _ in range(3):
+            with Worker(setup, log) as worker:
+                before = setup.committed()
+                wait_for("a commit", lambda before=before: sending.done() or setup.committed() > before)
+                time.sleep(chance.uniform(0, 0.5))
+                worker.kill()
+            found = status(setup)
+            assert [each["holds"] for each in found["equations"]] == [True, True]
+            reads.append(found["read"])
+    run_until_caught_up(setup, log)
+    done = status(setup, "--recount")
+    assert done["recounted"]
+    assert reads == sorted(reads)
+    assert reads[0] < done["read"] == sending.result()
+    assert done["read"] == done["applied"] + sum(done["rejected"].values())
+    assert sum(done["rejected"].values()) == len(read_topic(kafka, setup.topic("dead")))
+    completed = {record.key for record in read_topic(kafka, setup.topic("completed"))}
+    assert done["opened"] == sum(done["closed"].values()) + done["open"]
+    assert sum(done["closed"].values()) == len(completed)
+    assert [each["lag"] for each in done["partitions"]] == [0] * 4
+    for each in done["partitions"]:
+        assert abs(each["last_commit"] / 1000 - time.time()) < 60
+        assert each["oldest_uncommitted_seconds"] is None
+        assert each["stream_time"] > 1e12
+
+
+def test_what_waits_is_told_by_partition(kafka: str, tmp_path: Path) -> None:
+    setup = Setup(kafka, partitions=2)
+    setup.create()
+    nothing = status(setup)
+    assert (nothing["read"], nothing["open"], len(nothing["partitions"])) == (0, 0, 2)
+    assert {each["last_commit"] for each in nothing["partitions"]} == {None}
+    produce_calls(kafka, setup.calls, 50, seed=2)
+    run_until_caught_up(setup, tmp_path / "log")
+    now = int(time.time() * 1000)
+    produce(kafka, setup.calls, [Record(b"{}", timestamp=now - ago, partition=1) for ago in (90_000, 5_000)])
+    waiting = status(setup)["partitions"]
+    assert [each["lag"] for each in waiting] == [0, 2]
+    assert 90 <= waiting[1]["oldest_uncommitted_seconds"] < 150
+    shown = ask(setup)
+    assert shown.returncode == 0
+    assert "read = applied + rejected  ok" in shown.stdout
+    assert len(shown.stdout.split("\n\n")[1].splitlines()) == 2
+
+
+def test_a_violated_equation_is_named(kafka: str) -> None:
+    setup = Setup(kafka, partitions=1)
+    setup.create()
+    changelog = f"{setup.group}-calls-changelog"
+    create_topics(kafka, changelog, config={"cleanup.policy": "compact"})
+    forged = encode_position(Position(7, encode_ledger(Ledger(read=7, applied=5, opened=2))))
+    later = [Record(b"row", key=b"%d" % n) for n in range(1_200)]  # the position lies far from the end
+    produce(kafka, changelog, [Record(forged, key=POSITION), *later])
+    done = ask(setup)
+    assert done.returncode == 1
+    assert "violated: 7 and 5" in done.stdout
+    assert "opened = closed + open     ok" in done.stdout
+
+
+def test_without_a_calls_topic_it_says_what_to_do(kafka: str) -> None:
+    done = ask(Setup(kafka))
+    assert done.returncode == 1
+    assert "is missing: run `telefonie topics create`" in done.stderr
