@@ -4,6 +4,7 @@ Imported as `streams.codecs` (a symbolic link in `streams/` leads here): the nam
 of the standard library, which is loaded before any other code.
 """
 
+from streams.codecs.asyncapi import asyncapi
 from streams.codecs.call import STATUSES, AnsweredBy, Call, Direction, Status
 from streams.codecs.completed import (
     ANOMALIES,
@@ -38,6 +39,7 @@ __all__ = [
     "Source",
     "Status",
     "Timeline",
+    "asyncapi",
     "call_schema",
     "completed_call_schema",
     "dead_headers",

@@ -26,7 +26,7 @@ _COMMANDS = {
     "replay": "Compute the completed calls of a part of the log once more, and compare.",
     "simulate": "Send simulated calls to the calls topic.",
     "validate": "Say of every JSON line whether it is a valid Call.",
-    "schema": "Print a JSON Schema.",
+    "schema": "Print a JSON Schema, or the AsyncAPI document of all topics.",
     "settings": "Print every setting with its value, default and meaning.",
     "broker": "Run the embedded Kafka alone.",
 }
