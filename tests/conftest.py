@@ -12,6 +12,10 @@ from hypothesis import HealthCheck, settings
 from streams.embedded import Cluster
 from streams.embedded.training import train
 
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
