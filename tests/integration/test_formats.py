@@ -44,10 +44,11 @@ def test_every_format_gives_the_same_completed_call(kafka: str, tmp_path: Path) 
     setup.create()
     events = [call(duration=61, price="-0.0130", price_unit="USD") for _ in range(40)]
     formats = itertools.cycle(itertools.product([b"", FRAME], [(), MSGPACK]))
+    records = []
     for each, (frame, headers) in zip(events, formats, strict=False):
         encode = msgspec.msgpack.encode if headers else msgspec.json.encode
-        record = Record(frame + encode(each), each["id"].encode(), 1_750_000_000_000, headers)
-        produce(kafka, setup.calls, [record])
+        records.append(Record(frame + encode(each), each["id"].encode(), 1_750_000_000_000, headers))
+    produce(kafka, setup.calls, records)
     run_until_caught_up(setup, tmp_path / "log")
     found = {key: {name: value[name] for name in events[0]} for key, value in published(setup).items()}
     assert found == {each["id"]: each for each in events}
