@@ -25,7 +25,7 @@ def test_every_reason_is_explained_and_every_snippet_known() -> None:
     assert re.findall(r"^\| `([\w-]+)` \| ", DOCUMENT, re.MULTILINE) == list(REASONS)
     assert {name for name, _ in SNIPPETS} == {"json", "python", "sh"}
     [code] = snippets("python")
-    assert len(code.splitlines()) <= 11
+    assert len(code.splitlines()) <= 10
 
 
 @pytest.mark.kafka

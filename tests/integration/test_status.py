@@ -39,8 +39,8 @@ def test_the_equations_hold_under_sigkill(kafka: str, tmp_path: Path) -> None:
     setup.create()
     log = tmp_path / "log"
     reads = []
-    with producing(kafka, setup.calls, 4_000, seed, seconds=6) as sending:
-        for _ in range(3):
+    with producing(kafka, setup.calls, 3_000, seed, seconds=4) as sending:
+        for _ in range(2):
             with Worker(setup, log) as worker:
                 before = setup.committed()
                 wait_for("a commit", lambda before=before: sending.done() or setup.committed() > before)
