@@ -13,6 +13,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from msgspec import Struct
 
+from streams.engine import clients
 from streams.engine.config import Config
 from streams.engine.fetch import drain
 from streams.engine.processor import Processor, Row
@@ -43,8 +44,8 @@ _decode_position = msgspec.msgpack.Decoder(Position).decode
 async def reader(config: Config, **options: Any) -> AsyncIterator[Any]:
     """A consumer without a group; `options` are further keyword arguments of aiokafka's."""
     consumer = AIOKafkaConsumer(**config.reader() | options)
-    await consumer.start()
     try:
+        await clients.start(consumer)
         yield consumer
     finally:
         await consumer.stop()

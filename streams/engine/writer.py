@@ -9,6 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
+from streams.engine import clients
 from streams.engine.config import Config
 from streams.engine.processor import Cut, Output
 
@@ -40,10 +41,11 @@ class Writer:
             retry_backoff_ms=20,
             metadata_max_age_ms=60_000,
         )
+        clients.look_up_patiently(self._producer)
 
     async def start(self) -> None:
         """Take the partition over: ends the transaction that a former owner has left open, and fences it."""
-        await self._producer.start()
+        await clients.start(self._producer)
 
     async def stop(self) -> None:
         """Close the connections. An open transaction is left to the next owner to abort."""

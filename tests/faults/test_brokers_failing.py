@@ -128,23 +128,26 @@ def proxied(own_broker: OwnBroker) -> Iterator[tuple[Cluster, Proxy]]:
         yield cluster, proxy
 
 
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("drops", [15, pytest.param(150, marks=pytest.mark.slow)])
 def test_connections_are_dropped_and_delayed(
-    proxied: tuple[Cluster, Proxy], tmp_path: Path, seed: int, chance: Random
+    proxied: tuple[Cluster, Proxy], tmp_path: Path, seed: int, chance: Random, drops: int
 ) -> None:
+    """At any moment: aiokafka gave up on one that was lost while it looked for a coordinator."""
     _, proxy = proxied
     setup = Setup(f"127.0.0.1:{proxy.port}")
     setup.create()
     with (
-        producing(setup.brokers, setup.calls, 2_000, seed, seconds=8) as sending,
+        producing(setup.brokers, setup.calls, 60 * drops, seed, seconds=drops / 2) as sending,
         Worker(setup, tmp_path / "log") as worker,
     ):
         wait_for("a commit", setup.committed)
-        for _ in range(8):
-            time.sleep(chance.uniform(0.05, 1))
-            proxy.delay = chance.choice([0, 0.02, 0.3])
+        for _ in range(drops):
+            time.sleep(chance.uniform(0.05, 0.8))
+            proxy.delay = chance.choice([0, 0, 0.005, 0.05])
             proxy.drop()
         proxy.delay = 0
-        wait_until_done(setup, sending)
+        wait_until_done(setup, sending, timeout=150)
         finish(worker, setup)
 
 

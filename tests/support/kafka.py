@@ -71,6 +71,7 @@ def produce(
             "bootstrap.servers": brokers,
             "enable.idempotence": True,
             "linger.ms": 5,
+            "reconnect.backoff.max.ms": 200,
             "partitioner": "murmur2_random",
             **_QUIET,
             **config,

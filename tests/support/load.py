@@ -31,7 +31,7 @@ def producing(brokers: str, topic: str, calls: int, seed: int, seconds: float) -
 
     def send() -> int:
         for chunk in chunks:
-            produce(brokers, topic, chunk)
+            produce(brokers, topic, chunk, patience=60)
             time.sleep(seconds / len(chunks))
         return len(records)
 

@@ -113,10 +113,12 @@ class Worker:
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failed: object = None, *_: object) -> None:
         with suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGCONT)
         self.kill()
+        if failed:
+            print(f"the end of {self.log}:\n{self.said()[-8000:]}")
 
     def said(self) -> str:
         """Its log so far."""

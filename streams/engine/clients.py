@@ -1,0 +1,40 @@
+"""More patience for aiokafka's clients: where they give up because of one lost connection, we wait for the brokers.
+
+How long is for `application.Watch` to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.5
+
+
+async def start(client: Any) -> None:
+    """Start a producer or consumer, as soon as a broker can be reached."""
+    while True:
+        try:
+            await client.start()
+            return
+        except KafkaConnectionError as error:
+            log.warning("no broker can be reached, trying again: %s", error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+def look_up_patiently(producer: Any) -> None:
+    """Have a producer ask again for a coordinator when the connection is lost meanwhile: to aiokafka that is fatal."""
+    lookup = producer.client.coordinator_lookup
+
+    async def patient(*args: Any) -> Any:
+        try:
+            return await lookup(*args)
+        except KafkaConnectionError as error:
+            raise NodeNotReadyError(str(error)) from error  # which is tried again
+
+    producer.client.coordinator_lookup = patient
