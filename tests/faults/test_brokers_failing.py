@@ -197,7 +197,9 @@ def test_the_disk_of_the_broker_is_full(small_disk: Path, tmp_path: Path, seed: 
             finish(worker, setup)
 
 
-@pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
+@pytest.mark.parametrize(
+    "busy", [pytest.param(True, marks=pytest.mark.slow, id="busy"), pytest.param(False, id="idle")]
+)
 def test_all_brokers_gone_for_long_end_the_worker_with_exit_code_1(
     own_broker: OwnBroker, tmp_path: Path, seed: int, busy: bool
 ) -> None:

@@ -180,7 +180,7 @@ def test_a_group_moved_back_by_hand_applies_nothing_twice(setup: Setup, tmp_path
     check_exactly_once(setup)
 
 
-@pytest.mark.parametrize("kills", [0, 3])
+@pytest.mark.parametrize("kills", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_a_quiet_partition_times_out_its_calls_and_closes_its_windows(
     kafka: str, tmp_path: Path, kills: int
 ) -> None:
