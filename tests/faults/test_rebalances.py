@@ -52,6 +52,7 @@ def test_workers_join_and_leave_every_few_seconds(
             workers.append(running.enter_context(start(number)))
             time.sleep(chance.uniform(1, 3))
             leaver = workers.pop(chance.randrange(len(workers)))
+            wait_for("it hears signals", lambda leaver=leaver: "HTTP is at" in leaver.said())
             assert leaver.terminate() == 0, leaver.said()[-3000:]
         wait_until_done(setup, sending)
         for worker in workers:
