@@ -50,6 +50,14 @@ format: setup ## format the code
 lock: ## resolve the dependencies again (needs uv on the PATH)
 	@.ci/lock
 
+.PHONY: sbom
+sbom: setup ## the software bill of materials, CycloneDX JSON on stdout
+	@$(BIN)/python .ci/sbom.py
+
+.PHONY: audit
+audit: setup ## ask for known vulnerabilities of the pinned packages; says so where that cannot be asked
+	@$(BIN)/python .ci/audit.py
+
 .PHONY: bench
 bench: setup ## our worker beside the peers, in one run; ARGS are passed on
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
