@@ -26,6 +26,7 @@ from streams.engine.application import Application, BrokersLostError, applicatio
 from streams.engine.config import Config
 from streams.engine.engine import Owned
 from streams.engine.fetch import RecordBatch, RecordsLostError
+from streams.engine.members import Member, MembersUnknownError
 from streams.engine.restore import reader
 from streams.errors import OperatorError
 from streams.metrics import Metrics, PartitionSample, Sample
@@ -122,6 +123,10 @@ class Server(Protocol):
     @property
     def address(self) -> str:
         """Where it listens, as a URL."""
+
+    @property
+    def advertised(self) -> str:
+        """Where other workers reach it, as a URL."""
 
     async def start(self) -> None:
         """Listen."""
@@ -267,6 +272,18 @@ class Watch:
             return ["the brokers do not confirm that the partitions of this worker are still its own"]
         return self.ready()
 
+    @property
+    def member_id(self) -> str:
+        """Our id in the group; empty before we have joined it."""
+        return "" if self.app is None else str(self.app.consumer.member_id)
+
+    async def members(self) -> tuple[str, list[Member]]:
+        """Our id in the group, and all its members. Raises MembersUnknownError."""
+        if self.app is None:
+            raise MembersUnknownError("the worker is starting")
+        own, found = await self.app.consumer.members()
+        return own, found
+
     def holds(self) -> tuple[list[int], int]:
         """Our partitions of the calls topic, and how many it has."""
         return sorted(self._partitions()), self.count
@@ -291,6 +308,7 @@ class Watch:
         sample = self.sample()
         return {
             "app_id": self._settings.app_id,
+            "address": self.app.engine.address if self.app else "",
             "live": self.live(),
             "ready": self.ready(),
             "open": dict(sample.open_calls),
@@ -337,7 +355,8 @@ class Worker(faust.Worker):
             self.ends = await ends(self.app.engine.config)
         if self.web is not None:
             await self.web.start()
-            log.info("HTTP is at %s", self.web.address)
+            self.app.engine.address = self.web.advertised
+            log.info("HTTP is at %s, for other workers at %s", self.web.address, self.web.advertised)
         self.install_signal_handlers()
 
     async def on_shutdown(self) -> None:

@@ -169,6 +169,10 @@ _NAME = _text("text without blanks", r"[^\s\x00-\x1f]{1,249}")
 _LINE = _text("one line of text", r"[^\x00-\x1f\x7f]+")
 _TOKEN = _text("letters, digits and -._~+/= (a bearer token)", r"[\w.~+/-]+=*")
 _HOST = _text("an address or host name to listen on", r"[A-Za-z0-9._:%-]+")
+_URL = _text(
+    "a URL such as http://worker-0.example.com:6066",
+    r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\])(:[0-9]{1,5})?",
+)
 _PEM = _text("PEM text (a file is named with _FILE)", r"\s*-----BEGIN .*")
 
 
@@ -250,6 +254,12 @@ class Settings:
     )
     http_bind: str = _setting(_HOST, "127.0.0.1", "address the web server listens on")
     http_port: int = _setting(_whole(0, 65535), "6066", "its port; 0 takes any free one")
+    http_advertise: str | None = _setting(
+        _URL,
+        "",
+        "where the other workers of the group reach this one; unless set, the address it listens on, or that from "
+        "which it reaches the brokers when it listens on all",
+    )
     api_token: str | None = _setting(
         _TOKEN, "", "bearer token; without one call data is served to loopback only", secret=True
     )

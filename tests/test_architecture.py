@@ -26,6 +26,7 @@ FORBIDDEN = {
     "engine": TOP | {"calls", "codecs", "simulation", "traffic", "embedded"},
     "app": TOP - {"app"} | {"simulation", "traffic", "embedded"},
     "reading": TOP | {"calls", "codecs", "simulation", "traffic", "embedded"},
+    "workers": TOP | {"calls", "codecs", "simulation", "traffic", "embedded"},
     "status": TOP - {"app"} | {"simulation", "traffic", "embedded"},
     "replay": TOP - {"app"} | {"simulation", "traffic", "embedded"},
     "web": {"cli", "__main__"},

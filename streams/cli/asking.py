@@ -1,9 +1,10 @@
 """Asking the workers' web servers."""
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from ipaddress import ip_address
 from typing import Any
@@ -24,32 +25,50 @@ def default_url(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.http_port}"
 
 
+class NobodyAnswersError(OperatorError):
+    """There is no worker at the URL."""
+
+
 @dataclass
 class Workers:
-    """The workers at some URLs, asked one after the other.
+    """The workers of the group, each of which answers for all.
 
-    `held` are the partitions that those who answered hold, of `count`.
+    Without `urls` the one on this machine is asked, and when there is none, those that the group's coordinator knows.
     """
 
-    urls: Sequence[str]
-    token: str | None
-    held: set[int] = field(default_factory=set)
-    count: int = 0
+    settings: Settings
+    urls: Sequence[str] = ()
 
-    def ask(self, url: str, path: str, query: Sequence[tuple[str, str]] = ()) -> tuple[int, dict[str, Any]]:
-        """The status, 200 or 404, and the document of an answer; OperatorError for any other."""
-        status, document = _get(url, f"{path}?{urlencode(query)}" if query else path, self.token)
-        if status not in (200, 404) or (status == 404 and "of" not in document):
-            raise OperatorError(
-                f"the worker at {url} answers {status}: {document.get('detail', 'no reason given')}"
-            )
-        self.held |= set(document.get("partitions", ()))
-        self.count = max(self.count, document.get("of", 0))
-        return status, document
+    def ask(self, path: str, query: Sequence[tuple[str, str]] = ()) -> tuple[int, dict[str, Any]]:
+        """The status, 200 or 404, and the document of the first that answers so; OperatorError when none does."""
+        whole = f"{path}?{urlencode(query)}" if query else path
+        failure: OperatorError | None = None
+        for url in self._candidates():
+            try:
+                return self._asked(url.rstrip("/"), whole)
+            except OperatorError as error:
+                failure = error if failure is None or isinstance(failure, NobodyAnswersError) else failure
+        assert failure is not None, "there is at least one candidate"
+        raise failure
 
-    def missing(self) -> list[int]:
-        """The partitions that none of them holds."""
-        return sorted(set(range(self.count)) - self.held)
+    def _candidates(self) -> Iterator[str]:
+        if self.urls:
+            yield from self.urls
+            return
+        yield default_url(self.settings)
+        if self.settings.brokers is not None:
+            from streams.workers import addresses
+
+            yield from asyncio.run(addresses(self.settings))
+
+    def _asked(self, url: str, path: str) -> tuple[int, dict[str, Any]]:
+        status, document = _get(url, path, self.settings.api_token)
+        if status == 200 or (status == 404 and "of" in document):
+            return status, document
+        again = "; ask again" if status == 503 else ""
+        raise OperatorError(
+            f"the worker at {url} answers {status}: {document.get('detail', 'no reason given')}{again}"
+        )
 
 
 def _get(url: str, path: str, token: str | None) -> tuple[int, dict[str, Any]]:
@@ -61,9 +80,9 @@ def _get(url: str, path: str, token: str | None) -> tuple[int, dict[str, Any]]:
         return answer.status, _document(answer)
     except (OSError, HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise OperatorError(
-            f"no worker answers at {url} ({reason}): --url says where one listens, the settings "
-            f"{PREFIX}HTTP_BIND and {PREFIX}HTTP_PORT where else it is looked for"
+        raise NobodyAnswersError(
+            f"no worker answers at {url} ({reason}): --url says where one listens, the settings {PREFIX}HTTP_BIND and "
+            f"{PREFIX}HTTP_PORT where else it is looked for, or {PREFIX}BROKERS whom to ask"
         ) from None
     finally:
         connection.close()

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import click
 import msgspec
 
-from streams.cli.asking import Workers, default_url
+from streams.cli.asking import Workers
 from streams.cli.options import Duration, fields, json_option, table, text
 from streams.codecs import STATUSES
 from streams.errors import OperatorError
@@ -21,7 +21,8 @@ _url_option = click.option(
     "urls",
     multiple=True,
     metavar="URL",
-    help="Where a worker listens; repeat it for each worker of the group.  [default: as HTTP_BIND and HTTP_PORT say]",
+    help="Where a worker listens, any of the group; repeat it for others to ask when it does not answer.  "
+    "[default: as HTTP_BIND and HTTP_PORT say, else as the group at BROKERS says]",
 )
 
 
@@ -29,8 +30,8 @@ _url_option = click.option(
 def calls() -> None:
     """Look into the calls that the workers hold: open ones, and closed ones that are still remembered.
 
-    A worker knows the calls of its own partitions: give the --url of each. Where the setting API_TOKEN is set it
-    is sent along; without one a worker answers only on its own machine.
+    Any worker answers for all of them. Where the setting API_TOKEN is set it is sent along; without one a worker
+    answers only on its own machine.
 
     \b
     Example:
@@ -46,27 +47,20 @@ def calls() -> None:
 def get(call_id: str, urls: tuple[str, ...], as_json: bool) -> None:
     """Show the state of one call with its timeline.
 
-    Exits 1 when no worker that was asked holds it. A call that closed longer ago than CALL_RETENTION is
-    forgotten: `telefonie completed get` finds what was published of it.
+    Exits 1 when there is no such call. A call that closed longer ago than CALL_RETENTION is forgotten:
+    `telefonie completed get` finds what was published of it.
 
     \b
     Example:
       telefonie calls get 0b6f1c1e-8f2e-4d0b-9a41-3d5c3f0f4d77
-      telefonie calls get 42 --url http://worker-0.example.com:6066 --url http://worker-1.example.com:6066
+      telefonie calls get 42 --url http://worker-0.example.com:6066 --json | jq .timeline
     """
-    workers = _workers(urls)
-    for url in workers.urls:
-        status, document = workers.ask(url, f"/calls/{quote(call_id, safe='')}")
-        if status == 200:
-            _show(document, as_json)
-            return
-    if missing := workers.missing():
+    status, document = _workers(urls).ask(f"/calls/{quote(call_id, safe='')}")
+    if status == 404:
         raise OperatorError(
-            f"not found, but partitions {missing} are held by workers that were not asked: give their --url"
+            "no such call is open, or remembered since it closed; `telefonie completed get` finds what was published"
         )
-    raise OperatorError(
-        "no such call is open, or remembered since it closed; `telefonie completed get` looks for what was published"
-    )
+    _show(document, as_json)
 
 
 def _show(document: dict[str, Any], as_json: bool) -> None:
@@ -109,7 +103,8 @@ def open_(
 ) -> None:
     """List open calls, those that have been open for longest first.
 
-    The table shows no phone numbers, --json the whole calls.
+    The table shows no phone numbers, --json the whole calls. Exits 1 when a worker could not tell: then its calls are
+    missing.
 
     \b
     Example:
@@ -120,16 +115,19 @@ def open_(
     query += [("country", each) for each in countries]
     if older_than is not None:
         query.append(("older_than", f"{older_than}ms"))
-    workers = _workers(urls)
-    answers = [workers.ask(url, "/calls", query)[1] for url in workers.urls]
-    by_id = {call["id"]: call for answer in answers for call in answer["calls"]}
-    oldest = sorted(by_id.values(), key=lambda call: call["opened_at"])[:limit]
+    _, document = _workers(urls).ask("/calls", query)
+    oldest = document["calls"]
     if as_json:
         for call in oldest:
             click.echo(msgspec.json.encode(call))
     else:
         table(("id", "status", "open for", "last event", "from", "to", "closes at"), _rows(oldest))
-    _tell(len(oldest), sum(answer["total"] for answer in answers), workers.missing())
+    if len(oldest) < document["total"]:
+        click.echo(f"the oldest {len(oldest)} of {document['total']:,}", err=True)
+    if document.get("problems"):
+        raise OperatorError(
+            f"these are the calls of the partitions {document['partitions']} only: {'; '.join(document['problems'])}"
+        )
 
 
 def _rows(found: Iterable[dict[str, Any]]) -> Iterable[Sequence[str]]:
@@ -156,13 +154,5 @@ def _age(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
-def _tell(shown: int, total: int, missing: list[int]) -> None:
-    if shown < total:
-        click.echo(f"the oldest {shown} of {total:,}", err=True)
-    if missing:
-        click.echo(f"not all: partitions {missing} are held by workers that were not asked (--url)", err=True)
-
-
 def _workers(urls: tuple[str, ...]) -> Workers:
-    settings = Settings.load(os.environ)
-    return Workers([url.rstrip("/") for url in urls] or [default_url(settings)], settings.api_token)
+    return Workers(Settings.load(os.environ), urls)

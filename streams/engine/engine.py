@@ -79,6 +79,8 @@ class Engine:
         self.remaining: dict[int, int] = {}
         #: Kafka's id of the source topic.
         self.topic = b""
+        #: Where other members of the group can reach this one; to be set before it joins.
+        self.address = ""
         self.failure: BaseException | None = None
         self._committing = asyncio.Lock()
         self._assigning = asyncio.Lock()

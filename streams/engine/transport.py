@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from faust.serializers.schemas import Schema
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
@@ -20,6 +19,7 @@ from faust.types import TP, ConsumerMessage
 
 from streams.engine.fetch import RecordBatch, fetch
 from streams.engine.identity import topic_id
+from streams.engine.members import Member, MembersUnknownError, assignor, members
 
 #: Records a batch: enough to make Faust's share small, few enough (20 ms) not to starve the event loop.
 MAX_RECORDS = 2000
@@ -31,7 +31,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     logger = logging.getLogger("faust")  # what parts of Faust say belongs to it
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
-        self._assignor = StickyPartitionAssignor
+        self._assignor = assignor(self.app.engine.address)
         return AIOKafkaConsumer(
             **self.app.engine.config.consumer(),
             partition_assignment_strategy=[self._assignor],
@@ -152,6 +152,24 @@ class Consumer(driver.Consumer):
         """
         coordinator = self._thread._ensure_consumer()._coordinator
         return bool(await self._thread.call_thread(coordinator._do_heartbeat))
+
+    async def members(self) -> tuple[str, list[Member]]:
+        """Our id in the group, and all its members. Raises MembersUnknownError."""
+        if (coordinator := self._coordinator()) is None:
+            raise MembersUnknownError("the worker is starting")
+        found = await self._thread.call_thread(members, coordinator, self.app.engine.config.source)
+        return self.member_id, found
+
+    @property
+    def member_id(self) -> str:
+        """Our id in the group; empty before we have joined it."""
+        coordinator = self._coordinator()
+        return "" if coordinator is None else str(coordinator.member_id)
+
+    def _coordinator(self) -> Any:
+        """What speaks for us with the group's coordinator; None before the start."""
+        consumer = self._thread._consumer
+        return None if consumer is None else consumer._coordinator
 
     def is_connected(self) -> bool:
         """As of the thread."""

@@ -1,24 +1,30 @@
-"""Calls over HTTP: what this worker holds of them, for those who may know, and never a wrong answer.
+"""Calls over HTTP: what the workers hold of them, for those who may know, and never a wrong answer.
 
-A worker knows the calls of its own partitions only, and every answer says which those are. It answers once the
-group's coordinator has confirmed, after the request came, that the partitions are still its own: a process
-that was paused and has lost them must not speak of calls as they were.
+A worker knows the calls of its own partitions only, and asks the other workers for the rest. Each answers for itself
+once the group's coordinator has confirmed, after the request came, that its partitions are still its own: a process
+that was paused and has lost them must not speak of calls as they were. That there is no such call is said only when
+every partition has been searched so.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
 from collections.abc import Collection
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 from aiohttp import web
+from aiokafka.partitioner import murmur2
 
 from streams.calls.view import OpenSelection
 from streams.codecs import STATUSES
+from streams.engine.members import MembersUnknownError
 from streams.settings import PREFIX, Settings, milliseconds
+from streams.web.group import MEMBER, Group, Membership
 from streams.web.problems import Problem
 
 _LIMIT, _MOST = 100, 1000
@@ -29,8 +35,12 @@ _PARAMETERS: Final = {"status", "country", "older_than", "limit"}
 _FORWARDED: Final = ("Forwarded", "X-Forwarded-For")
 
 
-class Lookup(Protocol):
-    """Who holds the calls."""
+class Lookup(Membership, Protocol):
+    """Who holds calls."""
+
+    @property
+    def member_id(self) -> str:
+        """Our id in the group; empty before we have joined it."""
 
     async def unsure(self) -> list[str]:
         """Why nothing certain can be said about calls now, a line for each reason; none when it can."""
@@ -51,8 +61,8 @@ class Lookup(Protocol):
 class CallsApi:
     """The routes `/calls/{id}`, `/calls` and `/status`."""
 
-    def __init__(self, settings: Settings, lookup: Lookup) -> None:
-        self._settings, self._lookup = settings, lookup
+    def __init__(self, settings: Settings, lookup: Lookup, group: Group) -> None:
+        self._settings, self._lookup, self._group = settings, lookup, group
 
     def routes(self) -> Collection[web.RouteDef]:
         """To be added to an application that answers a `Problem` in its shape."""
@@ -62,34 +72,139 @@ class CallsApi:
             web.get("/status", self._status),
         )
 
-    async def _status(self, _: web.Request) -> web.Response:
-        return web.json_response(self._lookup.status())
+    # -- one call
 
     async def _call(self, request: web.Request) -> web.Response:
         authorize(request, self._settings.api_token)
-        await self._be_sure()
-        found = self._lookup.call(request.match_info["id"])
-        if found is not None:
+        alone, call_id = self._is_alone(request), request.match_info["id"]
+        problems = list(await self._lookup.unsure())
+        if not problems and (found := self._lookup.call(call_id)) is not None:
             return web.json_response(found)
         partitions, of = self._lookup.holds()
+        searched = set() if problems else set(partitions)
+        if not alone and len(searched) < of:
+            elsewhere, others = await self._elsewhere(call_id, of, searched)
+            if elsewhere is not None:
+                return web.json_response(elsewhere)
+            problems += others
+        if problems or (not alone and len(searched) < of):
+            raise _not_now(problems or ["partitions have moved meanwhile"])
         detail = "no such call is open, or remembered since it closed"
-        if len(partitions) < of:
-            detail += f", in the partitions {partitions} of this worker: others of the {of} may hold it"
-        raise Problem(HTTPStatus.NOT_FOUND, detail, members={"partitions": partitions, "of": of})
+        raise Problem(HTTPStatus.NOT_FOUND, detail, members={"partitions": sorted(searched), "of": of})
+
+    async def _elsewhere(
+        self, call_id: str, of: int, searched: set[int]
+    ) -> tuple[dict[str, Any] | None, list[str]]:
+        """The call as another worker knows it, or what kept them from saying; adds to what has been searched."""
+        try:
+            others = await self._group.others()
+        except MembersUnknownError as error:
+            return None, [str(error)]
+        likely = partition_of(call_id, of)
+        owner = [member for member in others if likely in member.partitions]
+        problems = []
+        for some in (owner, [member for member in others if member not in owner]):
+            for reply in await self._group.ask(some, f"/calls/{quote(call_id, safe='')}"):
+                if reply.status == HTTPStatus.OK:
+                    return reply.document, []
+                searched |= reply.partitions
+                problems += [reply.problem] if reply.problem else []
+        return None, problems
+
+    # -- open calls
 
     async def _open(self, request: web.Request) -> web.Response:
         authorize(request, self._settings.api_token)
+        alone = self._is_alone(request)
         selection, limit = _parsed(request)
-        await self._be_sure()
-        calls, total = await self._lookup.open_calls(selection, limit)
-        await self._be_sure()  # it took a while
-        partitions, of = self._lookup.holds()
-        return web.json_response({"calls": calls, "total": total, "partitions": partitions, "of": of})
+        own, elsewhere = await asyncio.gather(
+            self._own_open(selection, limit), self._open_elsewhere(request, alone)
+        )
+        merged = _Merged()
+        for each in (own, *elsewhere):
+            merged.add(each)
+        if not merged.partitions and merged.problems:
+            raise _not_now(merged.problems)
+        return web.json_response(merged.document(limit, self._lookup.holds()[1]))
 
-    async def _be_sure(self) -> None:
+    async def _own_open(self, selection: OpenSelection, limit: int) -> dict[str, Any] | str:
         if reasons := await self._lookup.unsure():
-            headers = {"Retry-After": _RETRY_SECONDS}
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(reasons), headers=headers)
+            return "; ".join(reasons)
+        calls, total = await self._lookup.open_calls(selection, limit)
+        if reasons := await self._lookup.unsure():  # it took a while
+            return "; ".join(reasons)
+        return {"calls": calls, "total": total, "partitions": self._lookup.holds()[0]}
+
+    async def _open_elsewhere(self, request: web.Request, alone: bool) -> list[dict[str, Any] | str]:
+        if alone:
+            return []
+        try:
+            replies = await self._group.ask(await self._group.others(), "/calls", list(request.query.items()))
+        except MembersUnknownError as error:
+            return [str(error)]
+        return [reply.problem or reply.document for reply in replies]
+
+    # -- the workers
+
+    async def _status(self, request: web.Request) -> web.Response:
+        document = self._lookup.status()
+        if self._is_alone(request):
+            return web.json_response(document)
+        try:
+            replies = await self._group.ask(await self._group.others(), "/status")
+        except MembersUnknownError as error:
+            return web.json_response(document | {"others": [], "problems": [str(error)]})
+        others = [reply.document for reply in replies if not reply.problem]
+        problems = [reply.problem for reply in replies if reply.problem]
+        return web.json_response(document | {"others": others, "problems": problems})
+
+    def _is_alone(self, request: web.Request) -> bool:
+        """Whether this worker is asked for itself alone. Problem when another one is meant."""
+        meant = request.headers.get(MEMBER)
+        if meant is not None and meant != self._lookup.member_id:
+            raise Problem(HTTPStatus.MISDIRECTED_REQUEST, "another member of the group was meant")
+        return meant is not None
+
+
+class _Merged:
+    """Open calls of several workers."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+        self.total = 0
+        self.partitions: set[int] = set()
+        self.problems: list[str] = []
+
+    def add(self, said: dict[str, Any] | str) -> None:
+        """Add what a worker says, which is a problem if it is text."""
+        if isinstance(said, str):
+            self.problems.append(said)
+        elif self.partitions.isdisjoint(said["partitions"]):
+            self.calls += said["calls"]
+            self.total += said["total"]
+            self.partitions |= set(said["partitions"])
+        else:
+            self.problems.append("partitions have moved meanwhile")
+
+    def document(self, limit: int, of: int) -> dict[str, Any]:
+        """The oldest calls, and which partitions they are of."""
+        return {
+            "calls": sorted(self.calls, key=lambda call: str(call["opened_at"]))[:limit],
+            "total": self.total,
+            "partitions": sorted(self.partitions),
+            "of": of,
+            "problems": self.problems,
+        }
+
+
+def partition_of(call_id: str, count: int) -> int:
+    """The partition in which producers put the events of a call that they key by its id, as Kafka's default is."""
+    return int(murmur2(call_id.encode("utf-8", "replace")) & 0x7FFFFFFF) % count
+
+
+def _not_now(reasons: list[str]) -> Problem:
+    headers = {"Retry-After": _RETRY_SECONDS}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(reasons), headers=headers)
 
 
 def authorize(request: web.Request, token: str | None) -> None:

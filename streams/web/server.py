@@ -21,6 +21,7 @@ from streams.errors import OperatorError
 from streams.metrics import Metrics
 from streams.settings import PREFIX, Settings
 from streams.web.calls import CallsApi, Lookup
+from streams.web.group import Group, advertised
 from streams.web.problems import Problem, answer
 
 _log = logging.getLogger(__name__)
@@ -31,8 +32,8 @@ _INDEX: Final = """\
 /metrics  Prometheus text, or OpenMetrics when asked for
 """
 _INDEX_OF_CALLS: Final = """\
-/status   this worker's partitions and how far they are
-/calls    open calls, the oldest first: ?status= &country= &older_than= &limit=; one call at /calls/ID
+/status   the workers, their partitions and how far they are
+/calls    open calls of all workers, the oldest first: ?status= &country= &older_than= &limit=; one call at /calls/ID
 """
 _LONGEST_BODY: Final = 1024  # bytes; no request needs one
 _LAST_ANSWERS: Final = 1.0  # seconds
@@ -72,8 +73,9 @@ class WebServer:
                 web.get("/metrics", self._expose),
             ]
         )
-        if lookup is not None:
-            app.add_routes(CallsApi(settings, lookup).routes())
+        self._group = None if lookup is None else Group(settings, lookup)
+        if lookup is not None and self._group is not None:
+            app.add_routes(CallsApi(settings, lookup, self._group).routes())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_ANSWERS)
 
     async def start(self) -> None:
@@ -89,6 +91,13 @@ class WebServer:
     async def stop(self) -> None:
         """Close the port and give requests that are under way a second to end."""
         await self._runner.cleanup()
+        if self._group is not None:
+            await self._group.stop()
+
+    @property
+    def advertised(self) -> str:
+        """Where other workers reach it, as a URL. Only between `start` and `stop`."""
+        return advertised(self._settings, self.address)
 
     @property
     def address(self) -> str:

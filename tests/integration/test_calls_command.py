@@ -1,4 +1,4 @@
-"""`telefonie calls`, asked of real workers: each knows its own calls, and none speaks of what it has lost."""
+"""`telefonie calls`, asked of real workers: any of them tells of all calls, and none denies one that there is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import json
 import re
 import signal
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -14,6 +19,7 @@ from support.kafka import Record, produce
 from support.worker import Setup, Worker, wait_for
 
 from streams.cli import main
+from streams.web.calls import partition_of
 
 pytestmark = pytest.mark.kafka
 
@@ -21,13 +27,13 @@ NOW = int(time.time() * 1000)
 PHONE = "+12125550123"
 
 
-def event(call_id: str, status: str, partition: int, ago: int = 0) -> Record:
+def event(call_id: str, status: str, partition: int | None, ago: int = 0) -> Record:
     call = {"id": call_id, "status": status, "direction": "outbound", "from": PHONE, "to": "+4915123456789"}
     return Record(json.dumps(call).encode(), call_id.encode(), NOW - ago * 1000, (), partition)
 
 
 def url(worker: Worker) -> str:
-    found = re.search(r"HTTP is at (\S+)", worker.said())
+    found = re.search(r"HTTP is at (\S+),", worker.said())
     assert found
     return found[1]
 
@@ -98,24 +104,105 @@ def test_no_worker_is_one_line() -> None:
         assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
 
 
-def test_workers_share_the_calls_and_a_paused_one_does_not_speak_of_what_it_lost(
-    setup: Setup, tmp_path: Path
+def get(worker: Worker, path: str) -> tuple[int, dict[str, Any], str | None]:
+    """Status, document and Retry-After; without a token."""
+    try:
+        with urllib.request.urlopen(url(worker) + path, timeout=20) as answer:
+            return answer.status, json.load(answer), None
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error), error.headers["Retry-After"]
+
+
+def ask_until_found(worker: Worker, names: Iterable[str]) -> set[str]:
+    """Ask for calls that there are until each is found: what is said meanwhile, never that there is no such call."""
+    said = set()
+    give_up = time.monotonic() + 60
+    for name in names:
+        while (answer := get(worker, f"/calls/{name}"))[0] != 200:
+            assert (answer[0], answer[2]) == (503, "2"), (name, answer)
+            said.add(answer[1]["detail"])
+            assert time.monotonic() < give_up, answer
+        assert answer[1]["id"] == name
+    return said
+
+
+def all_ready(*workers: Worker) -> None:
+    """Wait until the partitions are shared."""
+    wanted = [[n] for n in range(len(workers))]
+    wait_for("each has a partition", lambda: sorted(map(last, workers)) == wanted)
+    wait_for("all are ready", lambda: {each.get("/ready") for each in workers} == {200})
+
+
+def test_any_worker_tells_of_any_call(kafka: str, tmp_path: Path) -> None:
+    setup = Setup(kafka, partitions=3, settings={"API_TOKEN": "right"})
+    setup.create()
+    names = [f"call-{n}" for n in range(12)]
+    produce(kafka, setup.calls, [event(name, "ringing", None) for name in names])
+    env = {"API_TOKEN": "right", "BROKERS": kafka, "APP_ID": setup.group}
+    with ExitStack() as running:
+        workers = [running.enter_context(Worker(setup, tmp_path / f"{n}")) for n in range(3)]
+        all_ready(*workers)
+        wait_for("everything is committed", lambda: setup.committed() >= 12)
+        for worker in workers:
+            for name in names[:4]:
+                found = ask("get", name, "--json", "--url", url(worker), **env)
+                assert json.loads(found.stdout)["source"]["partition"] == partition_of(name, 3)
+            rows = ask("open", "--url", url(worker), **env)
+            assert sorted(row.split("\t")[0] for row in rows.stdout.splitlines()) == sorted(names)
+            assert (rows.exit_code, rows.stderr) == (0, "")
+            assert len(get(worker, "/status")[1]["others"]) == 2
+        # Nothing listens where the settings point to: the group says where its workers are.
+        assert ask("get", names[5], HTTP_PORT="1", **env).exit_code == 0
+        assert "no such call is open" in ask("get", "nobody", HTTP_PORT="1", **env).stderr
+        refused = ask("get", names[5], HTTP_PORT="1", **env | {"API_TOKEN": "wrong"})
+        assert "answers 401" in refused.stderr
+    gone = ask("get", names[5], HTTP_PORT="1", **env)
+    assert (gone.exit_code, gone.stdout, gone.stderr.count("\n")) == (1, "", 1)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [signal.SIGSTOP, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)],
+    ids=lambda fault: fault.name,
+)
+def test_no_call_is_denied_while_its_worker_is_silent_and_its_partition_moves(
+    setup: Setup, tmp_path: Path, fault: signal.Signals
 ) -> None:
     with Worker(setup, tmp_path / "one") as one, Worker(setup, tmp_path / "two") as two:
-        wait_for("each has one partition", lambda: sorted(map(last, (one, two))) == [[0], [1]])
         wait_for("everything is committed", lambda: setup.committed() >= 5)
-        wait_for("both are ready", lambda: one.get("/ready") == two.get("/ready") == 200)
-        both = ("--url", url(one), "--url", url(two))
-        assert len(ask("open", *both).stdout.splitlines()) == 2
-        assert {ask("get", name, *both).exit_code for name in ("stuck", "fresh", "over")} == {0}
-        assert "are held by workers that were not asked" in ask("open", "--url", url(one)).stderr
-        name = "stuck" if last(one) == [0] else "fresh"
-        elsewhere = ask("get", name, "--url", url(two))
-        assert (elsewhere.exit_code, "give their --url" in elsewhere.stderr) == (1, True)
-        one.signal(signal.SIGSTOP)
-        wait_for("the other has taken over", lambda: last(two) == [0, 1] and two.get("/ready") == 200)
-        assert ask("get", name, "--url", url(two)).exit_code == 0
-        one.signal(signal.SIGCONT)
-        said = ask("get", name, "--url", url(one))
-        assert (said.exit_code, said.stdout) == (1, "")
-        assert "answers 503: " in said.stderr
+        all_ready(one, two)
+        names = ["stuck", "fresh", "over"]
+        assert ask_until_found(two, names) == set()
+        here = "stuck" if last(two) == [0] else "fresh"
+        one.signal(fault)
+        if fault == signal.SIGKILL:  # a paused one takes its time not to answer
+            listed = ask("open", "--url", url(two))
+            assert (listed.exit_code, listed.stdout.split("\t")[0]) == (1, here)
+            assert f"of the partitions {last(two)} only" in listed.stderr
+        said = ask_until_found(two, names)
+        assert any(f"{url(one)} does not answer" in each for each in said), said
+        assert last(two) == [0, 1]
+        if fault == signal.SIGSTOP:
+            one.signal(signal.SIGCONT)
+            ask_until_found(one, names)
+
+
+def test_a_worker_of_the_same_name_tells_its_new_address_though_no_partition_moves(
+    kafka: str, tmp_path: Path
+) -> None:
+    setup = Setup(kafka, partitions=2, settings={"SESSION_TIMEOUT": "20s"})
+    setup.create()
+    names = [f"call-{n}" for n in range(6)]
+    produce(kafka, setup.calls, [event(name, "ringing", None) for name in names])
+    with (
+        Worker(setup, tmp_path / "one", env={"INSTANCE_ID": "one"}) as one,
+        Worker(setup, tmp_path / "two", env={"INSTANCE_ID": "two"}) as two,
+    ):
+        all_ready(one, two)
+        rounds = len(two.assignments())
+        one.kill()
+        with Worker(setup, tmp_path / "again", env={"INSTANCE_ID": "one"}) as again:
+            ask_until_found(two, names)
+            ask_until_found(again, names)
+            assert url(again) != url(one)
+            assert len(two.assignments()) == rounds

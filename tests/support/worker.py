@@ -137,7 +137,7 @@ class Worker:
 
     def get(self, path: str) -> int:
         """The status with which its web server answers."""
-        found = re.search(r"HTTP is at (\S+)", self.said())
+        found = re.search(r"HTTP is at (\S+),", self.said())
         assert found, "the web server is not there yet"
         try:
             with urllib.request.urlopen(found[1] + path, timeout=5) as answer:

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from streams.calls.view import OpenSelection
+from streams.engine.members import Member, MembersUnknownError
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.web import WebServer
@@ -19,6 +20,7 @@ from streams.web.calls import _is_loopback
 
 PHONE = "+12125550123"
 TOKEN = "s3cret-token="
+OPENED = {name: f"2026-11-25T00:00:0{n}.000Z" for n, name in enumerate(("two", "one", "three"))}
 PATHS = ("/calls", "/calls/one", "/calls/other")
 
 
@@ -31,6 +33,16 @@ class Worker:
     asked: list[tuple[OpenSelection, int]] = field(default_factory=list)
     #: Becomes `reasons` while it is busy answering.
     then: list[str] | None = None
+    #: The group, ourselves among it; None while that cannot be known.
+    group: list[Member] | None = field(default_factory=list)
+    member_id: str = "me"
+    id: str = "one"
+    total: int = 7
+
+    async def members(self) -> tuple[str, list[Member]]:
+        if self.group is None:
+            raise MembersUnknownError("a rebalance is under way")
+        return self.member_id, self.group
 
     def live(self) -> list[str]:
         return []
@@ -45,12 +57,12 @@ class Worker:
         return self.partitions, 4
 
     def call(self, call_id: str) -> dict[str, Any] | None:
-        return {"id": call_id, "from": PHONE} if call_id in ("one", "a/b ☎") else None
+        return {"id": call_id, "from": PHONE} if call_id in (self.id, "a/b ☎") else None
 
     async def open_calls(self, selection: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], int]:
         self.asked.append((selection, limit))
         self.reasons = self.then or self.reasons
-        return [{"id": "one"}], 7
+        return [{"id": self.id, "opened_at": OPENED[self.id]}], self.total
 
     def status(self) -> dict[str, Any]:
         return {"open": {"ringing": 1}}
@@ -88,14 +100,19 @@ def test_a_call_by_its_id() -> None:
     serve(scene)
 
 
-def test_a_call_that_is_not_here_may_be_elsewhere() -> None:
+def test_a_call_is_nowhere_once_every_partition_has_been_searched() -> None:
     async def scene(worker: Worker, ask: Ask) -> None:
         response, problem = await ask("/calls/other")
-        assert (response.status, response.content_type) == (404, "application/problem+json")
-        assert (problem["partitions"], problem["of"]) == ([0, 2], 4)
-        assert "partitions [0, 2] of this worker" in problem["detail"]
+        assert (response.status, response.headers["Retry-After"]) == (503, "2")
+        assert problem["detail"] == "partitions have moved meanwhile"
         worker.partitions = [0, 1, 2, 3]
-        assert "of this worker" not in (await ask("/calls/other"))[1]["detail"]
+        response, problem = await ask("/calls/other")
+        assert (response.status, response.content_type) == (404, "application/problem+json")
+        assert (problem["partitions"], problem["of"]) == ([0, 1, 2, 3], 4)
+        worker.partitions, worker.group = [0, 2], None
+        response, problem = await ask("/calls/other")
+        assert (response.status, problem["detail"]) == (503, "a rebalance is under way")
+        assert (await ask("/calls/one"))[0].status == 200
 
     serve(scene)
 
@@ -109,7 +126,7 @@ def test_nothing_is_said_about_calls_while_nothing_is_certain() -> None:
             assert problem["detail"] == "a rebalance is under way"
         worker.reasons, worker.then = [], ["a rebalance is under way"]
         assert (await ask("/calls"))[0].status == 503
-        assert (await ask("/status"))[1] == {"open": {"ringing": 1}}
+        assert (await ask("/status"))[1]["open"] == {"ringing": 1}
 
     serve(scene)
 
@@ -118,7 +135,8 @@ def test_a_query_is_understood_or_refused() -> None:
     async def scene(worker: Worker, ask: Ask) -> None:
         response, found = await ask("/calls?status=ringing&status=queued&country=de&older_than=1h&limit=7")
         assert response.status == 200
-        assert found == {"calls": [{"id": "one"}], "total": 7, "partitions": [0, 2], "of": 4}
+        assert [call["id"] for call in found["calls"]] == ["one"]
+        assert (found["total"], found["partitions"], found["of"], found["problems"]) == (7, [0, 2], 4, [])
         [(selection, limit)] = worker.asked
         assert (selection.statuses, selection.countries, limit) == ({"ringing", "queued"}, {"DE"}, 7)
         assert abs((selection.before or 0) + 3_600_000 - time.time() * 1000) < 60_000

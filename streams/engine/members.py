@@ -1,0 +1,100 @@
+"""Who else is in the group, and where: each member tells its address when it joins.
+
+The address rides in the user data of the member's subscription, behind what the sticky assignor says there and reads
+again; so it lies with the group's coordinator, moves with each rebalance, and ends with the member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from aiokafka import TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import (
+    StickyAssignorUserDataV1,
+    StickyPartitionAssignor,
+)
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
+from aiokafka.errors import KafkaError, for_code
+from aiokafka.protocol.admin import DescribeGroupsRequest
+from aiokafka.protocol.struct import Struct
+from aiokafka.protocol.types import Schema, String
+
+
+class MembersUnknownError(Exception):
+    """The coordinator does not say who is in the group: a rebalance is under way, or nobody is in it."""
+
+
+class Member(NamedTuple):
+    """A member of a group in which no rebalance is under way."""
+
+    id: str
+    #: Where it can be reached, in its own words; empty when it tells nothing.
+    address: str
+    #: The partitions of the source that are assigned to it.
+    partitions: list[int]
+
+
+class _UserData(Struct):
+    SCHEMA = Schema(
+        *zip(StickyAssignorUserDataV1.SCHEMA.names, StickyAssignorUserDataV1.SCHEMA.fields, strict=True),
+        ("address", String("utf-8")),
+    )
+
+
+def assignor(address: str) -> type[Any]:
+    """The sticky assignor, which tells the others this address. A member without it can be in the same group."""
+
+    class Assignor(StickyPartitionAssignor):
+        @classmethod
+        def _metadata(
+            cls, topics: Iterable[str], partitions: list[TopicPartition] | None, generation: int = -1
+        ) -> ConsumerProtocolMemberMetadata:
+            said = super()._metadata(topics, partitions or [], generation)
+            own = StickyAssignorUserDataV1.decode(said.user_data)
+            data = _UserData(own.previous_assignment, own.generation, address)
+            return ConsumerProtocolMemberMetadata(said.version, said.subscription, data.encode())
+
+    return Assignor
+
+
+def described(group: tuple[Any, ...], source: str) -> list[Member]:
+    """The members in a group's description, with their partitions of a topic.
+
+    Raises MembersUnknownError when there are none, or a rebalance is under way; KafkaError when Kafka answers with one.
+    """
+    code, _, state, _, _, members = group[:6]
+    if code:
+        raise for_code(code)
+    if state != "Stable":
+        raise MembersUnknownError(
+            "no worker is in the group" if state in ("Empty", "Dead") else "a rebalance is under way"
+        )
+    return [Member(id_, _address(said), _partitions(given, source)) for id_, _, _, said, given in members]
+
+
+def _address(metadata: bytes) -> str:
+    try:
+        data = _UserData.decode(ConsumerProtocolMemberMetadata.decode(metadata).user_data)
+    except Exception:  # of another assignor, or an older worker
+        return ""
+    return str(data.address)
+
+
+def _partitions(assignment: bytes, source: str) -> list[int]:
+    if not assignment:
+        return []
+    places = ConsumerProtocolMemberAssignment.decode(assignment).partitions()
+    return sorted(place.partition for place in places if place.topic == source)
+
+
+async def members(coordinator: Any, source: str) -> list[Member]:
+    """The members of the group of an aiokafka consumer's coordinator, as Kafka's coordinator has them now.
+
+    Raises MembersUnknownError when it does not say.
+    """
+    try:
+        answer = await coordinator._send_req(DescribeGroupsRequest([coordinator.group_id]))
+        return described(answer.groups[0], source)
+    except KafkaError as error:
+        raise MembersUnknownError("the brokers do not say who is in the group") from error
