@@ -44,15 +44,31 @@ class Application(faust.App):
     """A Faust application whose records are batches and whose commits are the engine's cuts."""
 
     logger = logging.getLogger("faust")  # what parts of Faust say belongs to it
+    #: The one whose state the table shows; and all of them, each of which writes what the next one reads.
     engine: Engine
+    engines: tuple[Engine, ...]
     BootStrategy = Boot
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What has stopped one of the engines."""
+        return next((each.failure for each in self.engines if each.failure is not None), None)
+
+    def waited(self) -> float:
+        """As `Engine.waited`, of all engines."""
+        return max(each.waited() for each in self.engines)
 
     def _create_directories(self) -> None:
         """Nothing is kept in files."""
 
 
-def application(config: Config, observer: Observer) -> Application:
-    """The application: an agent on the source topic, a table of the processors' state, the engine under both."""
+def application(
+    config: Config, observer: Observer, upstream: tuple[Config, Observer] | None = None
+) -> Application:
+    """The application: an agent on the source topic, a table of the processors' state, the engine under both.
+
+    `upstream` is a stage before, in the same group: an engine of its own, which writes our source.
+    """
     fetch.check()
     writer.check()
     gc.set_threshold(*_COLLECT_AFTER)
@@ -75,21 +91,29 @@ def application(config: Config, observer: Observer) -> Application:
         TableManager=Tables,
         agent_supervisor=CrashingSupervisor,
     )
-    app.engine = Engine(app, config, observer)
-    source = app.topic(config.source, schema=BatchSchema(), key_serializer="raw", value_serializer="raw")
+    before = (Engine(app, *upstream),) if upstream else ()
+    app.engine = Engine(app, config, observer, *before)
+    app.engines = (*before, app.engine)
     app.Table("state", partitions=1)
+    for engine in app.engines:
+        _run(app, engine)
+    app.task(_every(app, 1.0, Watch(app).look))
+    return app
 
-    @app.agent(source)
+
+def _run(app: Application, engine: Engine) -> None:
+    config = engine.config
+    source = app.topic(config.source, schema=BatchSchema(), key_serializer="raw", value_serializer="raw")
+
+    @app.agent(source, name=f"apply.{config.source}")
     async def apply(stream: Any) -> None:
         batch: RecordBatch
         async for batch in stream:
-            await app.engine.process(batch)
+            await engine.process(batch)
 
-    app.task(_every(app, config.commit_interval / 1000, app.engine.commit))
-    app.task(_every(app, 1.0, Watch(app).look))
+    app.task(_every(app, config.commit_interval / 1000, engine.commit))
     if config.idle_clock:
-        app.task(_every(app, TICK_SECONDS, app.engine.tick))
-    return app
+        app.task(_every(app, TICK_SECONDS, engine.tick))
 
 
 def _every(
@@ -122,7 +146,7 @@ class Watch:
         now = time.monotonic()
         if self._app.consumer.is_connected():
             self._connected_at = now
-        silent, waited = now - self._connected_at, self._app.engine.waited()
+        silent, waited = now - self._connected_at, self._app.waited()
         what = f"no broker could be reached for {silent:.0f} s"
         if waited > silent:
             what = f"nothing could be committed for {waited:.0f} s"

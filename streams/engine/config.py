@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,9 @@ class Config:
     processor: Callable[[int], Processor]
     #: Keyword arguments of every aiokafka client: where the brokers are and how to talk to them.
     client: Mapping[str, Any]
+    #: Outputs whose records lie where Kafka's default partitioner puts their keys. Those of the others, and records
+    #: without a key, lie in the partition that has the source's number.
+    keyed: Collection[str] = ()
     commit_interval: int = 100
     #: Static group membership; None for a member that is new with every start.
     instance_id: str | None = None

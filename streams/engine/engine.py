@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: Records waiting for a commit, in one partition: from here on the log has to wait for the brokers.
 MAX_PENDING = 30_000
+#: What was seen so long ago still says something about an idle partition.
+_RECENT_SECONDS = 10.0
 
 
 class Observer(Protocol):
@@ -70,8 +73,12 @@ class Owned:
 class Engine:
     """The partitions of one worker. Everything runs in the worker's event loop; `app` is its Faust application."""
 
-    def __init__(self, app: Any, config: Config, observer: Observer) -> None:
+    def __init__(self, app: Any, config: Config, observer: Observer, upstream: Engine | None = None) -> None:
         self.app, self.config, self.observer = app, config, observer
+        #: Writes our source, if one does.
+        self.upstream = upstream
+        #: Epoch s: everything that lay in its source then, it had written. None: not lately.
+        self._supplied_at: float | None = None
         self.partitions: dict[int, Owned] = {}
         #: Ours before a rebalance; what stays ours keeps its state.
         self._kept: dict[int, Owned] = {}
@@ -183,16 +190,41 @@ class Engine:
 
         Only from a committed state: a step that is repeated after a crash must find the same time.
         """
+        since = await self._supplied()
+        if since is None:
+            return
         now = time.monotonic()
         for number, owned in list(self.partitions.items()):
             idle = now - owned.heard_at >= self.config.idle_after / 1000
             if not idle or owned.dirty:
                 continue
             tp = TopicPartition(self.config.source, number)
-            if not self.app.consumer.is_caught_up(tp, owned.next_offset, time.time() - 10):
+            if not self.app.consumer.is_caught_up(tp, owned.next_offset, since):
                 continue
             owned.processor.settle()
             owned.clock_moved = owned.processor.advance(self.config.wall_clock())
+
+    async def _supplied(self) -> float | None:
+        """Since when (epoch s) a fetch that finds nothing means that there is nothing; None: it means nothing now.
+
+        With an upstream that is the tick before, if there was nothing left for it then and is nothing now: what it
+        had written by then is found by a fetch that is answered later.
+        """
+        if self.upstream is None:
+            return time.time() - _RECENT_SECONDS
+        before, asked = self._supplied_at, time.time()
+        self._supplied_at = asked if await self.upstream.is_drained() else None
+        is_recent = before is not None and asked - before < _RECENT_SECONDS
+        return before if is_recent and self._supplied_at is not None else None
+
+    async def is_drained(self) -> bool:
+        """Whether the group has committed all that lies in the source, whichever worker has its partitions."""
+        try:
+            bounds = await self.app.consumer.bounds(self.config.source)
+            done = await self.committed_offsets(bounds)
+        except KafkaError:  # it cannot be known now
+            return False
+        return all(done.get(number, first) >= end for number, (first, end) in bounds.items())
 
     # -- assignment
 

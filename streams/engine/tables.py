@@ -90,7 +90,8 @@ class Recovery(Service):
         app = self.app
         self.in_recovery = app.in_recovery = True
         try:
-            await app.engine.assign(assigned)
+            for engine in app.engines:
+                await engine.assign(assigned)
             await app.on_rebalance_complete.send()
             if app.consumer_generation_id != generation:
                 return  # another rebalance has begun and will come here again

@@ -6,12 +6,13 @@ an acknowledgement, the gaps between offsets) it does once a batch here, and non
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.serializers.schemas import Schema
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
@@ -71,6 +72,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             and next_offset >= state.highwater
         )
 
+    async def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
+        """As of the consumer."""
+        consumer = self._ensure_consumer()
+        logs = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+        begins, ends = await consumer.beginning_offsets(logs), await consumer.end_offsets(logs)
+        return {log.partition: (begins[log], ends[log]) for log in logs}
+
     def lag(self, tp: TP, next_offset: int) -> int | None:
         """Records between `next_offset` and the end of the log, as of the last fetch; None when unknown."""
         assignment = self._ensure_consumer()._subscription.subscription.assignment
@@ -124,12 +132,17 @@ class Consumer(driver.Consumer):
         return await self.force_commit(topics, start_new_transaction)
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
-        return bool(await self.app.engine.commit())
+        return any(await asyncio.gather(*(engine.commit() for engine in self.app.engines)))
 
     async def perform_seek(self) -> None:
         """To where the state is, which is not always where the group is (see Engine.assign)."""
         await self.seek_wait(
-            {tp: self.app.engine.next_offset(tp) for tp in self.assignment() if self.app.engine.owns(tp)}
+            {
+                tp: engine.next_offset(tp)
+                for engine in self.app.engines
+                for tp in self.assignment()
+                if engine.owns(tp)
+            }
         )
 
     async def fetch_committed(self, partitions: Collection[Any]) -> Mapping[Any, Any]:
@@ -137,6 +150,11 @@ class Consumer(driver.Consumer):
         thread = self._thread
         coordinator = thread._ensure_consumer()._coordinator
         found: Mapping[Any, Any] = await thread.call_thread(coordinator.fetch_committed_offsets, partitions)
+        return found
+
+    async def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
+        """The first offset of each partition of a topic, and its end as far as it may be read now."""
+        found: dict[int, tuple[int, int]] = await self._thread.call_thread(self._thread.bounds, topic)
         return found
 
     async def topic_id(self, topic: str) -> bytes | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.partitioner import murmur2
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.engine import clients
@@ -66,21 +68,37 @@ class Writer:
         await producer.begin_transaction()
         acks: list[Awaitable[Any]] = []
         for name, records in cut.outputs.items():
-            if records:
-                acks += await self._send(self.config.topics[name], records)
+            topic = self.config.topics[name]
+            for partition, share in (await self._shares(name, records)).items():
+                acks += await self._send(topic, partition, share)
         now = self.config.wall_clock()
         rows: list[Output] = [(key, value, now, []) for key, value in cut.rows]
         rows.append((self.config.position_key, position, now, []))
-        acks += await self._send(self.config.changelog, rows)
+        acks += await self._send(self.config.changelog, await self._own(self.config.changelog), rows)
         await producer.send_offsets_to_transaction(
             {self._source: OffsetAndMetadata(next_offset, note)}, self.config.group
         )
         await asyncio.gather(*acks)
         await producer.commit_transaction()
 
-    async def _send(self, topic: str, records: Iterable[Output]) -> list[Awaitable[Any]]:
+    async def _shares(self, name: str, records: Sequence[Output]) -> Mapping[int, Sequence[Output]]:
+        """What of an output goes to which partition of its topic, in order."""
+        topic = self.config.topics[name]
+        if not records:
+            return {}
+        own = await self._own(topic)
+        if name not in self.config.keyed:
+            return {own: records}
+        count = await self._partitions(topic)
+        shares: dict[int, list[Output]] = {}
+        for record in records:
+            key = record[0]
+            partition = own if key is None else partition_of(key, count)
+            shares.setdefault(partition, []).append(record)
+        return shares
+
+    async def _send(self, topic: str, partition: int, records: Iterable[Output]) -> list[Awaitable[Any]]:
         """Send records in as few batches as they fit into: one future a batch, not one a record."""
-        partition = self.partition % await self._partitions(topic)
         acks: list[Awaitable[Any]] = []
         batch = self._producer.create_batch()
         append, n = batch._builder.append, 0  # BatchBuilder.append would check again what we know
@@ -104,8 +122,19 @@ class Writer:
         ack: Awaitable[Any] = await self._producer.send_batch(batch, topic, partition=partition)
         return ack
 
+    async def _own(self, topic: str) -> int:
+        """The partition of a topic that goes with ours."""
+        return self.partition % await self._partitions(topic)
+
     async def _partitions(self, topic: str) -> int:
         return len(await self._producer.partitions_for(topic))
+
+
+@lru_cache(maxsize=1 << 16)  # murmur2 takes 10 us, and the same key comes several times within a short while
+def partition_of(key: bytes, count: int) -> int:
+    """Where Kafka's default partitioner puts a key, in a topic of `count` partitions."""
+    number: int = (murmur2(key) & 0x7FFFFFFF) % count
+    return number
 
 
 def check(producer: type[AIOKafkaProducer] = AIOKafkaProducer) -> None:

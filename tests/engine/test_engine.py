@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
 
 from streams.engine.config import Config
 from streams.engine.engine import Engine, Owned, _start
@@ -126,3 +127,52 @@ def test_time_that_the_idle_clock_has_moved_is_committed_before_the_next_record(
     asyncio.run(made.process(batch(5, 7)))
     assert seen == [[]]
     assert recorder.offsets == [5, 6]
+
+
+class Upstream:
+    """Whether there is anything left in its source."""
+
+    def __init__(self, *drained: bool) -> None:
+        self.answers = iter(drained)
+
+    async def is_drained(self) -> bool:
+        return next(self.answers)
+
+
+@pytest.mark.parametrize(
+    ("ticks", "drained", "sure"),
+    [
+        ([100, 105], [True, True], 100),
+        ([100], [True], None),  # what it has just written may not have been fetched yet
+        ([100, 105], [False, True], None),
+        ([100, 105], [True, False], None),
+        ([100, 105, 111], [True, False, True], None),
+        ([100, 200], [True, True], None),  # long ago
+    ],
+)
+def test_an_idle_partition_is_one_whose_upstream_has_nothing_left_either(
+    ticks: list[float], drained: list[bool], sure: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, *_ = engine(next_offset=5)
+    made.upstream = Upstream(*drained)  # type: ignore[assignment]
+    found = None
+    for now in ticks:
+        monkeypatch.setattr("streams.engine.engine.time.time", lambda now=now: now)
+        found = asyncio.run(made._supplied())
+    assert found == sure
+
+
+@pytest.mark.parametrize(("committed", "drained"), [({0: 7}, True), ({0: 6}, False), ({}, False)])
+def test_a_source_is_drained_when_the_group_has_committed_all_of_it(
+    committed: dict[int, int], drained: bool
+) -> None:
+    made, _, app = engine(next_offset=5)
+
+    async def bounds(_topic: str) -> dict[int, tuple[int, int]]:
+        return {0: (2, 7), 1: (3, 3)}  # the second one is empty, and was never committed
+
+    async def fetch_committed(_logs: object) -> dict[TopicPartition, OffsetAndMetadata]:
+        return {TopicPartition("in", n): OffsetAndMetadata(at, "") for n, at in committed.items()}
+
+    app.bounds, app.fetch_committed = bounds, fetch_committed  # type: ignore[attr-defined]
+    assert asyncio.run(made.is_drained()) is drained
