@@ -212,13 +212,13 @@ class Watch:
             first = calls.oldest_open()
             if first is not None:
                 oldest = first if oldest is None else min(oldest, first)
-            end = self._end(number, owned.committed)
+            stream_time, end = calls.ledger.stream_time, self._end(number, owned.committed)
             parts.append(
-                PartitionSample(number, owned.committed, end, 0, len(calls), calls.ledger.stream_time)
+                PartitionSample(number, owned.committed, end, 0, len(calls), stream_time, owned.committed_at)
             )
         for number, left in app.engine.remaining.items():
             parts.append(PartitionSample(number, None, None, left, 0, -1))
-        return Sample(open_calls, oldest, parts)
+        return Sample(open_calls, oldest, parts, self.count or None)
 
     def summary(self) -> Summary:
         """What has been done in the partitions that are ours now, since they were taken over."""

@@ -17,7 +17,7 @@ from decimal import Decimal
 from importlib.metadata import version
 from itertools import accumulate, product
 from math import inf
-from typing import Final, Literal, NamedTuple, Protocol, get_args
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client import Metric as Family
@@ -142,6 +142,10 @@ OPEN = _gauge(
 OLDEST_OPEN = _gauge(
     "telefonie_oldest_open_call_seconds", "Time since the first event of the oldest open call; 0 without one."
 )
+CALL_TIMEOUT = _gauge(
+    "telefonie_call_timeout_seconds",
+    "The setting: an open call of which nothing is heard for longer is closed.",
+)
 EVENT_AGE = _histogram(
     "telefonie_event_age_seconds",
     "Time from the timestamp of a record to the commit of what it did; the records of a batch share one.",
@@ -153,10 +157,22 @@ LAG = _gauge(
     topic=(),
     partition=(),
 )
+LOG_END = _gauge(
+    "telefonie_log_end_offset",
+    "The end of the partition, as far as it may be read: whatever the worker does, it grows with the topic.",
+    topic=(),
+    partition=(),
+)
 OFFSET_AGE = _gauge(
     "telefonie_committed_offset_age_seconds",
     "How far commits are behind in time: what lay in the partition so long ago is committed; 0 when all is. "
     "It grows while records wait and nothing is committed.",
+    topic=(),
+    partition=(),
+)
+LAST_COMMIT = _gauge(
+    "telefonie_last_commit_timestamp_seconds",
+    "When this worker last committed the partition, since 1970-01-01 UTC; absent before its first commit.",
     topic=(),
     partition=(),
 )
@@ -174,6 +190,10 @@ COMMIT_SECONDS = _histogram(
     "telefonie_commit_seconds",
     "Time to commit outputs, state and offsets.",
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+PARTITIONS = _gauge(
+    "telefonie_calls_topic_partitions",
+    "Partitions of the calls topic, whoever has them: the workers together should tell of so many.",
 )
 RECOVERY = _gauge(
     "telefonie_recovery_records_remaining",
@@ -198,6 +218,9 @@ TABLE: Final = tuple(each for each in list(globals().values()) if isinstance(eac
 """Every metric, in the order in which it is exposed and documented."""
 
 
+_Gauges: TypeAlias = dict[Metric, dict[tuple[str, ...], float]]
+
+
 class PartitionSample(NamedTuple):
     """One assigned partition of the calls topic, as it is at this moment."""
 
@@ -212,6 +235,8 @@ class PartitionSample(NamedTuple):
     calls: int
     #: Epoch ms; negative before the first record.
     stream_time: int
+    #: Epoch ms of the last commit by this worker; None before it.
+    committed_at: int | None = None
 
 
 class Sample(NamedTuple):
@@ -222,6 +247,8 @@ class Sample(NamedTuple):
     #: Event time (epoch ms) of the first event of the oldest open call; None without one.
     oldest_open: int | None
     partitions: Sequence[PartitionSample]
+    #: Partitions of the calls topic; None until it is known.
+    of: int | None = None
 
 
 class Source(Protocol):
@@ -281,6 +308,7 @@ class Metrics(Collector):
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._topic = settings.calls_topic
+        self._call_timeout = settings.call_timeout / 1000
         self._source: Source | None = None
         self._counts = {
             metric: dict.fromkeys(metric.series(), 0.0) for metric in TABLE if metric.kind == "counter"
@@ -387,25 +415,33 @@ class Metrics(Collector):
             family.add_metric(labels, number)
         return family
 
-    def _gauges(self, sample: Sample) -> dict[Metric, dict[tuple[str, ...], float]]:
+    def _gauges(self, sample: Sample) -> _Gauges:
         oldest = sample.oldest_open
-        gauges: dict[Metric, dict[tuple[str, ...], float]] = {
+        gauges: _Gauges = {
             OPEN: {(status,): sample.open_calls.get(status, 0) for (status,) in OPEN.series()},
             OLDEST_OPEN: {(): 0.0 if oldest is None else max(0.0, self._clock() - oldest / 1000)},
+            CALL_TIMEOUT: {(): self._call_timeout},
         }
-        for metric in (LAG, OFFSET_AGE, RECOVERY, TABLE_CALLS, STREAM_TIME):
-            gauges[metric] = {}
-        for part in sample.partitions:
+        if sample.of is not None:
+            gauges[PARTITIONS] = {(): sample.of}
+        return gauges | self._of_partitions(sample.partitions)
+
+    def _of_partitions(self, partitions: Sequence[PartitionSample]) -> _Gauges:
+        gauges: _Gauges = {metric: {} for metric in TABLE if "partition" in metric.labels}
+        for part in partitions:
             number = str(part.number)
+            labels = self._topic, number
             if part.committed is not None and part.end is not None:
-                labels = self._topic, number
+                gauges[LOG_END][labels] = part.end
                 gauges[LAG][labels] = max(0, part.end - part.committed)
                 gauges[OFFSET_AGE][labels] = self._age(part.number, part.committed, part.end)
+            if part.committed_at is not None:
+                gauges[LAST_COMMIT][labels] = part.committed_at / 1000
             gauges[RECOVERY][number,] = part.recovery_remaining
             gauges[TABLE_CALLS][number,] = part.calls
             if part.stream_time >= 0:
                 gauges[STREAM_TIME][number,] = part.stream_time / 1000
-        assigned = {part.number for part in sample.partitions}
+        assigned = {part.number for part in partitions}
         self._positions = {each: at for each, at in self._positions.items() if each in assigned}
         return gauges
 

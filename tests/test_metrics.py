@@ -127,8 +127,14 @@ MOVES: dict[Metric, tuple[Callable[[Worker], None], dict[str, float]]] = {
         lambda w: setattr(w, "state", w.state._replace(oldest_open=(NOW - 90) * 1000)),
         {"{}": 90},
     ),
+    m.PARTITIONS: (lambda w: setattr(w, "state", w.state._replace(of=16)), {"{}": 16}),
     m.EVENT_AGE: (lambda w: w.metrics.committed([(1500, 4), (-9, 1)]), {"_sum": 6, "_count": 5}),
     m.LAG: (lambda w: w.partition(end=14), {'{partition="2",topic="telefonie.calls"}': 4}),
+    m.LOG_END: (lambda w: w.partition(end=14), {'{partition="2",topic="telefonie.calls"}': 4}),
+    m.LAST_COMMIT: (
+        lambda w: w.partition(committed_at=2500),
+        {'{partition="2",topic="telefonie.calls"}': 2.5},
+    ),
     m.OFFSET_AGE: (lagging, {'{partition="2",topic="telefonie.calls"}': 5}),
     m.BATCH_RECORDS: (lambda w: w.metrics.batch(500, 0.25), {"_sum": 500, "_count": 1}),
     m.BATCH_SECONDS: (lambda w: w.metrics.batch(500, 0.25), {"_sum": 0.25, "_count": 1}),
@@ -144,7 +150,7 @@ def test_the_names_and_labels_are_the_contract() -> None:
     ours = {f"{metric.name}{{{','.join(metric.labels)}}}" for metric in TABLE}
     assert set(CONTRACT.split()) <= ours
     assert len({metric.name for metric in TABLE}) == len(TABLE)
-    assert {metric.name.partition("{")[0] for metric in set(TABLE) - set(MOVES)} == {"telefonie_build_info"}
+    assert set(TABLE) - set(MOVES) == {m.BUILD, m.CALL_TIMEOUT}
 
 
 @pytest.mark.parametrize("metric", MOVES, ids=lambda metric: metric.name)
@@ -154,11 +160,10 @@ def test_each_metric_moves(metric: Metric) -> None:
     for labels, by in expected.items():
         key = metric.name + (labels if labels.startswith("{") else labels + "{}")
         assert moved.pop(key) == pytest.approx(by)
-    # Lag and its age move together, as do the two of a batch; buckets move with their histogram.
-    siblings = {m.OFFSET_AGE: m.LAG, m.BATCH_RECORDS: m.BATCH_SECONDS, m.BATCH_SECONDS: m.BATCH_RECORDS}
-    allowed = {f"{metric.name}_bucket"}
-    if sibling := siblings.get(metric):
-        allowed |= {sibling.name + suffix for suffix in ("", "_bucket", "_sum", "_count")}
+    # Lag, its age and the log's end move together, as do the two of a batch; buckets move with their histogram.
+    log, batch = {m.LAG, m.LOG_END, m.OFFSET_AGE}, {m.BATCH_RECORDS, m.BATCH_SECONDS}
+    siblings = next((group for group in (log, batch) if metric in group), {metric})
+    allowed = {each.name + suffix for each in siblings for suffix in ("", "_bucket", "_sum", "_count")}
     assert {key.partition("{")[0] for key in moved} <= allowed
 
 
@@ -167,6 +172,12 @@ def test_the_build_is_told() -> None:
     assert 'guarantee="exactly_once"' in key
     assert 'store="memory"' in key
     assert 'version="' in key
+
+
+def test_the_setting_that_alerts_compare_with_is_told() -> None:
+    metrics = Metrics(Settings(call_timeout=90_500))
+    metrics.watch(Worker())
+    assert series(generate_latest(metrics.registry).decode())["telefonie_call_timeout_seconds{}"] == 90.5
 
 
 @pytest.mark.parametrize("seed", range(12))
