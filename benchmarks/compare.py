@@ -8,13 +8,11 @@ CPU first, and only within one run. What each has published is counted: it must 
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load import Load, delete_topics, make_topics, produce
-from benchmarks.measure import Offsets, Run, follow, published
+from benchmarks.measure import Offsets, Process, Run, follow, published, spread
+from benchmarks.peers import kafka_streams
+from benchmarks.worker import ROOT, environment, process, worker
 from streams.embedded import Cluster
 
-_ROOT = Path(__file__).parents[1]
 _BEGIN, _END = "<!-- compare -->", "<!-- /compare -->"
 
 
@@ -46,6 +45,8 @@ _EXACTLY, _AT_LEAST = "exactly_once", "at_least_once"
 CONTESTANTS = {
     "worker": Contestant("telefonie worker", _EXACTLY),
     "worker_alo": Contestant("telefonie worker", _AT_LEAST),
+    "kafka_streams": Contestant("Kafka Streams, in memory", _EXACTLY, "kafka_streams"),
+    "kafka_streams_alo": Contestant("Kafka Streams, in memory", _AT_LEAST, "kafka_streams"),
     "confluent_loop": Contestant("confluent-kafka loop", _EXACTLY, "confluent_loop"),
     "confluent_loop_alo": Contestant("confluent-kafka loop", _AT_LEAST, "confluent_loop"),
     "aiokafka_loop": Contestant("aiokafka loop", _EXACTLY, "aiokafka_loop"),
@@ -74,8 +75,8 @@ class Bench:
         out = f"{group}.completed"
         topics = [f"{out}{kind}" for kind in ("", ".dead", ".kpis", ".changelog")]
         make_topics(self.brokers, *topics)
-        with self._process(contestant, group, load.topic, out) as process:
-            run = follow(process, self.broker, Offsets(self.brokers, group, load.topic), load.records)
+        with self._process(contestant, group, load.topic, out) as each:
+            run = follow([each], self.broker, Offsets(self.brokers, group, load.topic), load.records)
         self._check(contestant, load, out)
         delete_topics(self.brokers, *topics)
         return run
@@ -88,37 +89,17 @@ class Bench:
                 f"not {load.revisions} of {load.calls}"
             )
 
-    @contextmanager
     def _process(
         self, contestant: Contestant, group: str, topic: str, out: str
-    ) -> Iterator[subprocess.Popen[bytes]]:
+    ) -> AbstractContextManager[Process]:
         """The contestant's process; killed at the end."""
-        python = self.quix_python if contestant.module == "quix_streams" else sys.executable
-        command = [python or sys.executable, "-W", "ignore", "-m"]
+        env = environment(self.brokers, group, topic, out, GUARANTEE=contestant.guarantee)
         if contestant.module is None:
-            command += ["streams", "worker"]
-        else:
-            arguments = [self.brokers, group, topic, out, contestant.guarantee]
-            command += [f"benchmarks.peers.{contestant.module}", *arguments]
-        settings = {
-            "TELEFONIE_BROKERS": self.brokers,
-            "TELEFONIE_APP_ID": group,
-            "TELEFONIE_CALLS_TOPIC": topic,
-            "TELEFONIE_COMPLETED_TOPIC": out,
-            "TELEFONIE_KPIS_TOPIC": f"{out}.kpis",
-            "TELEFONIE_DEAD_TOPIC": f"{out}.dead",
-            "TELEFONIE_HTTP_PORT": "0",
-            "TELEFONIE_GUARANTEE": contestant.guarantee,
-            "TELEFONIE_COMMIT_INTERVAL": "100ms",
-            "TELEFONIE_LOG_LEVEL": "error",
-        }
-        with subprocess.Popen(
-            command, cwd=_ROOT, env=os.environ | settings, stdout=subprocess.DEVNULL
-        ) as process:
-            try:
-                yield process
-            finally:
-                process.kill()
+            return worker(env)
+        python = self.quix_python if contestant.module == "quix_streams" else None
+        arguments = [self.brokers, group, topic, out, contestant.guarantee]
+        module = f"benchmarks.peers.{contestant.module}"
+        return process([python or sys.executable, "-W", "ignore", "-m", module, *arguments], env)
 
 
 @contextmanager
@@ -135,10 +116,12 @@ _HEAD = [
     "guarantee",
     "events/s",
     "CPU-s per 1M events",
+    "2nd half",
     "the broker's",
     "RSS, MiB",
     "others' cores",
     "events per CPU-s, ours / theirs",
+    "2nd half",
     "events/s, ours / theirs",
 ]
 
@@ -154,21 +137,18 @@ def rows(runs: dict[str, list[Run]]) -> list[list[str]]:
             [
                 contestant.title,
                 contestant.guarantee,
-                _spread(rates, ",.0f"),
-                _spread(costs, ".1f"),
+                spread(rates, ",.0f"),
+                spread(costs, ".1f"),
+                f"{statistics.median(run.late_cost for run in each):.1f}",
                 f"{statistics.median(run.broker_cost for run in each):.1f}",
                 f"{statistics.median(run.rss for run in each):.0f}",
-                _spread([run.others for run in each], ".2f"),
+                spread([run.others for run in each], ".2f"),
                 _ratio(costs, [run.cost for run in ours or ()]),
+                _ratio([run.late_cost for run in each], [run.late_cost for run in ours or ()]),
                 _ratio([run.events_per_second for run in ours or ()], rates),
             ]
         )
     return shown
-
-
-def _spread(values: list[float], form: str) -> str:
-    chosen = dict.fromkeys((min(values), statistics.median(values), max(values)))
-    return "–".join(format(value, form) for value in chosen)
 
 
 def _ratio(over: list[float], under: list[float]) -> str:
@@ -198,7 +178,7 @@ def main(
 ) -> None:
     """Measure our worker and the others side by side."""
     console = Console(width=150)
-    names = only.split(",") if only else [name for name in CONTESTANTS if quix_python or "quix" not in name]
+    names = only.split(",") if only else _able(console, quix_python)
     runs: dict[str, list[Run]] = {name: [] for name in names}
     with bench(calls, slow_calls, seed, quix_python) as at:
         for number in range(rounds):
@@ -220,9 +200,21 @@ def main(
         _write(rows(runs), f"{sizes}, {rounds} rounds, seed {seed}; min–median–max.")
 
 
+def _able(console: Console, quix_python: str | None) -> list[str]:
+    """The contestants that can run here; says why others cannot."""
+    reasons = {
+        "kafka_streams": kafka_streams.why_not(),
+        "quix_streams": None if quix_python else "--quix-python names no interpreter",
+    }
+    for module, reason in reasons.items():
+        if reason:
+            console.print(f"without {module}: {reason}")
+    return [name for name, each in CONTESTANTS.items() if not reasons.get(each.module or "")]
+
+
 def _write(shown: list[list[str]], about: str) -> None:
     lines = [f"| {' | '.join(cells)} |" for cells in [_HEAD, ["---"] * len(_HEAD), *shown]]
-    page = _ROOT / "docs" / "performance.md"
+    page = ROOT / "docs" / "performance.md"
     text = page.read_text()
     before, rest = text.split(_BEGIN)
     page.write_text(f"{before}{_BEGIN}\n{about}\n\n" + "\n".join(lines) + f"\n{_END}{rest.split(_END)[1]}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.calls.partition import CallsPartition, Rules
@@ -42,6 +42,16 @@ def delete_topics(brokers: str, *names: str) -> None:
     admin = AdminClient({"bootstrap.servers": brokers})
     for future in admin.delete_topics(list(names)).values():
         future.result(20)
+
+
+def ends(brokers: str, topic: str) -> int:
+    """Offsets in a topic, over all partitions."""
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "benchmarks.ends", "log_level": "0"})
+    try:
+        places = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        return sum(consumer.get_watermark_offsets(place, 10)[1] for place in places)
+    finally:
+        consumer.close()
 
 
 def produce(brokers: str, topic: str, calls: int, seed: int) -> Load:

@@ -1,4 +1,4 @@
-"""Measuring a consumer group from outside: by what it has committed, and by what the system says of its process.
+"""Measuring a consumer group from outside: by what it has committed, and by what the system says of its processes.
 
 Everybody is measured by the same means. The clock and the counters of CPU start with the first progress that is
 committed, so that starting up is left out, and end with the last commit; only what is committed in between counts.
@@ -7,16 +7,19 @@ committed, so that starting up is left out, and end with the last commit; only w
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from benchmarks.load import PARTITIONS
+
+Process: TypeAlias = subprocess.Popen[bytes]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -30,15 +33,17 @@ class Run:
 
     events_per_second: float
     cost: float
+    #: Of the second half: most of a JVM's warming up lies before it.
+    late_cost: float
     broker_cost: float
-    #: Resident memory at the end, MiB.
+    #: Resident memory at the end, MiB; of all processes.
     rss: float
     #: Processor cores that others have used meanwhile: how far to trust the rate.
     others: float
 
 
 class _Moment(NamedTuple):
-    """Counters at one moment: seconds, records committed, CPU seconds of the process, the broker and all."""
+    """Counters at one moment: seconds, records committed, CPU seconds of the processes, the broker and all."""
 
     at: float
     committed: int
@@ -59,53 +64,65 @@ class Offsets:
 
     def committed(self) -> int:
         """Offsets, over all partitions: the load has no gaps, so it is the number of records."""
+        return sum(self.each())
+
+    def each(self) -> list[int]:
+        """The offset of each partition; 0 where nothing has been committed."""
         try:
             found = self._consumer.committed(self._partitions, timeout=10)
         except KafkaException:  # there is no coordinator yet
-            return 0
-        return sum(max(0, place.offset) for place in found)
+            return [0] * PARTITIONS
+        return [max(0, place.offset) for place in found]
 
 
-def follow(process: subprocess.Popen[bytes], broker: int, offsets: Offsets, records: int) -> Run:
-    """Watch a process until its group has committed so many records; `broker` is the broker's process id.
+def follow(processes: Sequence[Process], broker: int, offsets: Offsets, records: int) -> Run:
+    """Watch the processes of a group until it has committed so many records; `broker` is the broker's process id.
 
-    Raises RuntimeError when the process ends before, or is not done within five minutes.
+    What was committed before is the start. With several processes the clock starts when every partition has made
+    some progress. Raises RuntimeError when a process ends before, or they are not done within five minutes.
     """
 
     def moment() -> _Moment:
+        each = offsets.each()
         return _Moment(
             time.monotonic(),
-            offsets.committed(),
-            cpu_seconds(process.pid),
+            sum(each) if len(processes) == 1 or all(each) else 0,
+            sum(cpu_seconds(process.pid) for process in processes),
             cpu_seconds(broker),
             _busy_seconds(),
         )
 
     give_up = time.monotonic() + _LIMIT_SECONDS
-    first = _until(lambda now: now.committed > 0, moment, process, give_up)
+    first = _until(lambda now: now.committed > 0, moment, processes, give_up)
     ours = sum(os.times()[:2])
-    last = _until(lambda now: now.committed >= records, moment, process, give_up)
-    millions, seconds = (last.committed - first.committed) / 1e6, last.at - first.at
-    own, of_broker = last.own - first.own, last.broker - first.broker
-    others = last.everything - first.everything - own - of_broker - (sum(os.times()[:2]) - ours)
+    half = _until(lambda now: now.committed >= (first.committed + records) / 2, moment, processes, give_up)
+    last = _until(lambda now: now.committed >= records, moment, processes, give_up)
+    seconds, of_broker = last.at - first.at, last.broker - first.broker
+    used = last.everything - first.everything - (last.own - first.own) - of_broker
+    others = used - (sum(os.times()[:2]) - ours)
     return Run(
-        events_per_second=millions * 1e6 / seconds,
-        cost=own / millions,
-        broker_cost=of_broker / millions,
-        rss=int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * _PAGE / 2**20,
+        events_per_second=(last.committed - first.committed) / seconds,
+        cost=_cost(first, last),
+        late_cost=_cost(half if half.committed < last.committed else first, last),
+        broker_cost=of_broker / (last.committed - first.committed) * 1e6,
+        rss=sum(resident(process.pid) for process in processes) / 2**20,
         others=max(0.0, others / seconds),
     )
+
+
+def _cost(begin: _Moment, end: _Moment) -> float:
+    return (end.own - begin.own) / (end.committed - begin.committed) * 1e6
 
 
 def _until(
     done: Callable[[_Moment], bool],
     moment: Callable[[], _Moment],
-    process: subprocess.Popen[bytes],
+    processes: Sequence[Process],
     give_up: float,
 ) -> _Moment:
     while not done(now := moment()):
-        if process.poll() is not None or now.at > give_up:
-            raise RuntimeError(f"{process.args!r} ended or took too long, at {now.committed} records")
+        if any(process.poll() is not None for process in processes) or now.at > give_up:
+            raise RuntimeError(f"{processes[0].args!r} ended or took too long, at {now.committed} records")
         time.sleep(0.03)
     return now
 
@@ -116,10 +133,21 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def resident(pid: int) -> int:
+    """Bytes of physical memory that a process holds."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+
+
 def _busy_seconds() -> float:
     """CPU time that all processes have used so far."""
     user, nice, system, *_ = map(int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9])
     return (user + nice + system) / _TICKS
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """Min–median–max."""
+    chosen = dict.fromkeys((min(values), statistics.median(values), max(values)))
+    return "–".join(format(value, form) for value in chosen)
 
 
 def published(brokers: str, topic: str) -> Iterator[bytes]:

@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -50,8 +50,14 @@ def _jar(line: str) -> Jar:
     return Jar(group, artifact, version, sha256)
 
 
-def fetch(cache: Path, *, offline: bool = False, progress: Progress = lambda _done, _all: None) -> list[Path]:
-    """The class path: every jar of the list in `cache`, each with the right SHA-256.
+def fetch(
+    cache: Path,
+    *,
+    extra: Sequence[Jar] = (),
+    offline: bool = False,
+    progress: Progress = lambda _done, _all: None,
+) -> list[Path]:
+    """The class path: every jar of the list, and the `extra` ones, in `cache`, each with the right SHA-256.
 
     Jars that are missing or damaged are fetched from Maven Central (45 MB the first time), one process at a
     time; with all of them in place the network is not touched. A file appears under its name only whole and
@@ -60,7 +66,7 @@ def fetch(cache: Path, *, offline: bool = False, progress: Progress = lambda _do
     Raises EmbeddedKafkaError when a jar cannot be had: no network, `offline`, another SHA-256, no room.
     """
     folder = cache / "jars"
-    jars = listed()
+    jars = [*listed(), *extra]
     if _missing(folder, jars):
         with _locked(folder):
             missing = _missing(folder, jars)

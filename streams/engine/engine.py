@@ -368,13 +368,20 @@ def _start(
                 start,
             )
     if not begin <= start <= end:
-        lost = (
-            f"{begin - start} records were removed before they were read"
-            if start < begin
-            else "the topic was made anew"
-        )
         raise RecordsLostError(
-            f"{where}: the next offset to read is {start}, the log holds {begin} to {end}: {lost}. To go on without "
-            f"them, move the group to an offset that exists, or use another TELEFONIE_APP_ID"
+            f"{where}: the next offset to read is {start}, the log holds {begin} to {end}: "
+            f"{_loss(position, start, begin, end)}. To go on without what is lost, move the group to an offset that "
+            "exists, or use another TELEFONIE_APP_ID"
         )
     return start
+
+
+def _loss(position: Position | None, start: int, begin: int, end: int) -> str:
+    """Why the log does not hold the offset `start`, as far as it is known."""
+    if start < begin:
+        return f"{begin - start} records were removed before they were read"
+    if position is not None and position.next_offset <= end:
+        return f"the group was moved {start - end} past the end of the log"
+    if position is not None and position.topic:  # and it is the same topic: see Engine._check_same
+        return f"the log has lost its last {start - end} records, as in an unclean leader election"
+    return "the group was moved past the end of the log, or the topic was made anew"

@@ -105,11 +105,20 @@ def test_where_to_read_on(position: int | None, committed: int | None, start: in
 
 
 @pytest.mark.parametrize(
-    ("position", "said"), [(7, "3 records were removed"), (101, "the topic was made anew")]
+    ("position", "committed", "said"),
+    [
+        (Position(7, b""), 7, "3 records were removed before they were read"),
+        (Position(50, b""), 107, "the group was moved 7 past the end of the log"),
+        (Position(101, b"", topic=b"id"), 101, "the log has lost its last 1 records"),
+        (Position(101, b""), 101, "moved past the end of the log, or the topic was made anew"),
+        (None, 101, "moved past the end of the log, or the topic was made anew"),
+    ],
 )
-def test_an_offset_that_the_log_does_not_hold_is_refused(position: int, said: str) -> None:
+def test_an_offset_that_the_log_does_not_hold_is_refused(
+    position: Position | None, committed: int, said: str
+) -> None:
     with pytest.raises(RecordsLostError, match=said):
-        _start(SOURCE, Position(position, b""), position, 10, 100)
+        _start(SOURCE, position, committed, 10, 100)
 
 
 def test_time_that_the_idle_clock_has_moved_is_committed_before_the_next_record(

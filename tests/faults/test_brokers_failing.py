@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from support.inject import config
 from support.kafka import Record, produce
 from support.load import produce_calls, producing
-from support.proxy import Proxy
+from support.proxy import APIS, Proxy
 from support.worker import (
     Setup,
     Worker,
@@ -149,6 +149,42 @@ def test_connections_are_dropped_and_delayed(
         proxy.delay = 0
         wait_until_done(setup, sending, timeout=150)
         finish(worker, setup)
+
+
+#: What a worker asks for at its start, before it is a worker: that one is not tried again.
+FIRST = {"Metadata", "ApiVersions"}
+
+
+@pytest.mark.parametrize("losses", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_a_connection_is_lost_with_each_kind_of_request(
+    proxied: tuple[Cluster, Proxy], tmp_path: Path, seed: int, losses: int
+) -> None:
+    """Before the broker has it, and with its answer: at the start, at work, in a rebalance."""
+    cluster, proxy = proxied
+    setup = Setup(cluster.brokers[0].address(), settings={"SESSION_TIMEOUT": "6s"})
+    setup.create()
+    kinds = set(APIS.values())
+
+    def lose(names: set[str]) -> None:
+        proxy.requests.update(dict.fromkeys(names, losses))
+        proxy.answers.update(dict.fromkeys(names, losses))
+
+    def lost(*names: str) -> bool:
+        return not any((proxy.requests + proxy.answers)[name] for name in names)
+
+    env = {"BROKERS": f"127.0.0.1:{proxy.port}"}
+    with producing(setup.brokers, setup.calls, 2_000, seed, seconds=10) as sending:
+        lose(kinds - FIRST)
+        with Worker(setup, tmp_path / "log", env=env) as worker:
+            wait_for("a commit", setup.committed)
+            lose(kinds)
+            wait_for("what is at work", lambda: lost("Produce", "Fetch", "AddPartitionsToTxn", "EndTxn"), 90)
+            with Worker(setup, tmp_path / "other", env=env) as other:
+                wait_for("a rebalance", lambda: other.assignments() and other.assignments()[-1], 90)
+                assert other.terminate() == 0, other.said()[-3000:]
+            wait_until_done(setup, sending, timeout=90)
+            finish(worker, setup)
+    assert proxy.lost.keys() >= kinds - {"ListOffsets", "Heartbeat", "LeaveGroup"}
 
 
 @pytest.fixture
