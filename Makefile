@@ -61,3 +61,7 @@ audit: setup ## ask for known vulnerabilities of the pinned packages; says so wh
 .PHONY: bench
 bench: setup ## our worker beside the peers, in one run; ARGS are passed on
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
+
+.PHONY: soak
+soak: setup ## ten minutes of a worker under load that is killed each minute; ARGS="--minutes 60" for longer
+	@$(BIN)/python -m benchmarks.soak --events 1000000000 --minutes 10 --faults 60 $(ARGS)

@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.engine.config import Config
-from streams.engine.engine import Engine, Owned, _start
+from streams.engine.engine import MAX_PENDING, Engine, Owned, _start
 from streams.engine.fetch import RecordBatch, RecordsLostError
 from streams.engine.processor import Record
 from streams.engine.restore import Position
@@ -119,6 +119,22 @@ def test_an_offset_that_the_log_does_not_hold_is_refused(
 ) -> None:
     with pytest.raises(RecordsLostError, match=said):
         _start(SOURCE, position, committed, 10, 100)
+
+
+def test_the_log_waits_when_too_much_waits_for_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, recorder, _ = engine(next_offset=5)
+    recorder.pending = MAX_PENDING + 1
+    commits = 0
+
+    async def commit() -> int:
+        nonlocal commits
+        commits += 1
+        recorder.pending -= 1 if commits == 3 else 0  # others had their turn first
+        return 1
+
+    monkeypatch.setattr(made, "commit", commit)
+    asyncio.run(made.process(batch(5, 7)))
+    assert commits == 3
 
 
 def test_time_that_the_idle_clock_has_moved_is_committed_before_the_next_record(

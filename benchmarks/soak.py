@@ -1,0 +1,196 @@
+"""A worker at work for long: whether anything grows, gets slower, or is lost.
+
+    python -m benchmarks.soak [--events 20000000 | --minutes 60] [--faults 60]
+
+Simulated calls in the standard mix (one in a thousand of which never ends) are produced a little ahead of the worker.
+They are remembered for half an hour of their time, so that from the first sixtieth of the default load on as many are
+forgotten as are begun. Every tenth of the run tells the rate, the worker's CPU per event, and the resident memory of
+worker and broker. With `--faults N` the worker is killed every N seconds, and every fifth time the broker too.
+
+At the end `telefonie status --recount` must find every equation true, and have read as many records as were sent.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from itertools import islice
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import click
+from confluent_kafka import Producer
+
+from benchmarks.load import RATE, make_topics
+from benchmarks.measure import Offsets, Process, cpu_seconds, resident
+from benchmarks.worker import OUTPUTS, ROOT, environment, worker
+from streams.embedded import Cluster
+from streams.simulation import Event, Mix, events
+
+CALLS, COMPLETED, GROUP = "calls", "completed", "soak"
+_MIX = Mix(unterminated=0.001)
+_AHEAD = 400_000
+_BATCH = 2_000
+_LIFE_SECONDS = 60 * 86_400
+"""So long ago the calls begin: an hour of the soak is some days of theirs."""
+#: The last 256 MiB of each partition: the disk is not what is tried.
+_TOPICS = {"retention.bytes": str(256 << 20), "segment.bytes": str(32 << 20)}
+_SETTINGS = {"CALL_RETENTION": "30m", "CALL_TIMEOUT": "10m", "INSTANCE_ID": "soak", "LOG_LEVEL": "warning"}
+
+
+class Progress:
+    """Counts that the producer's process and this one share, in records: sent, committed, and when to stop."""
+
+    def __init__(self, limit: int) -> None:
+        self.sent = multiprocessing.Value("q", 0)
+        self.committed = multiprocessing.Value("q", 0)
+        self.limit = multiprocessing.Value("q", limit)
+
+
+def send(brokers: str, seed: int, progress: Progress) -> None:
+    """Produce up to the limit, never more than a little ahead of what is committed."""
+    producer = Producer(
+        {
+            "bootstrap.servers": brokers,
+            "linger.ms": 20,
+            "partitioner": "murmur2_random",
+            "enable.idempotence": True,
+            "message.timeout.ms": 600_000,
+            "log_level": "0",
+        }
+    )
+    source = events(seed, None, RATE, int((time.time() - _LIFE_SECONDS) * 1000), _MIX)
+    while (left := progress.limit.value - progress.sent.value) > 0:
+        if progress.sent.value - progress.committed.value > _AHEAD:
+            time.sleep(0.05)
+            continue
+        batch = list(islice(source, min(_BATCH, left)))
+        _send(producer, batch)
+        progress.sent.value += len(batch)
+    if unsent := producer.flush(600):
+        raise RuntimeError(f"{unsent} records could not be produced")
+
+
+def _send(producer: Producer, batch: list[Event]) -> None:
+    for at, key, value in batch:
+        while True:
+            try:
+                producer.produce(CALLS, value, key, timestamp=at)
+                break
+            except BufferError:
+                producer.poll(0.1)
+    producer.poll(0)
+
+
+class Soak:
+    """A worker on a broker of its own, and what it has cost so far."""
+
+    def __init__(self, cluster: Cluster, log: Path) -> None:
+        self._broker, self._log = cluster.brokers[0], log
+        self.env = environment(cluster.bootstrap(), GROUP, CALLS, COMPLETED, **_SETTINGS)
+        self._begun = self._told_at = time.monotonic()
+        self._told = self._spent = self._spent_then = 0.0
+        self.kills = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._running = ExitStack()
+        self.worker: Process = self._running.enter_context(worker(self.env, self._log))
+
+    def check(self) -> None:
+        """Raise RuntimeError when the worker has ended by itself."""
+        if self.worker.poll() is not None:
+            raise RuntimeError(f"the worker ended:\n{self._log.read_text()[-3000:]}")
+
+    def kill(self) -> None:
+        """SIGKILL it and start another; every fifth time the broker too."""
+        self.kills += 1
+        self._spent += cpu_seconds(self.worker.pid)
+        self._running.close()
+        if self.kills % 5 == 0:
+            self._broker.kill()
+            self._broker.start()
+        self._start()
+
+    def tell(self, committed: int) -> None:
+        """Print how it goes since the last time."""
+        now, spent = time.monotonic(), self._spent + cpu_seconds(self.worker.pid)
+        records = max(1.0, committed - self._told)
+        print(
+            f"{now - self._begun:7.0f} s {committed:12,} events {records / (now - self._told_at):8,.0f}/s "
+            f"{(spent - self._spent_then) / records * 1e6:6.1f} CPU-s/M, RSS: worker "
+            f"{resident(self.worker.pid) / 2**20:4.0f} MiB, broker {resident(self._broker.pid) / 2**20:4.0f} MiB",
+            flush=True,
+        )
+        self._told_at, self._told, self._spent_then = now, committed, spent
+
+    def stop(self) -> None:
+        """In order."""
+        self.worker.terminate()
+        if self.worker.wait(60):
+            raise RuntimeError(f"the worker did not stop in order:\n{self._log.read_text()[-3000:]}")
+
+
+def status(env: dict[str, str]) -> dict[str, Any]:
+    """What `telefonie status` counts. Raises CalledProcessError when an equation is violated."""
+    command = [sys.executable, "-m", "streams", "status", "--recount", "--json"]
+    found: dict[str, Any] = json.loads(subprocess.check_output(command, cwd=ROOT, env=env))
+    return found
+
+
+@click.command()
+@click.option("--events", "limit", default=20_000_000, show_default=True)
+@click.option("--minutes", type=float, help="Stop after so long, however many events that are.")
+@click.option("--faults", type=float, help="Seconds between two kills.  [default: none]")
+@click.option("--seed", default=7, show_default=True)
+def main(limit: int, minutes: float | None, faults: float | None, seed: int) -> None:
+    """Let a worker work, and tell how it goes."""
+    progress = Progress(limit)
+    with tempfile.TemporaryDirectory() as directory, Cluster(Path(directory) / "kafka") as cluster:
+        make_topics(cluster.bootstrap(), CALLS, *(f"{COMPLETED}{kind}" for kind in OUTPUTS), **_TOPICS)
+        sender = multiprocessing.Process(target=send, args=(cluster.bootstrap(), seed, progress), daemon=True)
+        sender.start()
+        soak = Soak(cluster, Path(directory) / "log")
+        watch(soak, progress, Offsets(cluster.bootstrap(), GROUP, CALLS), minutes, faults)
+        sender.join(60)
+        soak.stop()
+        found = status(soak.env)
+        sent = progress.sent.value
+        if found["read"] != sent:
+            raise RuntimeError(f"{sent:,} records were sent, {found['read']:,} read")
+    print(
+        f"{soak.kills} kills; every equation holds, and all {sent:,} records were read once: {found['equations']}"
+    )
+
+
+def watch(
+    soak: Soak, progress: Progress, offsets: Offsets, minutes: float | None, faults: float | None
+) -> None:
+    """Until everything is committed: tell how it goes every tenth of the way, and kill on schedule."""
+    begun = time.monotonic()
+    end, kill_at, tenths = begun + (minutes or inf) * 60, begun + (faults or inf), 0
+    while progress.committed.value < progress.limit.value:
+        time.sleep(0.5)
+        soak.check()
+        progress.committed.value = committed = max(progress.committed.value, offsets.committed())
+        now = time.monotonic()
+        share = (now - begun) / (minutes * 60) if minutes else committed / progress.limit.value
+        if share * 10 >= tenths + 1:
+            tenths = int(share * 10)
+            soak.tell(committed)
+        if now >= kill_at:
+            kill_at = now + (faults or inf)
+            soak.kill()
+        if now >= end:
+            progress.limit.value = progress.sent.value
+            end = kill_at = inf
+
+
+if __name__ == "__main__":
+    main()
