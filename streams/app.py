@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from heapq import nsmallest
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import faust
@@ -28,6 +29,7 @@ from streams.engine.engine import Owned
 from streams.engine.fetch import RecordBatch, RecordsLostError
 from streams.engine.members import Member, MembersUnknownError
 from streams.engine.restore import reader
+from streams.engine.store import StoreError
 from streams.errors import OperatorError
 from streams.metrics import Metrics, PartitionSample, Sample
 from streams.settings import Settings
@@ -68,7 +70,8 @@ def config_of(settings: Settings, *, idle_clock: bool = True) -> Config:
             "dead": settings.dead_topic,
         },
         changelog=settings.changelog_topic,
-        processor=lambda partition: CallsPartition(rules, partition),
+        processor=lambda partition, store: CallsPartition(rules, partition, store),
+        stores=Path(settings.data_dir) / "state" / settings.app_id if settings.store == "rocksdb" else None,
         client=settings.kafka(),
         commit_interval=settings.commit_interval,
         instance_id=settings.instance_id,
@@ -387,7 +390,7 @@ class Worker(faust.Worker):
         finally:
             self._stop_in_time()
         if (error := self.app.engine.failure or self.crash_reason) is not None:
-            if isinstance(error, RecordsLostError | BrokersLostError):
+            if isinstance(error, RecordsLostError | BrokersLostError | StoreError):
                 raise OperatorError(str(error)) from error
             raise error
 

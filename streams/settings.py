@@ -242,10 +242,16 @@ class Settings:
         "reject",
         "an optional property that is null: rejected as the schema says, or counted as absent",
     )
-    store: Literal["memory"] = _setting(
-        _one_of("memory"), "memory", "where the state of calls lives; the changelog topic holds it too"
+    store: Literal["memory", "rocksdb"] = _setting(
+        _one_of("memory", "rocksdb"),
+        "memory",
+        "where the state of calls lives, besides the changelog topic, which always holds it",
     )
-    data_dir: str = _setting(_LINE, ".telefonie", "directory in which `run` and `broker` keep their data")
+    data_dir: str = _setting(
+        _LINE,
+        ".telefonie",
+        "directory in which `run` and `broker` keep their data, and workers their rocksdb stores",
+    )
     instance_id: str | None = _setting(
         _NAME, "", "name for static group membership, such as the pod's: a quick restart moves no partitions"
     )

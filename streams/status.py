@@ -23,7 +23,7 @@ from streams.calls.partition import CallsPartition
 from streams.codecs import Reason
 from streams.codecs import Status as CallStatus
 from streams.engine.config import Config
-from streams.engine.restore import Position, read_position, restore
+from streams.engine.restore import Position, Target, bounds, read_position, restore
 from streams.errors import OperatorError
 from streams.settings import Settings
 
@@ -128,12 +128,13 @@ async def _points(consumer: Any, config: Config, changelog: Iterable[TopicPartit
 
 async def _recounted(consumer: Any, config: Config, points: Mapping[int, _Point]) -> dict[int, _Point]:
     """The state of all partitions, restored as a worker would, and its open calls counted."""
-    processors = {number: config.processor(number) for number in points}
-    positions = await restore(config, consumer, processors, lambda _: None)
+    where = await bounds(config, consumer, points)
+    targets = {number: Target(config.processor(number, None), where[number]) for number in points}
+    await restore(config, consumer, targets, lambda _: None)
     return {
-        number: _Point(position, points[number].at, len(cast(CallsPartition, processors[number]).open))
-        for number, position in positions.items()
-        if position is not None
+        number: _Point(target.position, points[number].at, len(cast(CallsPartition, target.processor).open))
+        for number, target in targets.items()
+        if target.position is not None
     }
 
 

@@ -101,7 +101,7 @@ def test_what_is_no_duration(text: str) -> None:
         ("HTTP_BIND", "a b", "an address or host name"),
         ("GUARANTEE", "at_most_once", "exactly_once or at_least_once"),
         ("NULLS", "maybe", "reject or absent"),
-        ("STORE", "rocksdb", "takes memory"),
+        ("STORE", "disk", "takes memory or rocksdb"),
         ("REPARTITION", "true", "takes false"),
         ("SESSION_TIMEOUT", "1h", "at most 30m"),
         ("OUTPUT_RETENTION", "-1", "or forever"),

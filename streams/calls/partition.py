@@ -7,7 +7,7 @@ look at it (semantics, section 4); everything else follows from the log alone, h
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
@@ -16,16 +16,17 @@ import msgspec
 from msgspec.structs import replace
 
 from streams.calls.anomalies import NO_HISTORY, TIMED_OUT
+from streams.calls.closed import WINDOW_ROW, Closed, ClosedCalls, Row, Store, StoredCalls
 from streams.calls.completed import Facts, facts, record
-from streams.calls.deadlines import Deadlines, Spans
+from streams.calls.deadlines import Deadlines
 from streams.calls.ledger import STATE_VERSION, Ledger, Tally, decode_ledger, encode_ledger
 from streams.calls.lifecycle import CHANGED, apply, begin
 from streams.calls.state import (
     TERMINAL,
     CallState,
-    ClosedCalls,
     decode_state,
     encode_state,
+    is_open,
 )
 from streams.calls.windows import WindowKey, Windows
 from streams.codecs import Call, CallDecoder, Headers, Rejected, dead_headers, encode_completed
@@ -37,8 +38,6 @@ Output = tuple[bytes | None, bytes | None, int, list[tuple[str, bytes | None]]]
 """Key, value, timestamp, headers of a record to publish."""
 
 _JSON: Final[list[tuple[str, bytes | None]]] = [("content-type", b"application/json")]
-# No id can begin with this byte: ids are UTF-8.
-_WINDOW_ROW: Final = b"\xffwindow "
 _PUBLISHED: Final = 4096
 _SPANS: Final = 512  # of a timeout or a retention: how coarsely calls wait for it
 
@@ -60,7 +59,9 @@ class Cut(NamedTuple):
 
     #: By topic: `completed`, `kpis`, `dead`.
     outputs: dict[str, list[Output]]
-    rows: list[tuple[bytes, bytes | None]]
+    rows: list[Row]
+    #: Rows for the store; none when the state is in memory.
+    stored: list[Row]
     #: The ledger, encoded.
     header: bytes
     tally: Tally
@@ -70,15 +71,15 @@ class Cut(NamedTuple):
 class CallsPartition:
     """Everything that one input partition owns: its calls, their deadlines, KPI windows, and stream time."""
 
-    def __init__(self, rules: Rules, number: int) -> None:
+    def __init__(self, rules: Rules, number: int, store: Store | None = None) -> None:
+        """`store` is for closed calls, with whatever it has kept of this partition; without one they are in memory."""
         self.rules, self.number = rules, number
         #: By id.
         self.open: dict[bytes, CallState] = {}
-        self.closed = ClosedCalls()
+        self.closed: Closed = ClosedCalls(rules.call_retention // _SPANS)
         #: Touched since the last cut; None was forgotten. Counts before the two above.
         self.changed: dict[bytes, CallState | None] = {}
         self.deadlines = Deadlines(rules.call_timeout // _SPANS, self._due)
-        self.retained: Spans[bytes] = Spans(rules.call_retention // _SPANS)
         #: Of calls published lately: most amendments come soon.
         self.published: dict[bytes, Facts] = {}
         self.windows = Windows(rules.kpi_window, rules.call_retention, number)
@@ -90,6 +91,9 @@ class CallsPartition:
         #: Offset and exception of records on which the code itself raised, for the log.
         self.failures: list[tuple[int, Exception]] = []
         self._restored: dict[bytes, bytes] = {}
+        if store is not None:
+            stored = StoredCalls(store)
+            self.closed, self._restored = stored, dict(stored.kept())
 
     # -- the message path
 
@@ -128,6 +132,8 @@ class CallsPartition:
             except Rejected as rejected:
                 self._reject(rejected, item)
                 continue
+            except OSError:  # the store, not the record
+                raise
             except Exception as error:  # a bug: the record is set aside, the partition goes on
                 self.failures.append((offset, error))
                 self._reject(Rejected("failed", f"the processor raised {type(error).__name__}"), item)
@@ -164,8 +170,9 @@ class CallsPartition:
     def _closed(self, call_id: bytes) -> CallState | None:
         """The state of a closed call, if it is still remembered."""
         state = self.changed.get(call_id) or self.closed.get(call_id)
-        if state is not None and self._is_past(state.closed_at):
-            self._forget(call_id)
+        if state is not None and state.closed_at is not None and self._is_past(state.closed_at):
+            self.closed.forget(call_id, state.closed_at)
+            self.changed[call_id] = None
             return None
         return state
 
@@ -205,11 +212,9 @@ class CallsPartition:
             self.published.clear()
         self.published[call_id] = found
         self.open.pop(call_id, None)
-        self.changed.pop(
-            call_id, None
-        )  # so that the one key object lies in it, in `retained`, and in `closed`
+        self.changed.pop(call_id, None)  # so that the one key object lies in it, and in all of `closed`
         self.changed[call_id] = state
-        self.retained.add(state.closed_at, call_id)
+        self.closed.retain(call_id, state.closed_at)
         self.windows.add(state, found)
         self.ledger.close(state)
         self.tally.closed(state, found)
@@ -258,22 +263,8 @@ class CallsPartition:
         if self.deadlines.next < self.ledger.stream_time:
             self._close_due(self.ledger.stream_time)
 
-    def _is_past(self, closed_at: int | None) -> bool:
-        return closed_at is not None and closed_at + self.rules.call_retention < self.ledger.stream_time
-
-    def _forget(self, call_id: bytes) -> None:
-        self.closed.forget(call_id)
-        self.changed[call_id] = None
-
-    def _forget_past(self) -> None:
-        """Forget closed calls by whole spans; one that is asked for before is judged to the millisecond."""
-        horizon = self.ledger.stream_time - self.rules.call_retention - self.retained.width
-        for _, call_ids in self.retained.take(horizon):
-            for call_id in call_ids:
-                state = self.changed.get(call_id) or self.closed.get(call_id)
-                # The id may have been forgotten before and begun anew.
-                if state is not None and self._is_past(state.closed_at):
-                    self._forget(call_id)
+    def _is_past(self, closed_at: int) -> bool:
+        return closed_at + self.rules.call_retention < self.ledger.stream_time
 
     # -- the cut
 
@@ -285,9 +276,8 @@ class CallsPartition:
     def cut(self) -> Cut:
         """Take everything that has changed since the last cut, as one consistent point of the log."""
         now = self.ledger.stream_time
-        self._forget_past()
         kpis: list[Output] = [(key, value, ts, _JSON) for key, value, ts in self.windows.published(now)]
-        rows: list[tuple[bytes, bytes | None]] = []
+        rows: list[Row] = []
         for call_id, state in self.changed.items():
             if state is None:
                 rows.append((call_id, None))
@@ -296,12 +286,20 @@ class CallsPartition:
             rows.append((call_id, packed))
             if state.closed_at is not None:
                 self.closed.put(call_id, state, packed)
-        rows += [(_WINDOW_ROW + msgspec.msgpack.encode(key), value) for key, value in self.windows.rows(now)]
+        rows += self._forget_past()
+        rows += [(WINDOW_ROW + msgspec.msgpack.encode(key), value) for key, value in self.windows.rows(now)]
         outputs = {"completed": self.completed, "kpis": kpis, "dead": self.dead}
-        cut = Cut(outputs, rows, encode_ledger(self.ledger), self.tally, self.failures)
+        stored = self.closed.stored(rows)
+        cut = Cut(outputs, rows, stored, encode_ledger(self.ledger), self.tally, self.failures)
         self.completed, self.dead, self.failures = [], [], []
         self.changed, self.tally = {}, Tally()
         return cut
+
+    def _forget_past(self) -> Iterator[Row]:
+        """Forget what closed too long ago; a call that is asked for before is judged to the millisecond."""
+        for call_id, closed_at in self.closed.past(self.ledger.stream_time - self.rules.call_retention):
+            self.closed.forget(call_id, closed_at)
+            yield call_id, None
 
     # -- looking in
 
@@ -328,14 +326,33 @@ class CallsPartition:
 
     # -- recovery
 
-    def restore(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
-        """Take over rows of the changelog, in log order; `ready` completes it."""
-        restored = self._restored
-        for key, value in rows:
-            if value is None:
-                restored.pop(key, None)
-            else:
+    def restore(self, rows: Iterable[Row]) -> list[Row]:
+        """Take over rows of the changelog, in log order, after those that the store had; `ready` completes it.
+
+        Returns rows for the store, which are to be written before the next call.
+        """
+        restored, latest = self._restored, dict(rows)
+        for key, value in latest.items():
+            if value is not None and (key.startswith(WINDOW_ROW) or is_open(value)):
                 restored[key] = value
+                self._restore_closed(key, None)
+            else:
+                restored.pop(key, None)
+                self._restore_closed(key, value)
+        return self.closed.stored(latest.items())
+
+    def _restore_closed(self, call_id: bytes, packed: bytes | None) -> None:
+        """A call is closed now, and says this; or, without it, is not among the closed ones any more."""
+        before = self.closed.get(call_id)
+        state = None if packed is None else decode_state(packed)
+        former = None if before is None else before.closed_at
+        moment = None if state is None else state.closed_at
+        if former is not None and former != moment:
+            self.closed.forget(call_id, former)
+        if moment is not None and former != moment:
+            self.closed.retain(call_id, moment)
+        if state is not None and packed is not None:
+            self.closed.put(call_id, state, packed)
 
     def ready(self, ledger: bytes | None) -> None:
         """Everything is restored; `ledger` is that of the last cut, None when there was none.
@@ -349,16 +366,11 @@ class CallsPartition:
         opened: list[tuple[bytes, CallState]] = []
         while self._restored:
             key, value = self._restored.popitem()
-            if key.startswith(_WINDOW_ROW):
-                window = msgspec.msgpack.decode(key[len(_WINDOW_ROW) :], type=WindowKey)
+            if key.startswith(WINDOW_ROW):
+                window = msgspec.msgpack.decode(key[len(WINDOW_ROW) :], type=WindowKey)
                 self.windows.restore(window, value, self.ledger.stream_time)
-                continue
-            state = decode_state(value)
-            if state.closed_at is not None:
-                self.closed.put(key, state, value)
-                self.retained.add(state.closed_at, key)
             else:
-                opened.append((key, state))
+                opened.append((key, decode_state(value)))
         opened.sort(key=lambda item: item[1].first_seen)
         for key, state in opened:
             self.open[key] = state

@@ -6,7 +6,7 @@ too, so it is not repeated inside the state. Integers are epoch milliseconds whe
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -32,7 +32,8 @@ class CallState(Struct, gc=False, array_like=True):
 
     `None` is absence: of an optional property, of a time at which a status was seen, of a closing. It is flat
     (no containers), so the garbage collector need not look at it; and an array on the wire, so the order of
-    the fields is the format of the changelog. `ClosedCalls` makes use of which is the first, and which the last two.
+    the fields is the format of the changelog. `is_open` makes use of which is the first, `ClosedCalls` of which are the
+    last two.
     """
 
     #: When it first closed (semantics, section 4); None while it is open.
@@ -84,53 +85,12 @@ SEEN: Final[dict[Status, str]] = {status: status.replace("-", "_") for status in
 encode_state = msgspec.msgpack.Encoder().encode
 decode_state = msgspec.msgpack.Decoder(CallState).decode
 
-Urls: TypeAlias = tuple[str | None, str | None]
+
+def is_open(packed: bytes) -> bool:
+    """Whether an encoded state is that of an open call, without decoding it: its first field is nil then."""
+    return packed[_FIRST] == _NIL
 
 
-class ClosedCalls:
-    """Closed calls by id, in a fifth of the memory of their states: as bytes, and the URLs kept once.
-
-    A call is what the changelog has of it; its last two fields, `url` and `status_callback`, are nearly half of that
-    and are the same in most calls. In their place stands the number of the pair.
-    """
-
-    def __init__(self) -> None:
-        self._calls: dict[bytes, bytes] = {}
-        #: Encoded pairs of URLs by their number; 0 is for calls that are kept whole.
-        self._tails: list[bytes] = [b""]
-        self._numbers: dict[Urls, int] = {}
-
-    def put(self, call_id: bytes, state: CallState, packed: bytes) -> None:
-        """Remember a call; `packed` is `state`, encoded."""
-        number = self._number(state)
-        kept = packed[: len(packed) - len(self._tails[number])]
-        self._calls[call_id] = kept + number.to_bytes(_NUMBER_SIZE, "big")
-
-    def get(self, call_id: bytes) -> CallState | None:
-        """The state of a call; None when it is not remembered."""
-        kept = self._calls.get(call_id)
-        if kept is None:
-            return None
-        number = int.from_bytes(kept[-_NUMBER_SIZE:], "big")
-        return decode_state(kept[:-_NUMBER_SIZE] + self._tails[number])
-
-    def forget(self, call_id: bytes) -> None:
-        """Forget a call, if it is remembered."""
-        self._calls.pop(call_id, None)
-
-    def __len__(self) -> int:
-        return len(self._calls)
-
-    def _number(self, state: CallState) -> int:
-        urls = state.url, state.status_callback
-        number = self._numbers.get(urls)
-        if number is None:
-            if len(self._tails) > _MOST_PAIRS:
-                return 0
-            number = self._numbers[urls] = len(self._tails)
-            self._tails.append(b"".join(map(msgspec.msgpack.encode, urls)))
-        return number
-
-
-_NUMBER_SIZE: Final = 2
-_MOST_PAIRS: Final = 4096  # where each call has URLs of its own there is nothing to share
+#: The header of an array of more than 15 fields takes three bytes in MessagePack.
+_FIRST: Final = 3
+_NIL: Final = 0xC0

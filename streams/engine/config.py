@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from streams.engine.processor import POSITION, Processor
+from streams.engine.processor import POSITION, Processor, Rows
 
 
 def wall_clock() -> int:
@@ -24,13 +25,15 @@ class Config:
     source: str
     topics: Mapping[str, str]
     changelog: str
-    #: Makes the processor of one partition of the source.
-    processor: Callable[[int], Processor]
+    #: Makes the processor of one partition of the source, with what it has on disk (None: nothing is kept there).
+    processor: Callable[[int, Rows | None], Processor]
     #: Keyword arguments of every aiokafka client: where the brokers are and how to talk to them.
     client: Mapping[str, Any]
     #: Outputs whose records lie where Kafka's default partitioner puts their keys. Those of the others, and records
     #: without a key, lie in the partition that has the source's number.
     keyed: Collection[str] = ()
+    #: Where local stores lie; None: all state is in memory.
+    stores: Path | None = None
     commit_interval: int = 100
     #: Static group membership; None for a member that is new with every start.
     instance_id: str | None = None

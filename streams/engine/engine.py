@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import ExitStack
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -23,7 +24,8 @@ from faust.types import TP
 from streams.engine.config import Config
 from streams.engine.fetch import RecordBatch, RecordsLostError
 from streams.engine.processor import Cut, Processor
-from streams.engine.restore import Position, encode_position, reader, restore
+from streams.engine.restore import Position, Target, bounds, encode_position, reader, restore
+from streams.engine.store import Changelog, Store, Stores
 from streams.engine.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -50,8 +52,10 @@ class Observer(Protocol):
 class Owned:
     """A partition that is ours, restored."""
 
-    def __init__(self, processor: Processor, writer: Writer, next_offset: int) -> None:
-        self.processor, self.writer = processor, writer
+    def __init__(
+        self, processor: Processor, writer: Writer, next_offset: int, store: Store | None = None
+    ) -> None:
+        self.processor, self.writer, self.store = processor, writer, store
         #: The first offset that is not in the state; and not in what is committed.
         self.next_offset = self.committed = next_offset
         #: The metadata of the group's offset: whose commit it is. None: as there was none.
@@ -68,6 +72,11 @@ class Owned:
     def dirty(self) -> bool:
         """Whether there is something to commit."""
         return self.next_offset > self.committed or self.clock_moved or self.processor.pending > 0
+
+    def close_store(self) -> None:
+        """Let go of what lies on disk, if anything does."""
+        if self.store is not None:
+            self.store.close()
 
 
 class Engine:
@@ -89,6 +98,7 @@ class Engine:
         #: Where other members of the group can reach this one; to be set before it joins.
         self.address = ""
         self.failure: BaseException | None = None
+        self._stores: Stores | None = None
         self._committing = asyncio.Lock()
         self._assigning = asyncio.Lock()
 
@@ -116,7 +126,11 @@ class Engine:
         if batch.first < owned.next_offset:
             records = [record for record in records if record[0] >= owned.next_offset]
         start = time.perf_counter()
-        owned.processor.process(records, self.config.wall_clock())
+        try:
+            owned.processor.process(records, self.config.wall_clock())
+        except Exception as error:  # a part of the batch is in the state: no cut of that may be committed
+            await self.fail(error)
+            return
         owned.next_offset = batch.next_offset
         now = time.perf_counter()
         owned.heard_at = time.monotonic()
@@ -142,10 +156,12 @@ class Engine:
             if self.failure is not None:
                 return 0
             begun = time.perf_counter()
-            cuts = [
-                (number, owned, *self._cut(owned)) for number, owned in self.partitions.items() if owned.dirty
-            ]
             try:
+                cuts = [
+                    (number, owned, *self._cut(owned))
+                    for number, owned in self.partitions.items()
+                    if owned.dirty
+                ]
                 await asyncio.gather(*(self._write(owned, cut, at) for _, owned, cut, at, _ in cuts))
             except asyncio.CancelledError:
                 self.failure = RuntimeError("a commit was cancelled")
@@ -169,8 +185,10 @@ class Engine:
     async def _write(self, owned: Owned, cut: Cut, next_offset: int) -> None:
         note = uuid4().hex
         position = encode_position(Position(next_offset, cut.header, topic=self.topic))
-        await owned.writer.write(cut, position, next_offset, note)
+        end = await owned.writer.write(cut, position, next_offset, note)
         owned.note = note
+        if owned.store is not None:
+            owned.store.write(cut.stored, end, position, self.config.wall_clock())
 
     async def fail(self, error: BaseException) -> None:
         """Stop the worker because of an error, once."""
@@ -245,18 +263,17 @@ class Engine:
             self.partitions = {}
             await self._identify()
             await asyncio.gather(*(owned.writer.stop() for owned in self._kept.values()))
-            self._kept = {number: owned for number, owned in self._kept.items() if number in numbers}
+            self._keep(numbers)
             writers = {number: Writer(self.config, number) for number in numbers}
             ready: dict[int, Owned] = {}
             try:
                 await asyncio.gather(*(writer.start() for writer in writers.values()))
                 places = await self._committed(numbers)
-                for number in numbers:
-                    owned = self._kept.get(number)
-                    if owned and not owned.dirty and _is_of(places.get(number), owned):
-                        owned.writer = writers[number]
-                        owned.heard_at = time.monotonic()
-                        ready[number] = owned
+                self._keep(n for n, owned in self._kept.items() if _is_of(places.get(n), owned))
+                for number, owned in self._kept.items():
+                    owned.writer = writers[number]
+                    owned.heard_at = time.monotonic()
+                    ready[number] = owned
                 ready |= await self._restore({n: writers[n] for n in numbers if n not in ready}, places)
             except BaseException:
                 await asyncio.gather(*(writer.stop() for writer in writers.values()), return_exceptions=True)
@@ -267,10 +284,19 @@ class Engine:
             self.partitions = dict(sorted(ready.items()))
         self.observer.assigned(self.partitions)
 
+    def _keep(self, numbers: Iterable[int]) -> None:
+        """Of the partitions that were ours before, these."""
+        kept = {number: self._kept.pop(number) for number in list(numbers) if number in self._kept}
+        dropped, self._kept = self._kept, kept
+        for owned in dropped.values():
+            owned.close_store()
+
     async def close(self) -> None:
-        """Stop the producers; after the last commit."""
+        """Stop the producers and close the stores; after the last commit."""
         owned, self.partitions = list(self.partitions.values()), {}
         await asyncio.gather(*(each.writer.stop() for each in owned), return_exceptions=True)
+        for each in owned:
+            each.close_store()
 
     async def committed_offsets(self, numbers: Collection[int]) -> dict[int, int]:
         """The group's offsets, of the partitions that have one."""
@@ -302,25 +328,43 @@ class Engine:
     ) -> dict[int, Owned]:
         if not writers:
             return {}
-        begun = time.monotonic()
-        processors = {number: self.config.processor(number) for number in writers}
+        begun, ready = time.monotonic(), {}
         async with reader(self.config) as consumer:
-            logs = [TopicPartition(self.config.source, number) for number in writers]
-            # Before the restore: after it a fetch that waits for more would hold the answers up.
-            begins, ends = await consumer.beginning_offsets(logs), await consumer.end_offsets(logs)
-            positions = await restore(self.config, consumer, processors, self._progress)
-        ready = {}
-        for source in logs:
-            number = source.partition
-            if (position := positions[number]) is not None:
-                self._check_same(position.topic)
-            place = places.get(number)
-            committed = place.offset if place else None
-            start = _start(source, position, committed, begins[source], ends[source])
-            ready[number] = Owned(processors[number], writers[number], start)
-            ready[number].note = place.metadata if place else None
-        log.info("restored partitions %s in %.2f s", sorted(ready), time.monotonic() - begun)
+            with ExitStack() as undo:
+                logs = [TopicPartition(self.config.source, number) for number in writers]
+                # Before the restore: after it a fetch that waits for more would hold the answers up.
+                begins, ends = await consumer.beginning_offsets(logs), await consumer.end_offsets(logs)
+                targets = await self._targets(consumer, writers, undo)
+                await restore(self.config, consumer, targets, self._progress)
+                for source in logs:
+                    number, place = source.partition, places.get(source.partition)
+                    target = targets[number]
+                    if (position := target.position) is not None:
+                        self._check_same(position.topic)
+                    committed = place.offset if place else None
+                    start = _start(source, position, committed, begins[source], ends[source])
+                    ready[number] = Owned(target.processor, writers[number], start, target.store)
+                    ready[number].note = place.metadata if place else None
+                undo.pop_all()
+        rows, seconds = sum(target.rows for target in targets.values()), time.monotonic() - begun
+        log.info("restored partitions %s from %d rows in %.2f s", sorted(ready), rows, seconds)
         return ready
+
+    async def _targets(self, consumer: Any, numbers: Collection[int], undo: ExitStack) -> dict[int, Target]:
+        """New processors with their stores, if there are any; `undo` closes those again."""
+        where = await bounds(self.config, consumer, numbers)
+        if self.config.stores is None:
+            return {number: Target(self.config.processor(number, None), where[number]) for number in numbers}
+        if self._stores is None:
+            self._stores = Stores(self.config.stores, self.config.instance_id or "worker")
+        self._stores.clean(numbers)
+        topic = await self.app.consumer.topic_id(self.config.changelog) or b""
+        targets = {}
+        for number in numbers:
+            store = self._stores.open(number, Changelog(topic, *where[number]), self.config.wall_clock())
+            undo.callback(store.close)
+            targets[number] = Target(self.config.processor(number, store), where[number], store)
+        return targets
 
     def _progress(self, remaining: Mapping[int, int]) -> None:
         self.remaining = dict(remaining)
@@ -328,6 +372,8 @@ class Engine:
 
 def _is_of(place: OffsetAndMetadata | None, owned: Owned) -> bool:
     """Whether the group's place is the last commit of this state; None: the group has none."""
+    if owned.dirty:
+        return False
     if place is None:
         return owned.note is None
     return (place.offset, place.metadata) == (owned.committed, owned.note)

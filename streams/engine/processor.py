@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
@@ -20,6 +20,20 @@ POSITION = b"\xff\xffposition"
 """Key of the changelog row that says how far the log is in the state; the engine's own."""
 
 
+class Rows(Protocol):
+    """What a processor keeps on the local disk, as of its last cut, if the engine gives it a store.
+
+    The rows of a cut are there before the next one is taken. Raises OSError when the disk fails, which the processor
+    must let through: no record is to blame.
+    """
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key."""
+
+    def scan(self, first: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values from `first` up to, without, `end`, in the order of their bytes."""
+
+
 class Cut(Protocol):
     """Everything that has changed in one partition since the cut before, as one consistent point of the log."""
 
@@ -30,6 +44,10 @@ class Cut(Protocol):
     @property
     def rows(self) -> Sequence[Row]:
         """Rows of the changelog."""
+
+    @property
+    def stored(self) -> Sequence[Row]:
+        """Rows for the store, under keys of the processor's own; none without a store."""
 
     @property
     def header(self) -> bytes:
@@ -61,8 +79,11 @@ class Processor(Protocol):
     def __len__(self) -> int:
         """How many keys the state has."""
 
-    def restore(self, rows: Iterable[Row]) -> None:
-        """Take over rows of the changelog in log order, without the position."""
+    def restore(self, rows: Iterable[Row]) -> Sequence[Row]:
+        """Take over rows of the changelog in log order, without the position; rows that it has already may come again.
+
+        Returns rows for the store, which are there before the next call.
+        """
 
     def ready(self, header: bytes | None) -> None:
         """All rows are restored; `header` is that of the last cut, None without one."""

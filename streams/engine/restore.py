@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,8 +15,9 @@ from msgspec import Struct
 
 from streams.engine import clients
 from streams.engine.config import Config
-from streams.engine.fetch import drain
+from streams.engine.fetch import RecordBatch, drain
 from streams.engine.processor import Processor, Row
+from streams.engine.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -51,48 +52,86 @@ async def reader(config: Config, **options: Any) -> AsyncIterator[Any]:
         await consumer.stop()
 
 
+class Target:
+    """A new processor, and what it still lacks of the changelog: the rows from `start` up to `end`.
+
+    That is all of it, unless `store` has a part; `position` is the last one that is in the state.
+    """
+
+    def __init__(self, processor: Processor, bounds: tuple[int, int], store: Store | None = None) -> None:
+        self.processor, self.store = processor, store
+        self.start, self.end = bounds
+        #: How many rows of the changelog have been taken over.
+        self.rows = 0
+        self._packed: bytes | None = None
+        if store is not None and store.checkpoint is not None:
+            self.start, self._packed = store.checkpoint.next_offset, store.checkpoint.position
+
+    @property
+    def position(self) -> Position | None:
+        """How far the log is in the state; None when nothing is. Raises RuntimeError: see `read_position`."""
+        return None if self._packed is None else read_position(self._packed)
+
+    def apply(self, config: Config, batch: RecordBatch) -> None:
+        """Take over rows of the changelog."""
+        self.rows += len(batch.records)
+        rows = self.processor.restore(self._without_position(batch, config.position_key))
+        if self.store is not None:
+            self.store.write(rows, batch.next_offset, self._packed, config.wall_clock())
+
+    def _without_position(self, batch: RecordBatch, position_key: bytes) -> Iterator[Row]:
+        for _, _, key, value, _ in batch.records:
+            if key != position_key:
+                yield key or b"", value
+            elif value is not None:
+                self._packed = value
+
+    def ready(self) -> None:
+        """All rows are there."""
+        position = self.position
+        self.processor.ready(position.header if position else None)
+
+
+async def bounds(config: Config, consumer: Any, numbers: Collection[int]) -> dict[int, tuple[int, int]]:
+    """Where partitions of the changelog begin and end.
+
+    The fencing of former owners must be done before (`Writer.start`), or the end is not the end.
+    """
+    logs = {TopicPartition(config.changelog, number): number for number in numbers}
+    ends = await _stable_ends(config, consumer, logs)
+    begins = await consumer.beginning_offsets(list(logs))
+    return {number: (begins[each], ends[each]) for each, number in logs.items()}
+
+
 async def restore(
     config: Config,
     consumer: Any,
-    processors: Mapping[int, Processor],
+    targets: Mapping[int, Target],
     progress: Callable[[Mapping[int, int]], None],
-) -> dict[int, Position | None]:
-    """Fill new processors, by partition, from the changelog; returns the position of each, None where it is empty.
-
-    `progress` is told how many offsets are left, by partition. The fencing of former owners must be done before
-    (`Writer.start`), or the end of the changelog is not the end.
-    """
-    positions: dict[int, Position | None] = dict.fromkeys(processors)
-    logs = {TopicPartition(config.changelog, number): number for number in processors}
-    ends = await _stable_ends(config, consumer, logs)
-    begins = await consumer.beginning_offsets(list(logs))
-    left = {each for each in logs if ends[each] > begins[each]}
+) -> None:
+    """Fill new processors, by partition; `progress` is told how many offsets are left, by partition."""
+    logs = {TopicPartition(config.changelog, number): target for number, target in targets.items()}
+    left = {each for each, target in logs.items() if target.start < target.end}
     consumer.assign(list(left))
     for each in left:  # not seek_to_beginning, which loses a race against the reset to the end of the log
-        consumer.seek(each, begins[each])
+        consumer.seek(each, logs[each].start)
     gc.disable()
     try:
         while left:
             for batch in drain(consumer._fetcher, left, _CHUNK):
-                number = logs[batch.partition]
-                position = _apply(
-                    processors[number], ((r[2], r[3]) for r in batch.records), config.position_key
-                )
-                positions[number] = position or positions[number]
+                logs[batch.partition].apply(config, batch)
             # By position, not by the last record: the last offset is a transaction's marker.
             at = {each: await consumer.position(each) for each in left}
-            progress({logs[each]: max(0, ends[each] - at[each]) for each in left})
-            left = {each for each in left if at[each] < ends[each]}
+            progress({each.partition: max(0, logs[each].end - at[each]) for each in left})
+            left = {each for each in left if at[each] < logs[each].end}
             if left:
                 await asyncio.wait([consumer._fetcher._create_fetch_waiter()], timeout=0.1)
-        for number, processor in processors.items():
-            position = positions[number]
-            processor.ready(position.header if position else None)
+        for target in targets.values():
+            target.ready()
     finally:
         gc.enable()
     gc.collect()
     gc.freeze()  # what has been restored need not be looked at again by every collection
-    return positions
 
 
 async def _stable_ends(config: Config, consumer: Any, logs: Collection[TopicPartition]) -> dict[Any, int]:
@@ -116,23 +155,6 @@ async def _stable_ends(config: Config, consumer: Any, logs: Collection[TopicPart
             )
         await asyncio.sleep(1.0)
         waited += 1
-
-
-def _apply(
-    processor: Processor, rows: Iterable[tuple[Any, bytes | None]], position_key: bytes
-) -> Position | None:
-    """Give rows to a processor; returns the last position among them."""
-    found: list[Position] = []
-
-    def others() -> Iterable[Row]:
-        for key, value in rows:
-            if key != position_key:
-                yield key, value
-            elif value is not None:
-                found.append(read_position(value))
-
-    processor.restore(others())
-    return found[-1] if found else None
 
 
 def read_position(value: bytes) -> Position:

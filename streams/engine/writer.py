@@ -53,8 +53,8 @@ class Writer:
         """Close the connections. An open transaction is left to the next owner to abort."""
         await self._producer.stop()
 
-    async def write(self, cut: Cut, position: bytes, next_offset: int, note: str) -> None:
-        """Commit a cut. The order of steps is the guarantee (semantics, section 7):
+    async def write(self, cut: Cut, position: bytes, next_offset: int, note: str) -> int:
+        """Commit a cut; returns the changelog's next offset. The order of steps is the guarantee (semantics, 7):
 
         1. the transaction begins;
         2. outputs and changelog rows are sent, the changelog's last row being `position`;
@@ -70,16 +70,19 @@ class Writer:
         for name, records in cut.outputs.items():
             topic = self.config.topics[name]
             for partition, share in (await self._shares(name, records)).items():
-                acks += await self._send(topic, partition, share)
+                acks += (await self._send(topic, partition, share))[0]
         now = self.config.wall_clock()
         rows: list[Output] = [(key, value, now, []) for key, value in cut.rows]
         rows.append((self.config.position_key, position, now, []))
-        acks += await self._send(self.config.changelog, await self._own(self.config.changelog), rows)
+        changelog = self.config.changelog
+        written, of_last = await self._send(changelog, await self._own(changelog), rows)
+        acks += written
         await producer.send_offsets_to_transaction(
             {self._source: OffsetAndMetadata(next_offset, note)}, self.config.group
         )
-        await asyncio.gather(*acks)
+        *_, last = await asyncio.gather(*acks)
         await producer.commit_transaction()
+        return int(last.offset) + of_last
 
     async def _shares(self, name: str, records: Sequence[Output]) -> Mapping[int, Sequence[Output]]:
         """What of an output goes to which partition of its topic, in order."""
@@ -97,8 +100,13 @@ class Writer:
             shares.setdefault(partition, []).append(record)
         return shares
 
-    async def _send(self, topic: str, partition: int, records: Iterable[Output]) -> list[Awaitable[Any]]:
-        """Send records in as few batches as they fit into: one future a batch, not one a record."""
+    async def _send(
+        self, topic: str, partition: int, records: Iterable[Output]
+    ) -> tuple[list[Awaitable[Any]], int]:
+        """Send records in as few batches as they fit into: one future a batch, not one a record.
+
+        Returns these, and how many records are in the last batch.
+        """
         acks: list[Awaitable[Any]] = []
         batch = self._producer.create_batch()
         append, n = batch._builder.append, 0  # BatchBuilder.append would check again what we know
@@ -114,7 +122,7 @@ class Writer:
             untimed = timestamp < 0 and (untimed or n == 0)
             n += 1
         acks.append(await self._submit(batch, n, topic, partition))
-        return acks
+        return acks, n
 
     async def _submit(self, batch: Any, n: int, topic: str, partition: int) -> Awaitable[Any]:
         batch._relative_offset = n

@@ -78,7 +78,7 @@ async def replay(
     wall = wall_clock()
     parts = {
         log: _Partition(
-            span, cast(CallsPartition, config.processor(span.partition)), early[span.partition], wall
+            span, cast(CallsPartition, config.processor(span.partition, None)), early[span.partition], wall
         )
         for log, span in spans.items()
     }

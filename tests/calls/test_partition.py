@@ -1,5 +1,6 @@
 """The processor against the naive model, however the log is cut."""
 
+from collections.abc import Iterator
 from random import Random
 
 import msgspec
@@ -11,6 +12,7 @@ from streams.calls.partition import CallsPartition, Rules
 from streams.codecs import CallDecoder
 
 _FAR = 1 << 60
+_DAY = 86_400_000
 
 
 def rules_of(chosen: model.Settings) -> Rules:
@@ -29,16 +31,38 @@ def stamp(record: model.Record) -> int:
     return -1 if record.timestamp is None else record.timestamp
 
 
-class Outcome:
-    """What a run of the processor has published, and the changelog it has written."""
+class Shelf:
+    """A store in memory, which says how much of the changelog it has taken over."""
 
-    def __init__(self, chosen: model.Settings) -> None:
-        self.rules, self.number = rules_of(chosen), chosen.partition
-        self.partition = CallsPartition(self.rules, self.number)
+    def __init__(self) -> None:
+        self.rows: dict[bytes, bytes] = {}
+        self.position = 0
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.rows.get(key)
+
+    def scan(self, first: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted((key, value) for key, value in self.rows.items() if first <= key < end))
+
+    def write(self, rows: list[tuple[bytes, bytes | None]], position: int) -> None:
+        for key, value in rows:
+            if value is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = value
+        self.position = position
+
+
+class Outcome:
+    """What a run of the processor has published, and the changelog it has written; with a store or without."""
+
+    def __init__(self, chosen: model.Settings, store: Shelf | None = None) -> None:
+        self.rules, self.number, self.store = rules_of(chosen), chosen.partition, store
+        self.partition = CallsPartition(self.rules, self.number, store)
         self.completed: list[tuple] = []
         self.kpis: dict[bytes, bytes] = {}
         self.dead: list[tuple] = []
-        self.changelog: dict[bytes, bytes | None] = {}
+        self.changelog: list[tuple[bytes, bytes | None]] = []
         self.ledger: bytes | None = None
 
     def step(self, step: model.Record | model.Idle) -> None:
@@ -49,31 +73,50 @@ class Outcome:
         wall = _FAR if step.clock is None else step.clock
         self.partition.process([(step.offset, stamp(step), step.key, step.value, step.headers)], wall)
 
-    def cut(self) -> None:
+    def cut(self, *, killed: bool = False) -> None:
         cut = self.partition.cut()
         assert not cut.failures, cut.failures
         self.completed += cut.outputs["completed"]
         self.dead += cut.outputs["dead"]
         self.kpis |= {key: value for key, value, *_ in cut.outputs["kpis"]}
-        self.changelog |= dict(cut.rows)
+        self.changelog += cut.rows
         self.ledger = cut.header
+        if self.store is None:
+            assert not cut.stored
+        elif not killed:
+            self.store.write(cut.stored, len(self.changelog))
 
-    def restart(self) -> None:
-        """Die after a cut, and come back from the changelog."""
-        self.cut()
-        self.partition = CallsPartition(self.rules, self.number)
-        self.partition.restore(self.changelog.items())
+    def restart(self, random: Random) -> None:
+        """Die after a cut, and come back from what the store has, if any, and the rest of the changelog."""
+        self.cut(killed=random.random() < 0.5)
+        if self.store is not None and random.random() < 0.1:
+            self.store = Shelf()  # a new disk
+        self.partition = CallsPartition(self.rules, self.number, self.store)
+        at = 0 if self.store is None else self.store.position
+        while at < len(self.changelog):
+            end = random.randint(at + 1, len(self.changelog))
+            rows = self.partition.restore(self.changelog[at:end])
+            if self.store is not None:
+                self.store.write(rows, end)
+            at = end
         self.partition.ready(self.ledger)
 
 
-def run(chosen: model.Settings, steps: list, random: Random, cutting: float, restarting: float) -> Outcome:
-    outcome = Outcome(chosen)
+def run(
+    chosen: model.Settings,
+    steps: list,
+    random: Random,
+    cutting: float,
+    restarting: float,
+    store: Shelf | None = None,
+) -> Outcome:
+    outcome = Outcome(chosen, store)
     for step in steps:
         outcome.step(step)
         if random.random() < cutting:
             outcome.cut()
         if random.random() < restarting:
-            outcome.restart()
+            outcome.restart(random)
     outcome.cut()
     return outcome
 
@@ -114,3 +157,40 @@ def test_the_fold_says_what_the_model_says(seed: int) -> None:
     chosen, steps = generate(random, 60)
     cutting, restarting = random.choice([(0.0, 0.0), (1.0, 0.0), (0.2, 0.05), (0.5, 0.5)])
     same_as_model(chosen, steps, run(chosen, steps, random, cutting, restarting))
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_so_it_does_with_a_store_that_is_behind_when_the_worker_dies(seed: int) -> None:
+    random = Random(seed)
+    chosen, steps = generate(random, 60)
+    cutting, restarting = random.choice([(1.0, 0.0), (0.2, 0.05), (0.5, 0.5)])
+    outcome = run(chosen, steps, random, cutting, restarting, Shelf())
+    same_as_model(chosen, steps, outcome)
+    in_memory = CallsPartition(outcome.rules, outcome.number)
+    in_memory.restore(outcome.changelog)
+    in_memory.ready(outcome.ledger)
+    horizon = outcome.partition.ledger.stream_time - outcome.rules.call_retention
+    remembered = {
+        call_id: state
+        for call_id in (key for key, _ in outcome.changelog)
+        if (state := in_memory.find(call_id.decode("utf-8", "ignore"))) is not None
+        and (state.closed_at is None or state.closed_at >= horizon)
+    }
+    assert {call_id: outcome.partition.find(call_id.decode()) for call_id in remembered} == remembered
+    assert len(in_memory) >= len(remembered) <= len(outcome.partition)
+    rows = outcome.store.rows if outcome.store else {}
+    assert sum(key.startswith(b"c") for key in rows) == sum(key.startswith(b"d") for key in rows)
+    assert sum(key.startswith(b"c") for key in rows) == len(outcome.partition) - len(outcome.partition.open)
+
+
+def test_a_store_forgets_what_is_past() -> None:
+    chosen, steps = generate(Random(1), 60)
+    store = Shelf()
+    outcome = run(chosen, steps, Random(1), 1.0, 0.0, store)
+    outcome.step(model.Idle(outcome.partition.ledger.stream_time + 10 * _DAY))
+    outcome.cut()
+    outcome.step(model.Idle(outcome.partition.ledger.stream_time + 10 * _DAY))
+    outcome.cut()  # what its timeout has just closed
+    outcome.cut()
+    assert len(outcome.partition) == 0
+    assert set(store.rows) <= {b"n"}

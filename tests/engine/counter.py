@@ -14,13 +14,14 @@ from streams.engine.config import Config
 class Cut(NamedTuple):
     outputs: dict
     rows: list
+    stored: list
     header: bytes
 
 
 class Counter:
     """Publishes, for every record, its key and how often it has been seen by now."""
 
-    def __init__(self, _partition: int) -> None:
+    def __init__(self, _partition: int, _store: None) -> None:
         self.counts, self.changed, self.out = {}, {}, []
 
     @property
@@ -33,12 +34,13 @@ class Counter:
             self.out.append((key, b"%d" % self.counts[key], timestamp, []))
 
     def cut(self) -> Cut:
-        cut = Cut({"counts": self.out}, [(key, b"%d" % n) for key, n in self.changed.items()], b"")
+        cut = Cut({"counts": self.out}, [(key, b"%d" % n) for key, n in self.changed.items()], [], b"")
         self.changed, self.out = {}, []
         return cut
 
-    def restore(self, rows) -> None:
+    def restore(self, rows) -> list:
         self.counts |= {key: int(value) for key, value in rows}
+        return []
 
     def ready(self, _header) -> None: ...
 

@@ -179,7 +179,7 @@ def committed_offsets(brokers: str, group: str, topic: str) -> dict[int, int]:
 
 
 def _committed(consumer: Consumer, places: list[TopicPartition]) -> list[TopicPartition]:
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 60
     while True:
         try:
             found: list[TopicPartition] = consumer.committed(places, timeout=10)
@@ -187,7 +187,9 @@ def _committed(consumer: Consumer, places: list[TopicPartition]) -> list[TopicPa
         except (
             KafkaException
         ) as error:  # a new broker makes the topic of offsets when it is first asked for them
-            if error.args[0].code() != KafkaError.NOT_COORDINATOR or time.monotonic() > give_up:
+            # Until its transaction times out, that of a killed worker holds the answer up.
+            waited_for = (KafkaError.NOT_COORDINATOR, KafkaError._TIMED_OUT)
+            if error.args[0].code() not in waited_for or time.monotonic() > give_up:
                 raise
             time.sleep(0.1)
 

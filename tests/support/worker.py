@@ -253,7 +253,7 @@ def rules_of(setup: Setup) -> Rules:
 
     settings = Settings.load(setup.env())
     config = config_of(settings)
-    made = config.processor(0)
+    made = config.processor(0, None)
     assert isinstance(made, CallsPartition)
     return Rules(
         topic=setup.calls,

@@ -1,0 +1,216 @@
+"""Closed calls that are still remembered: in memory, or in a store on disk (semantics, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final, Protocol, TypeAlias
+
+import msgspec
+
+from streams.calls.deadlines import Spans
+from streams.calls.state import CallState, decode_state, is_open
+
+Row: TypeAlias = tuple[bytes, bytes | None]
+"""Key, and value or None for what is gone."""
+
+Urls: TypeAlias = tuple[str | None, str | None]
+
+#: The changelog's rows of KPI windows begin so; no id can begin with this byte, since ids are UTF-8.
+WINDOW_ROW: Final = b"\xffwindow "
+
+
+class Closed(Protocol):
+    """The closed calls of one partition, by id."""
+
+    def get(self, call_id: bytes) -> CallState | None:
+        """The state of a call; None when it is not remembered."""
+
+    def retain(self, call_id: bytes, closed_at: int) -> None:
+        """A call has closed (epoch ms): from now on it waits to be forgotten."""
+
+    def put(self, call_id: bytes, state: CallState, packed: bytes) -> None:
+        """Remember what a call says now; `packed` is `state`, encoded."""
+
+    def forget(self, call_id: bytes, closed_at: int) -> None:
+        """Forget a call that is remembered."""
+
+    def past(self, horizon: int) -> Iterable[tuple[bytes, int]]:
+        """Calls that closed before a moment (epoch ms), with their own: some of them at once, all in the end."""
+
+    def stored(self, rows: Iterable[Row]) -> list[Row]:
+        """What a store has to take over when these rows have been written to the changelog."""
+
+    def __len__(self) -> int: ...
+
+
+class ClosedCalls:
+    """In memory, in a fifth of what their states would take: as bytes, and the URLs kept once.
+
+    A call is what the changelog has of it; its last two fields, `url` and `status_callback`, are nearly half of that
+    and are the same in most calls. In their place stands the number of the pair.
+    """
+
+    def __init__(self, span: int) -> None:
+        """`span` is how coarsely, in ms, calls wait to be forgotten."""
+        self._calls: dict[bytes, bytes] = {}
+        self._retained: Spans[bytes] = Spans(span)
+        #: Encoded pairs of URLs by their number; 0 is for calls that are kept whole.
+        self._tails: list[bytes] = [b""]
+        self._numbers: dict[Urls, int] = {}
+
+    def get(self, call_id: bytes) -> CallState | None:
+        """See `Closed`."""
+        kept = self._calls.get(call_id)
+        if kept is None:
+            return None
+        number = int.from_bytes(kept[-_NUMBER_SIZE:], "big")
+        return decode_state(kept[:-_NUMBER_SIZE] + self._tails[number])
+
+    def retain(self, call_id: bytes, closed_at: int) -> None:
+        """See `Closed`."""
+        self._retained.add(closed_at, call_id)
+
+    def put(self, call_id: bytes, state: CallState, packed: bytes) -> None:
+        """See `Closed`."""
+        number = self._number(state)
+        kept = packed[: len(packed) - len(self._tails[number])]
+        self._calls[call_id] = kept + number.to_bytes(_NUMBER_SIZE, "big")
+
+    def forget(self, call_id: bytes, _closed_at: int) -> None:
+        """See `Closed`."""
+        self._calls.pop(call_id, None)
+
+    def past(self, horizon: int) -> Iterator[tuple[bytes, int]]:
+        """See `Closed`; by whole spans."""
+        for _, call_ids in self._retained.take(horizon - self._retained.width):
+            for call_id in call_ids:
+                # It may have been forgotten before, and begun anew.
+                state = self.get(call_id)
+                if state is not None and state.closed_at is not None and state.closed_at < horizon:
+                    yield call_id, state.closed_at
+
+    def stored(self, _rows: Iterable[Row]) -> list[Row]:
+        """Nothing: there is no store."""
+        return []
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def _number(self, state: CallState) -> int:
+        urls = state.url, state.status_callback
+        number = self._numbers.get(urls)
+        if number is None:
+            if len(self._tails) > _MOST_PAIRS:
+                return 0
+            number = self._numbers[urls] = len(self._tails)
+            self._tails.append(b"".join(map(msgspec.msgpack.encode, urls)))
+        return number
+
+
+_NUMBER_SIZE: Final = 2
+_MOST_PAIRS: Final = 4096  # where each call has URLs of its own there is nothing to share
+
+
+class Store(Protocol):
+    """Bytes by key on a disk, as of the last cut that was written."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key."""
+
+    def scan(self, first: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values from `first` up to, without, `end`, in the order of their bytes."""
+
+
+class StoredCalls:
+    """In a store: memory holds only those that are on their way into it.
+
+    The store has five kinds of rows, told apart by their first byte: closed calls by id, when they closed (to find
+    those that are past), how many they are, and, to have them again after a restart, open calls and KPI windows.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        #: Closed calls that changed since the last cut; and those of the last cut, which may not be written yet.
+        self._fresh: dict[bytes, bytes | None] = {}
+        self._handed: dict[bytes, bytes | None] = {}
+        #: Other rows for the next cut, and those of `_CLOSED_AT` among them that delete.
+        self._rows: list[Row] = []
+        self._gone: set[bytes] = set()
+        self._count = self._counted = int(store.get(_COUNT) or 0)
+        #: Before this key there is nothing of `_CLOSED_AT`: whoever looks there wades through what was deleted.
+        self._first = _CLOSED_AT
+
+    def kept(self) -> Iterator[tuple[bytes, bytes]]:
+        """Rows of the changelog that belong into memory: open calls and KPI windows."""
+        for kind in (_OPEN, _WINDOW):
+            for key, value in self._store.scan(kind, _after(kind)):
+                yield key[1:], value
+
+    def get(self, call_id: bytes) -> CallState | None:
+        """See `Closed`."""
+        for recent in (self._fresh, self._handed):
+            if call_id in recent:
+                packed = recent[call_id]
+                break
+        else:
+            packed = self._store.get(_CLOSED + call_id)
+        return None if packed is None else decode_state(packed)
+
+    def retain(self, call_id: bytes, closed_at: int) -> None:
+        """See `Closed`."""
+        key = _moment(closed_at) + call_id
+        self._count += 1
+        self._first = min(self._first, key)
+        self._rows += ((key, b""), (_OPEN + call_id, None))
+
+    def put(self, call_id: bytes, _state: CallState, packed: bytes) -> None:
+        """See `Closed`."""
+        self._fresh[call_id] = packed
+
+    def forget(self, call_id: bytes, closed_at: int) -> None:
+        """See `Closed`."""
+        key = _moment(closed_at) + call_id
+        self._count -= 1
+        self._fresh[call_id] = None
+        self._rows.append((key, None))
+        self._gone.add(key)
+
+    def past(self, horizon: int) -> Iterator[tuple[bytes, int]]:
+        """See `Closed`; not those that closed since the last cut, and not too many at once."""
+        before = _moment(max(0, horizon))
+        for key, _ in islice(self._store.scan(self._first, before), _AT_ONCE):
+            self._first = key
+            if key not in self._gone:
+                yield key[len(before) :], int.from_bytes(key[len(_CLOSED_AT) : len(before)], "big")
+
+    def stored(self, rows: Iterable[Row]) -> list[Row]:
+        """See `Closed`."""
+        found = self._rows
+        for key, value in rows:
+            if key.startswith(WINDOW_ROW):
+                found.append((_WINDOW + key, value))
+            elif value is None or is_open(value):
+                found.append((_OPEN + key, value))
+        found += ((_CLOSED + call_id, packed) for call_id, packed in self._fresh.items())
+        if self._count != self._counted:
+            self._counted = self._count
+            found.append((_COUNT, b"%d" % self._count))
+        self._handed, self._fresh, self._rows, self._gone = self._fresh, {}, [], set()
+        return found
+
+    def __len__(self) -> int:
+        return self._count
+
+
+_CLOSED, _CLOSED_AT, _COUNT, _OPEN, _WINDOW = b"c", b"d", b"n", b"o", b"w"
+#: How many calls one cut forgets, so that none takes long.
+_AT_ONCE: Final = 20_000
+
+
+def _after(kind: bytes) -> bytes:
+    return bytes((kind[0] + 1,))
+
+
+def _moment(closed_at: int) -> bytes:
+    return _CLOSED_AT + closed_at.to_bytes(8, "big")

@@ -1,0 +1,123 @@
+"""State on the local disk: killed at any moment, gone, broken, full; what is published is the same."""
+
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+from support.load import produce_calls, producing
+from support.worker import Setup, Worker, check_exactly_once, run_until_caught_up, wait_until_done
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def setup(kafka: str, tmp_path: Path) -> Setup:
+    """Calls are timed out and forgotten within a run."""
+    disk = {"STORE": "rocksdb", "DATA_DIR": str(tmp_path / "data"), "INSTANCE_ID": "one"}
+    setup = Setup(kafka, settings={**disk, "CALL_TIMEOUT": "30s", "CALL_RETENTION": "45s"})
+    setup.create()
+    return setup
+
+
+def store(setup: Setup, partition: int = 0) -> Path:
+    return Path(setup.settings["DATA_DIR"]) / "state" / setup.group / "one" / str(partition)
+
+
+def rows_read(worker: Worker) -> int:
+    """Rows of the changelog that the last restore took over."""
+    return int(re.findall(r"restored partitions .* from (\d+) rows", worker.said())[-1])
+
+
+@pytest.mark.parametrize(("kills", "calls"), [(3, 3_000), pytest.param(25, 40_000, marks=pytest.mark.slow)])
+def test_sigkills_at_random_moments(
+    setup: Setup, tmp_path: Path, seed: int, chance: Random, kills: int, calls: int
+) -> None:
+    with producing(setup.brokers, setup.calls, calls, seed, seconds=1.5 * kills):
+        for _ in range(kills):
+            with Worker(setup, tmp_path / "log") as worker:
+                time.sleep(chance.uniform(1.5, 3.5))
+                worker.kill()
+    run_until_caught_up(setup, tmp_path / "log")
+    check_exactly_once(setup)
+
+
+def test_a_restart_reads_only_the_end_of_the_changelog_unless_a_store_is_gone_or_broken(
+    setup: Setup, tmp_path: Path, seed: int
+) -> None:
+    produce_calls(setup.brokers, setup.calls, 5_000, seed)
+    run_until_caught_up(setup, tmp_path / "log")
+    with Worker(setup, tmp_path / "log", "--until-caught-up") as worker:
+        worker.finish()
+        assert rows_read(worker) == 0
+    shutil.rmtree(store(setup, 0))
+    for manifest in store(setup, 1).glob("MANIFEST*"):
+        os.truncate(manifest, 20)
+    produce_calls(setup.brokers, setup.calls, 500, seed + 1)
+    with Worker(setup, tmp_path / "log", "--until-caught-up") as worker:
+        worker.finish()
+        assert rows_read(worker) > 1_000
+        assert f"the store in {store(setup, 1)} is rebuilt from the changelog: Corruption" in worker.said()
+        assert worker.said().count("is rebuilt") == 1
+    check_exactly_once(setup)
+
+
+def test_killed_between_a_commit_and_its_copy_on_disk(
+    setup: Setup, tmp_path: Path, seed: int, chance: Random
+) -> None:
+    produce_calls(setup.brokers, setup.calls, 5_000, seed)
+    killing = f"""
+import os
+from streams.engine.store import Store
+def kill(self, *args, calls=[]):
+    calls.append(args)
+    if len(calls) == {chance.randint(3, 8)}:
+        os.kill(os.getpid(), 9)
+    write(self, *args)
+write, Store.write = Store.write, kill
+"""
+    with Worker(setup, tmp_path / "log", before=killing) as worker:
+        assert worker.ends(60) == -9
+    with Worker(setup, tmp_path / "log", "--until-caught-up") as worker:
+        worker.finish()
+        assert rows_read(worker) > 0
+    check_exactly_once(setup)
+
+
+def test_a_disk_that_fails_ends_the_worker_with_a_line_and_the_next_one_goes_on(
+    setup: Setup, tmp_path: Path, seed: int
+) -> None:
+    produce_calls(setup.brokers, setup.calls, 3_000, seed)
+    failing = """
+from streams.engine.store import Store
+def fail(self, key, calls=[]):
+    calls.append(key)
+    if len(calls) > 2_000:
+        raise self._failed(RuntimeError("IO error: input/output error"))
+    return get(self, key)
+get, Store.get = Store.get, fail
+"""
+    with Worker(setup, tmp_path / "log", "--until-caught-up", before=failing) as worker:
+        assert worker.ends(60) == 1
+        assert worker.said().strip().splitlines()[-1].startswith("error: the store in ")
+    with Worker(setup, tmp_path / "log", "--until-caught-up") as worker:
+        worker.finish()
+        assert "is rebuilt from the changelog: it failed before" in worker.said()
+    expected = check_exactly_once(setup)
+    assert all(b"failed" not in dict(headers)["dead-reason"] for *_, headers in expected.dead)
+
+
+@pytest.mark.slow
+def test_a_partition_that_moves_away_and_comes_back(setup: Setup, tmp_path: Path, seed: int) -> None:
+    with producing(setup.brokers, setup.calls, 3_000, seed, seconds=10) as sending:
+        with Worker(setup, tmp_path / "log") as first:
+            time.sleep(3)
+            with Worker(setup, tmp_path / "log-2", env={"INSTANCE_ID": "two"}) as second:
+                time.sleep(4)
+                assert second.terminate() == 0
+            wait_until_done(setup, sending)
+            assert first.terminate() == 0
+    check_exactly_once(setup)
