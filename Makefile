@@ -32,6 +32,10 @@ test: setup ## every test in its short form, those on a real Apache Kafka too
 faults: setup ## the fault suite in its long form
 	@$(BIN)/python -m pytest -m slow tests/faults $(ARGS)
 
+.PHONY: alerts
+alerts: setup ## the alerts and the dashboard in a real Prometheus, while things are broken (needs prometheus)
+	@$(BIN)/python -m pytest tests/monitoring $(ARGS)
+
 .PHONY: check
 check: setup ## everything quick: format, lint, types, unit and property tests
 	@$(BIN)/ruff format --check .
@@ -45,6 +49,10 @@ check: setup ## everything quick: format, lint, types, unit and property tests
 format: setup ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+.PHONY: monitoring
+monitoring: setup ## write the dashboard and the PrometheusRule again
+	@$(BIN)/python -m k8s.monitoring
 
 .PHONY: lock
 lock: ## resolve the dependencies again (needs uv on the PATH)

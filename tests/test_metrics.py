@@ -21,7 +21,7 @@ from support.model import Idle
 from streams import metrics as m
 from streams.calls.ledger import Tally
 from streams.calls.partition import CallsPartition, Rules
-from streams.codecs import CallDecoder
+from streams.codecs import REASONS, STATUSES, CallDecoder
 from streams.metrics import TABLE, Metric, Metrics, PartitionSample, Sample
 from streams.settings import Settings
 
@@ -247,16 +247,33 @@ def test_promtool_finds_no_fault() -> None:
 
 
 def test_the_number_of_series_is_bounded() -> None:
-    worker = Worker()
-    start = len(worker.series())
+    worker, partitions = Worker(), range(64)
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     every = {a + b + c: Decimal(1) for a in letters for b in letters for c in letters}
-    worker.count(charges=every, refunds={**every, '☎\n"': Decimal(1)})
-    after = len(worker.series())
-    assert after - start == 2 * (178 + 1)
-    worker.count(charges=every, durations=list(range(10_000)))
-    worker.metrics.committed([(age, 1) for age in range(0, 10**9, 10**5)])
-    assert len(worker.series()) == after < 800
+    worker.state = Sample(
+        dict.fromkeys(STATUSES, 1), 1, [PartitionSample(n, 1, 2, 3, 4, 5, 6) for n in partitions], 64
+    )
+
+    def busy() -> int:
+        worker.count(
+            charges=every,
+            refunds={**every, '☎\n"': Decimal(1)},
+            durations=list(range(10_000)),
+            rejected=dict.fromkeys(REASONS, 1),
+        )
+        worker.metrics.committed([(age, 1) for age in range(0, 10**9, 10**5)])
+        return sum(key.startswith("telefonie") for key in worker.series())
+
+    # What the labels allow: closed ones all their values, currencies those in use and "other".
+    allowed = {"currency": 178 + 1, "topic": 1, "partition": len(partitions)} | dict.fromkeys(
+        m.BUILD.labels, 1
+    )
+    most = sum(
+        math.prod(len(values) or allowed[label] for label, values in metric.labels.items())
+        * (len(metric.buckets) + 3 if metric.kind == "histogram" else 1)
+        for metric in TABLE
+    )
+    assert busy() == busy() == most < 1_200
 
 
 @pytest.mark.parametrize("amount", [Decimal("1e400"), Decimal("1e300"), Decimal("1e28")])

@@ -1,4 +1,4 @@
-"""Writes what is generated here: `python -m k8s.monitoring`, from the top folder."""
+"""Writes what is generated here: `make monitoring`."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from k8s.monitoring.dashboard import dashboard
 
 HERE: Final = Path(__file__).parent
 _HEAD: Final = """\
-# Made from telefonie.rules.yml by python -m k8s.monitoring.
+# Made from telefonie.rules.yml: make monitoring.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:

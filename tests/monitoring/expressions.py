@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector
 from promql_parser import AggregateExpr, BinaryExpr, VectorSelector, parse, walk
@@ -13,6 +16,12 @@ RULES = HERE / "telefonie.rules.yml"
 GROUPS = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS = {rule["alert"]: rule for group in GROUPS for rule in group["rules"] if "alert" in rule}
 RECORDED = {rule["record"]: rule for group in GROUPS for rule in group["rules"] if "record" in rule}
+RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
+RUNBOOK_QUERIES = [
+    line
+    for block in re.findall(r"```promql\n(.*?)```", RUNBOOK.read_text(), re.DOTALL)
+    for line in block.splitlines()
+]
 
 #: Labels that Prometheus or its service discovery add to every series.
 TARGET = frozenset({"namespace", "job", "instance"})

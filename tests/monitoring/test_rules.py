@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
-from monitoring.expressions import ALERTS, GROUPS, RECORDED, RULES, faults
+from monitoring.expressions import ALERTS, GROUPS, RECORDED, RULES, RUNBOOK, RUNBOOK_QUERIES, faults
 
 from k8s.monitoring.__main__ import HERE, generated
 
 ROOT = Path(__file__).parents[2]
 TESTS = Path(__file__).with_name("telefonie.rules.test.yml")
-RUNBOOK = ROOT / "docs" / "runbook.md"
 needs_promtool = pytest.mark.skipif(
     not shutil.which("promtool"), reason="promtool is not on the PATH (Debian: apt install prometheus)"
 )
@@ -117,10 +116,8 @@ def test_the_runbook_has_a_section_for_each_alert_with_every_part() -> None:
 
 
 def test_the_queries_of_the_runbook_ask_for_what_there_is() -> None:
-    blocks = re.findall(r"```promql\n(.*?)```", RUNBOOK.read_text(), re.DOTALL)
-    queries = [line for block in blocks for line in block.splitlines()]
-    assert len(queries) > len(ALERTS)
-    assert {query: found for query in queries if (found := faults(query))} == {}
+    assert len(RUNBOOK_QUERIES) > len(ALERTS)
+    assert {query: found for query in RUNBOOK_QUERIES if (found := faults(query))} == {}
 
 
 @pytest.mark.parametrize("document", ["runbook.md", "operations.md"])
@@ -136,7 +133,7 @@ def test_links_between_the_documents_lead_somewhere(document: str) -> None:
 
 def test_what_is_generated_is_current() -> None:
     for name, text in generated().items():
-        assert (HERE / name).read_text() == text, "run: python -m k8s.monitoring"
+        assert (HERE / name).read_text() == text, "run: make monitoring"
     resource = yaml.safe_load((HERE / "prometheus-rules.yaml").read_text())
     assert (resource["apiVersion"], resource["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
     assert resource["spec"] == {"groups": GROUPS}
