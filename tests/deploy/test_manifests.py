@@ -71,7 +71,7 @@ def test_nothing_that_a_platform_expects_is_missing(name: str) -> None:
     expected = "Namespace ServiceAccount ConfigMap Service StatefulSet Job PodDisruptionBudget NetworkPolicy"
     assert set(expected.split()) <= kinds
     if name in PRODUCTION:
-        assert "ServiceMonitor" in kinds
+        assert {"ServiceMonitor", "PrometheusRule"} <= kinds
         # Whatever scales says how many there are; an apply must not set it back.
         assert "replicas" not in the("StatefulSet", overlay(name))["spec"]
 
@@ -188,6 +188,21 @@ def most_replicas(documents: list[dict[str, Any]]) -> Iterator[int]:
         yield each["spec"]["maxReplicaCount"]
     for each in of_kind(documents, "HorizontalPodAutoscaler"):
         yield each["spec"]["maxReplicas"]
+
+
+@every_production
+def test_alerts_expect_as_many_workers_as_the_autoscaler_keeps(name: str) -> None:
+    documents = overlay(name)
+    (rules,) = of_kind(documents, "PrometheusRule")
+    expected = next(
+        rule["expr"]
+        for group in rules["spec"]["groups"]
+        for rule in group["rules"]
+        if rule.get("record") == "telefonie:workers_expected"
+    )
+    kept = [each["spec"]["minReplicaCount"] for each in of_kind(documents, "ScaledObject")]
+    kept += [each["spec"]["minReplicas"] for each in of_kind(documents, "HorizontalPodAutoscaler")]
+    assert [expected] == [f"vector({least})" for least in kept]
 
 
 @every_overlay
