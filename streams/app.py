@@ -28,7 +28,7 @@ from streams.engine.config import Config
 from streams.engine.engine import Owned
 from streams.engine.fetch import RecordBatch, RecordsLostError
 from streams.engine.members import Member, MembersUnknownError
-from streams.engine.restore import reader
+from streams.engine.restore import StateVersionError, reader
 from streams.engine.store import StoreError
 from streams.errors import OperatorError
 from streams.metrics import Metrics, PartitionSample, Sample
@@ -44,6 +44,9 @@ FAILED_STOP_SECONDS = 5.0
 _BREATHE_SECONDS = 10.0
 #: The fetcher waits for commits when too much is pending, but no longer than the engine waits for lost brokers.
 _DEAD_SECONDS = 30.0
+
+#: What stops a worker and is told in one line: it says what to do.
+_FOR_PEOPLE = (RecordsLostError, BrokersLostError, StoreError, StateVersionError)
 
 #: So long (s) a request waits for the coordinator to confirm what is ours.
 _CONFIRM_SECONDS = 3.0
@@ -390,7 +393,7 @@ class Worker(faust.Worker):
         finally:
             self._stop_in_time()
         if (error := self.app.engine.failure or self.crash_reason) is not None:
-            if isinstance(error, RecordsLostError | BrokersLostError | StoreError):
+            if isinstance(error, _FOR_PEOPLE):
                 raise OperatorError(str(error)) from error
             raise error
 

@@ -23,7 +23,7 @@ from streams.calls.partition import CallsPartition
 from streams.codecs import Reason
 from streams.codecs import Status as CallStatus
 from streams.engine.config import Config
-from streams.engine.restore import Position, Target, bounds, read_position, restore
+from streams.engine.restore import Position, StateVersionError, Target, bounds, read_position, restore
 from streams.errors import OperatorError
 from streams.settings import Settings
 
@@ -89,8 +89,15 @@ class _Point(NamedTuple):
 async def status(settings: Settings, *, recount: bool) -> Status:
     """The status of the group. `recount` reads all of the changelog to count the open calls.
 
-    Raises OperatorError when the calls topic does not exist or no broker answers.
+    Raises OperatorError when the calls topic does not exist, no broker answers, or another release wrote the state.
     """
+    try:
+        return await _status(settings, recount=recount)
+    except StateVersionError as error:
+        raise OperatorError(str(error)) from error
+
+
+async def _status(settings: Settings, *, recount: bool) -> Status:
     config = config_of(settings)
     async with reading.reader(settings, config) as consumer:
         logs = await reading.partitions(consumer, config.source)

@@ -18,8 +18,10 @@ from streams.calls.completed import Facts
 from streams.calls.state import CallState
 from streams.codecs import REASONS, STATUSES, Direction, Reason, Status
 
-#: Of the state in the changelog; a worker refuses a version that it does not know.
+#: Of the state that is written to the changelog.
 STATE_VERSION: Final = 1
+#: Those that can be taken over; after an upgrade rows of several versions lie side by side.
+READABLE: Final = frozenset({1})
 
 
 def _reasons() -> dict[Reason, int]:

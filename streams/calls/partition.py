@@ -19,7 +19,7 @@ from streams.calls.anomalies import NO_HISTORY, TIMED_OUT
 from streams.calls.closed import WINDOW_ROW, Closed, ClosedCalls, Row, Store, StoredCalls
 from streams.calls.completed import Facts, facts, record
 from streams.calls.deadlines import Deadlines
-from streams.calls.ledger import STATE_VERSION, Ledger, Tally, decode_ledger, encode_ledger
+from streams.calls.ledger import READABLE, STATE_VERSION, Ledger, Tally, decode_ledger, encode_ledger
 from streams.calls.lifecycle import CHANGED, apply, begin
 from streams.calls.state import (
     TERMINAL,
@@ -358,12 +358,14 @@ class CallsPartition:
     def ready(self, ledger: bytes | None) -> None:
         """Everything is restored; `ledger` is that of the last cut, None when there was none.
 
-        Raises ValueError on state of another version.
+        Raises ValueError for state of a version that is not known here.
         """
         if ledger is not None:
             self.ledger = decode_ledger(ledger)
-            if self.ledger.version != STATE_VERSION:
-                raise ValueError(f"state version {self.ledger.version}, this program knows {STATE_VERSION}")
+            if self.ledger.version not in READABLE:
+                known = ", ".join(map(str, sorted(READABLE)))
+                raise ValueError(f"it is of version {self.ledger.version}, this release knows {known}")
+        self.ledger.version = STATE_VERSION
         opened: list[tuple[bytes, CallState]] = []
         while self._restored:
             key, value = self._restored.popitem()

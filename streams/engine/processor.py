@@ -86,4 +86,7 @@ class Processor(Protocol):
         """
 
     def ready(self, header: bytes | None) -> None:
-        """All rows are restored; `header` is that of the last cut, None without one."""
+        """All rows are restored; `header` is that of the last cut, None without one.
+
+        Raises ValueError when this is the state of another version, one that cannot be taken over.
+        """

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import msgspec
@@ -21,9 +21,13 @@ from streams.engine.store import Store
 
 log = logging.getLogger(__name__)
 
-#: Of the position row; a worker refuses one that it does not know.
+#: Of the position row.
 VERSION = 1
 _CHUNK = 50_000
+
+
+class StateVersionError(Exception):
+    """The state was written by another release, in a format that this one does not know."""
 
 
 class Position(Struct, array_like=True):
@@ -69,13 +73,14 @@ class Target:
 
     @property
     def position(self) -> Position | None:
-        """How far the log is in the state; None when nothing is. Raises RuntimeError: see `read_position`."""
+        """How far the log is in the state; None when nothing is. Raises StateVersionError."""
         return None if self._packed is None else read_position(self._packed)
 
     def apply(self, config: Config, batch: RecordBatch) -> None:
-        """Take over rows of the changelog."""
+        """Take over rows of the changelog. Raises StateVersionError."""
         self.rows += len(batch.records)
-        rows = self.processor.restore(self._without_position(batch, config.position_key))
+        with _understood(batch.partition):
+            rows = self.processor.restore(self._without_position(batch, config.position_key))
         if self.store is not None:
             self.store.write(rows, batch.next_offset, self._packed, config.wall_clock())
 
@@ -86,10 +91,23 @@ class Target:
             elif value is not None:
                 self._packed = value
 
-    def ready(self) -> None:
-        """All rows are there."""
-        position = self.position
-        self.processor.ready(position.header if position else None)
+    def ready(self, config: Config, number: int) -> None:
+        """All rows are there. Raises StateVersionError."""
+        with _understood(TopicPartition(config.changelog, number)):
+            position = self.position
+            self.processor.ready(position.header if position else None)
+
+
+@contextmanager
+def _understood(log: TopicPartition) -> Iterator[None]:
+    """What cannot be read here raises StateVersionError."""
+    try:
+        yield
+    except (ValueError, msgspec.DecodeError, StateVersionError) as error:
+        raise StateVersionError(
+            f"the state in partition {log.partition} of {log.topic} cannot be taken over: {error}. Nothing in it was "
+            "changed: run the release that has written it, or a later one"
+        ) from error
 
 
 async def bounds(config: Config, consumer: Any, numbers: Collection[int]) -> dict[int, tuple[int, int]]:
@@ -126,8 +144,8 @@ async def restore(
             left = {each for each in left if at[each] < logs[each].end}
             if left:
                 await asyncio.wait([consumer._fetcher._create_fetch_waiter()], timeout=0.1)
-        for target in targets.values():
-            target.ready()
+        for number, target in targets.items():
+            target.ready(config, number)
     finally:
         gc.enable()
     gc.collect()
@@ -158,8 +176,10 @@ async def _stable_ends(config: Config, consumer: Any, logs: Collection[TopicPart
 
 
 def read_position(value: bytes) -> Position:
-    """The position in a changelog row. Raises RuntimeError when another version of this program wrote it."""
+    """The position in a changelog row. Raises StateVersionError."""
     position = _decode_position(value)
     if position.version != VERSION:
-        raise RuntimeError(f"the changelog is of format {position.version}, this program knows {VERSION}")
+        raise StateVersionError(
+            f"its positions are of version {position.version}, this release knows {VERSION}"
+        )
     return position
