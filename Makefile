@@ -43,7 +43,7 @@ check: setup ## everything quick: format, lint, types, unit and property tests
 	@# From a directory where no codecs/ shadows the standard library's module of that name.
 	@mkdir -p .venv/types && ln -sfn ../../streams .venv/types/streams
 	@cd .venv/types && ../bin/mypy --config-file ../../pyproject.toml
-	@$(BIN)/python -m pytest -m "not kafka and not container and not cluster and not slow" $(ARGS)
+	@$(BIN)/python -m pytest -m "not kafka and not container and not cluster and not browser and not slow" $(ARGS)
 
 .PHONY: k8s-check
 k8s-check: setup ## the manifests on a real Kubernetes control plane, built first where go is (ten minutes, once)

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from heapq import nsmallest
 from pathlib import Path
@@ -31,6 +31,7 @@ from streams.engine.members import Member, MembersUnknownError
 from streams.engine.restore import StateVersionError, reader
 from streams.engine.store import StoreError
 from streams.errors import OperatorError
+from streams.figures import Figures
 from streams.metrics import Metrics, PartitionSample, Sample
 from streams.settings import Settings
 
@@ -147,6 +148,7 @@ class Watch:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
         self.app: Application | None = None
+        self._figures = Figures(settings.kpi_window)
         #: Partitions of the calls topic.
         self.count = 0
         self._assigned = False
@@ -177,6 +179,8 @@ class Watch:
             self._metrics.progressed(partition, committed, end)
         self._metrics.count(done.tally)
         self._metrics.commit(seconds)
+        if letters := done.outputs["dead"]:
+            self._figures.rejected(letters)
         for offset, error in done.failures:
             log.error(
                 "the record at offset %d of partition %d was set aside as failed",
@@ -205,26 +209,28 @@ class Watch:
 
     def sample(self) -> Sample:
         """The state of this moment."""
-        app = self.app
-        if app is None:
-            return Sample({}, None, [])
         open_calls: dict[str, int] = {}
         oldest: int | None = None
-        parts: list[PartitionSample] = []
-        for number, owned in app.engine.partitions.items():
-            calls = processor(owned)
+        for calls in self._partitions().values():
             for status, n in calls.open_by_status().items():
                 open_calls[status] = open_calls.get(status, 0) + n
             first = calls.oldest_open()
             if first is not None:
                 oldest = first if oldest is None else min(oldest, first)
+        return Sample(open_calls, oldest, list(self._parts()), self.count or None)
+
+    def _parts(self) -> Iterator[PartitionSample]:
+        """Our partitions, and those that become ours, as they are at this moment."""
+        if self.app is None:
+            return
+        for number, owned in self.app.engine.partitions.items():
+            calls = processor(owned)
             stream_time, end = calls.ledger.stream_time, self._end(number, owned.committed)
-            parts.append(
-                PartitionSample(number, owned.committed, end, 0, len(calls), stream_time, owned.committed_at)
+            yield PartitionSample(
+                number, owned.committed, end, 0, len(calls), stream_time, owned.committed_at
             )
-        for number, left in app.engine.remaining.items():
-            parts.append(PartitionSample(number, None, None, left, 0, -1))
-        return Sample(open_calls, oldest, parts, self.count or None)
+        for number, left in self.app.engine.remaining.items():
+            yield PartitionSample(number, None, None, left, 0, -1)
 
     def summary(self) -> Summary:
         """What has been done in the partitions that are ours now, since they were taken over."""
@@ -310,18 +316,32 @@ class Watch:
         return [each for each in described if each is not None and each["open"]], len(ages)
 
     def status(self) -> dict[str, Any]:
-        """How this worker is, and how far its partitions are; times in epoch ms."""
-        sample = self.sample()
+        """How this worker is, how far its partitions are, and their counts; times in epoch ms, ages in seconds."""
+        partitions = self._partitions()
+        firsts = [first for calls in partitions.values() if (first := calls.oldest_open()) is not None]
         return {
             "app_id": self._settings.app_id,
             "address": self.app.engine.address if self.app else "",
             "live": self.live(),
             "ready": self.ready(),
-            "open": dict(sample.open_calls),
-            "oldest_open": sample.oldest_open,
             "of": self.count,
-            "partitions": [part._asdict() for part in sample.partitions],
+            "oldest_open": min(firsts, default=None),
+            "partitions": [self._place(part, partitions) for part in self._parts()],
+            **self._figures.document(partitions),
         }
+
+    def longest(self) -> list[dict[str, Any]]:
+        """The calls that have been open for longest: id, status and first event time (epoch ms)."""
+        return self._figures.longest(self._partitions())
+
+    def _place(self, part: PartitionSample, partitions: Mapping[int, CallsPartition]) -> dict[str, Any]:
+        """How far a partition is."""
+        place = part._asdict()
+        if part.committed is not None and part.end is not None:
+            place["age"] = self._metrics.offset_age(part.number, part.committed, part.end)
+        if (calls := partitions.get(part.number)) is not None:
+            place["read"] = calls.ledger.read
+        return place
 
     def _partitions(self) -> dict[int, CallsPartition]:
         owned = self.app.engine.partitions if self.app else {}

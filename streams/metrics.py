@@ -365,7 +365,7 @@ class Metrics(Collector):
 
     def progressed(self, partition: int, committed: int, end: int) -> None:
         """A commit has moved a partition to offset `committed`, of a log that ends at `end`."""
-        self._age(partition, committed, end)
+        self.offset_age(partition, committed, end)
 
     def batch(self, records: int, seconds: float) -> None:
         """A batch was processed, in so long."""
@@ -390,7 +390,8 @@ class Metrics(Collector):
             self._counts[metric].setdefault(label, 0.0)
             self._add(metric, label, float(min(amount, Decimal(_MOST))))
 
-    def _age(self, partition: int, committed: int, end: int) -> float:
+    def offset_age(self, partition: int, committed: int, end: int) -> float:
+        """Seconds by which commits are behind in time, see `telefonie_committed_offset_age_seconds`."""
         return self._positions.setdefault(partition, _Position()).age(self._clock(), committed, end)
 
     # -- what is exposed
@@ -434,7 +435,7 @@ class Metrics(Collector):
             if part.committed is not None and part.end is not None:
                 gauges[LOG_END][labels] = part.end
                 gauges[LAG][labels] = max(0, part.end - part.committed)
-                gauges[OFFSET_AGE][labels] = self._age(part.number, part.committed, part.end)
+                gauges[OFFSET_AGE][labels] = self.offset_age(part.number, part.committed, part.end)
             if part.committed_at is not None:
                 gauges[LAST_COMMIT][labels] = part.committed_at / 1000
             gauges[RECOVERY][number,] = part.recovery_remaining

@@ -60,6 +60,10 @@ class Spans(Generic[K]):
         """The starts of all spans."""
         return list(self._starts)
 
+    def at(self, start: int) -> list[K]:
+        """The keys of the span that starts then."""
+        return self._keys.get(start, [])
+
     @property
     def first(self) -> int:
         """The start of the first span, NEVER when there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -40,6 +40,9 @@ class Window:
     talk_ms: int = 0
     ring_ms: int = 0
     charges: Charges = field(default_factory=Charges)
+
+
+_SUMS: Final = tuple(each.name for each in fields(Window) if each.name != "charges")
 
 
 def _encode_charges(charges: Any) -> Any:
@@ -132,6 +135,11 @@ class Windows:
         self._spans.add(key[0], key)
         if key[0] + self.width > now:  # one that had ended was published in the same cut
             self._unpublished.add(key)
+
+    def sums(self, start: int) -> dict[str, int]:
+        """What the windows that start then add up to, over directions and countries; without money. Empty: none do."""
+        windows = [self._windows[key] for key in set(self._spans.at(start)) & self._windows.keys()]
+        return {name: sum(getattr(each, name) for each in windows) for name in _SUMS} if windows else {}
 
     def __len__(self) -> int:
         return len(self._windows)

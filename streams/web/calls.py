@@ -9,11 +9,9 @@ every partition has been searched so.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import time
 from collections.abc import Collection
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
@@ -23,7 +21,8 @@ from aiokafka.partitioner import murmur2
 from streams.calls.view import OpenSelection
 from streams.codecs import STATUSES
 from streams.engine.members import MembersUnknownError
-from streams.settings import PREFIX, Settings, milliseconds
+from streams.settings import Settings, milliseconds
+from streams.web.access import Access, access, authorize
 from streams.web.group import MEMBER, Group, Membership
 from streams.web.problems import Problem
 
@@ -31,8 +30,6 @@ _LIMIT, _MOST = 100, 1000
 _RETRY_SECONDS: Final = "2"
 _OPEN_STATUSES: Final = STATUSES[:3]
 _PARAMETERS: Final = {"status", "country", "older_than", "limit"}
-#: What a proxy adds: the peer is not the client then.
-_FORWARDED: Final = ("Forwarded", "X-Forwarded-For")
 
 
 class Lookup(Membership, Protocol):
@@ -56,6 +53,9 @@ class Lookup(Membership, Protocol):
 
     def status(self) -> dict[str, Any]:
         """How the worker is, without anything of any call."""
+
+    def longest(self) -> list[dict[str, Any]]:
+        """The calls that have been open for longest, by id."""
 
 
 class CallsApi:
@@ -148,6 +148,8 @@ class CallsApi:
 
     async def _status(self, request: web.Request) -> web.Response:
         document = self._lookup.status()
+        if access(request, self._settings.api_token) is Access.GRANTED:
+            document["longest"] = self._lookup.longest()
         if self._is_alone(request):
             return web.json_response(document)
         try:
@@ -205,42 +207,6 @@ def partition_of(call_id: str, count: int) -> int:
 def _not_now(reasons: list[str]) -> Problem:
     headers = {"Retry-After": _RETRY_SECONDS}
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(reasons), headers=headers)
-
-
-def authorize(request: web.Request, token: str | None) -> None:
-    """Raise Problem unless the request may see call data: it has the token, or without one comes from here."""
-    if token is None:
-        if not _is_local(request):
-            raise Problem(
-                HTTPStatus.FORBIDDEN,
-                f"call data is served to this machine only, unless {PREFIX}API_TOKEN is set",
-            )
-        return
-    kind, _, given = request.headers.get("Authorization", "").partition(" ")
-    right = hmac.compare_digest(given.strip().encode("utf-8", "replace"), token.encode())
-    if kind.lower() != "bearer" or not right:
-        challenge = {"WWW-Authenticate": 'Bearer realm="telefonie"'}
-        raise Problem(
-            HTTPStatus.UNAUTHORIZED, f"it takes the bearer token of {PREFIX}API_TOKEN", headers=challenge
-        )
-
-
-def _is_local(request: web.Request) -> bool:
-    """Whether a client on this machine asks by a local name: not a proxy, nor a page that was lured here."""
-    host = request.url.host or ""
-    return (
-        _is_loopback(request.remote or "")
-        and (host == "localhost" or _is_loopback(host))
-        and not any(name in request.headers for name in _FORWARDED)
-    )
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return False
-    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
 def _parsed(request: web.Request) -> tuple[OpenSelection, int]:

@@ -8,6 +8,7 @@ that leads to another worker is noticed.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -59,27 +60,34 @@ class Group:
         self._settings, self._membership = settings, membership
         self._session: aiohttp.ClientSession | None = None
 
-    async def others(self) -> list[Member]:
-        """The other members of the group. Raises MembersUnknownError when that cannot be known now."""
+    async def others(self, seconds: float = _MEMBERS_SECONDS) -> list[Member]:
+        """The other members of the group. Raises MembersUnknownError when that cannot be known in time."""
         try:
-            async with asyncio.timeout(_MEMBERS_SECONDS):
+            async with asyncio.timeout(seconds):
                 own, found = await self._membership.members()
         except TimeoutError:
             raise MembersUnknownError("the brokers do not say who is in the group") from None
         return [member for member in found if member.id != own]
 
-    async def ask(self, members: Iterable[Member], path: str, query: Query = ()) -> list[Reply]:
-        """Ask these workers at the same time, in bounded time."""
-        return await asyncio.gather(*(self._ask(member, path, query) for member in members))
+    async def ask(
+        self, members: Iterable[Member], path: str, query: Query = (), seconds: float = _ANSWER_SECONDS
+    ) -> list[Reply]:
+        """Ask these workers at the same time, and wait so long at most."""
+        limit = aiohttp.ClientTimeout(seconds)
+        return await asyncio.gather(*(self._ask(member, path, query, limit) for member in members))
 
-    async def _ask(self, member: Member, path: str, query: Query) -> Reply:
+    async def _ask(self, member: Member, path: str, query: Query, limit: aiohttp.ClientTimeout) -> Reply:
         who = f"the worker of the partitions {member.partitions}"
         if urlsplit(member.address).scheme not in ("http", "https"):
             return Reply(member, problem=f"{who} does not say where it is: set its {PREFIX}HTTP_ADVERTISE")
         who = f"{who} at {member.address}"
         try:
             async with self._client().get(
-                member.address + path, params=query, headers=self._headers(member), allow_redirects=False
+                member.address + path,
+                params=query,
+                headers=self._headers(member),
+                allow_redirects=False,
+                timeout=limit,
             ) as answer:
                 return _judged(member, answer.status, _document(await answer.read()), who)
         except (aiohttp.ClientError, OSError) as error:
@@ -91,7 +99,7 @@ class Group:
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_ANSWER_SECONDS))
+            self._session = aiohttp.ClientSession()
         return self._session
 
     async def stop(self) -> None:
@@ -123,9 +131,10 @@ def _judged(member: Member, status: int, document: dict[str, Any], who: str) -> 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
-        return f"not within {_ANSWER_SECONDS:.0f} s"
+        return "not in time"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or "no connection"
+        number = error.os_error.errno or 0
+        return os.strerror(number) if number > 0 else error.os_error.strerror or "no connection"
     return type(error).__name__
 
 

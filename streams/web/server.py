@@ -20,8 +20,10 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from streams.errors import OperatorError
 from streams.metrics import Metrics
 from streams.settings import PREFIX, Settings
+from streams.web import page
 from streams.web.calls import CallsApi, Lookup
 from streams.web.group import Group, advertised
+from streams.web.live import Live
 from streams.web.problems import Problem, answer
 
 _log = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ _INDEX: Final = """\
 _INDEX_OF_CALLS: Final = """\
 /status   the workers, their partitions and how far they are
 /calls    open calls of all workers, the oldest first: ?status= &country= &older_than= &limit=; one call at /calls/ID
+/         for a browser: the live page
 """
 _LONGEST_BODY: Final = 1024  # bytes; no request needs one
 _LAST_ANSWERS: Final = 1.0  # seconds
@@ -63,20 +66,33 @@ class WebServer:
     ) -> None:
         """Without a `lookup` nothing is said about any call."""
         self._settings, self._metrics, self._health = settings, metrics, health
-        self._with_calls = lookup is not None
         app = web.Application(middlewares=[_finish], client_max_size=_LONGEST_BODY)
+        app.on_response_prepare.append(_add_headers)
         app.add_routes(
             [
-                web.get("/", self._index),
                 web.get("/live", self._live),
                 web.get("/ready", self._ready),
                 web.get("/metrics", self._expose),
             ]
         )
-        self._group = None if lookup is None else Group(settings, lookup)
-        if lookup is not None and self._group is not None:
-            app.add_routes(CallsApi(settings, lookup, self._group).routes())
+        if lookup is None:
+            app.router.add_get("/", _index)
+        else:
+            self._add_calls(app, lookup)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_ANSWERS)
+
+    def _add_calls(self, app: web.Application, lookup: Lookup) -> None:
+        """What takes someone who holds calls: the routes of calls, and the live page."""
+        group = Group(self._settings, lookup)
+        live = Live(self._settings, lookup, group)
+        app.add_routes(CallsApi(self._settings, lookup, group).routes())
+        app.add_routes([*live.routes(), *page.routes(_INDEX + _INDEX_OF_CALLS)])
+
+        async def stop(_: web.Application) -> None:
+            await live.stop()
+            await group.stop()
+
+        app.on_shutdown.append(stop)
 
     async def start(self) -> None:
         """Listen; OperatorError when the address cannot be had."""
@@ -91,8 +107,6 @@ class WebServer:
     async def stop(self) -> None:
         """Close the port and give requests that are under way a second to end."""
         await self._runner.cleanup()
-        if self._group is not None:
-            await self._group.stop()
 
     @property
     def advertised(self) -> str:
@@ -104,9 +118,6 @@ class WebServer:
         """Where it listens, with the true port: `http://127.0.0.1:6066`. Only between `start` and `stop`."""
         host, port = self._runner.addresses[0][:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-    async def _index(self, _: web.Request) -> web.Response:
-        return web.Response(text=_INDEX + (_INDEX_OF_CALLS if self._with_calls else ""))
 
     async def _live(self, _: web.Request) -> web.Response:
         return _verdict(self._health.live())
@@ -121,6 +132,10 @@ class WebServer:
         return web.Response(body=write(self._metrics.registry), headers={"Content-Type": kind})
 
 
+async def _index(_: web.Request) -> web.Response:
+    return web.Response(text=_INDEX)
+
+
 def _verdict(problems: list[str]) -> web.Response:
     status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
     return web.Response(status=status, text="".join(f"{line}\n" for line in problems or ["ok"]))
@@ -128,9 +143,9 @@ def _verdict(problems: list[str]) -> web.Response:
 
 @web.middleware
 async def _finish(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every answer gets the same headers, and every failure the same shape."""
+    """Every failure gets the same shape."""
     try:
-        response = await handler(request)
+        return await handler(request)
     except Problem as problem:
         response = answer(problem.status, problem.detail, problem.members)
         response.headers.update(problem.headers)
@@ -141,8 +156,11 @@ async def _finish(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         _log.exception("a request to the web server failed")
         response = answer(HTTPStatus.INTERNAL_SERVER_ERROR)
-    response.headers.update(_HEADERS)
     return response
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)
 
 
 def _cannot_listen(error: OSError, bind: str, port: int) -> OperatorError:

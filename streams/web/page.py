@@ -1,0 +1,40 @@
+"""The live page: four files beside this one, served as they are, and nothing from anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+_FILES: Final = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+_POLICY: Final = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Vary": "Accept",
+}
+
+
+def routes(index: str) -> Collection[web.RouteDef]:
+    """The page's routes; `/` answers with `index`, plain text, unless HTML is asked for."""
+    return [web.get(path, _handler(name, kind, index)) for path, (name, kind) in _FILES.items()]
+
+
+def _handler(name: str, kind: str, index: str) -> Handler:
+    body = (Path(__file__).parent / name).read_bytes()
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        if kind == "text/html" and kind not in request.headers.get("Accept", ""):
+            return web.Response(text=index, headers={"Vary": "Accept"})
+        return web.Response(body=body, content_type=kind, charset="utf-8", headers=_POLICY)
+
+    return serve
