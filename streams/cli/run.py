@@ -176,7 +176,7 @@ def _where(settings: Settings, page: Page, rate: float) -> str:
     )
     return (
         f"Kafka      {settings.brokers}\n"
-        f"HTTP       {page.url}  (/live /ready)\n"
+        f"live page  {page.url}\n"
         f"metrics    {page.url}/metrics\n"
         f"calls      {settings.calls_topic}\n"
         f"completed  {settings.completed_topic}\n"

@@ -48,6 +48,23 @@ def ask(*args: str, **env: str) -> Result:
     return CliRunner().invoke(main, ["calls", *args], env=given)
 
 
+def get(worker: Worker, path: str) -> tuple[int, dict[str, Any], str | None]:
+    """Status, document and Retry-After; without a token."""
+    try:
+        with urllib.request.urlopen(url(worker) + path, timeout=20) as answer:
+            return answer.status, json.load(answer), None
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error), error.headers["Retry-After"]
+
+
+def first_look(worker: Worker) -> dict[str, Any]:
+    """What the live page shows first."""
+    with urllib.request.urlopen(url(worker) + "/events", timeout=20) as stream:
+        lines = [stream.readline() for _ in range(4)]
+    found: dict[str, Any] = json.loads(lines[3].removeprefix(b"data: "))
+    return found
+
+
 @pytest.fixture
 def setup(kafka: str) -> Setup:
     made = Setup(kafka, partitions=2, settings={"SESSION_TIMEOUT": "6s"})
@@ -61,6 +78,7 @@ def setup(kafka: str) -> Setup:
             event("fresh", "ringing", 1, ago=5),
             event("over", "queued", 1, ago=4),
             event("over", "busy", 1, ago=3),
+            Record(b"{" + PHONE.encode(), PHONE.encode(), NOW, (), 1),
         ],
     )
     return made
@@ -68,7 +86,7 @@ def setup(kafka: str) -> Setup:
 
 def test_get_and_open_on_one_worker(setup: Setup, tmp_path: Path) -> None:
     with Worker(setup, tmp_path / "log") as worker:
-        wait_for("everything is committed", lambda: setup.committed() >= 5)
+        wait_for("everything is committed", lambda: setup.committed() >= 6)
         here = ("--url", url(worker))
         found = json.loads(ask("get", "stuck", "--json", *here).stdout)
         assert (found["open"], found["status"], set(found["timeline"])) == (
@@ -86,11 +104,22 @@ def test_get_and_open_on_one_worker(setup: Setup, tmp_path: Path) -> None:
         aged = ask("open", "--older-than", "1h", "--country", "DE", "--json", *here).stdout.splitlines()
         assert [json.loads(line)["id"] for line in aged] == ["stuck"]
         assert ask("open", "--limit", "1", *here).stderr == "the oldest 1 of 2\n"
+        look = first_look(worker)
+        assert (look["open"], look["closed"]) == ({"in-progress": 1, "ringing": 1}, {"busy": 1})
+        assert (look["rejected"], look["oldest_open"]) == ({"malformed": 1}, NOW - 7_200_000)
+        assert [(each["partition"], each["offset"]) for each in look["dead"]] == [(1, 3)]
+        assert [(each["attempts"], each["busy"]) for each in look["windows"]] == [(1, 1)]
+        assert [(part["read"], part["end"], part["worker"]) for part in look["partitions"]] == [
+            (2, 2, here[1]),
+            (4, 4, here[1]),
+        ]
+        assert [call["id"] for call in look["longest"]] == ["stuck", "fresh"]
+        assert PHONE not in json.dumps(look) + json.dumps(get(worker, "/status"))
 
 
 def test_a_token_is_sent_along(setup: Setup, tmp_path: Path) -> None:
     with Worker(setup, tmp_path / "log", env={"API_TOKEN": "right"}) as worker:
-        wait_for("everything is committed", lambda: setup.committed() >= 5)
+        wait_for("everything is committed", lambda: setup.committed() >= 6)
         assert ask("open", "--url", url(worker), API_TOKEN="right").exit_code == 0
         for env in ({}, {"API_TOKEN": "wrong"}):
             refused = ask("open", "--url", url(worker), **env)
@@ -102,15 +131,6 @@ def test_no_worker_is_one_line() -> None:
     for address in ("http://127.0.0.1:1", "ftp://127.0.0.1", "http://127.0.0.1:x"):
         result = ask("open", "--url", address)
         assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
-
-
-def get(worker: Worker, path: str) -> tuple[int, dict[str, Any], str | None]:
-    """Status, document and Retry-After; without a token."""
-    try:
-        with urllib.request.urlopen(url(worker) + path, timeout=20) as answer:
-            return answer.status, json.load(answer), None
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error), error.headers["Retry-After"]
 
 
 def ask_until_found(worker: Worker, names: Iterable[str]) -> set[str]:
@@ -169,7 +189,7 @@ def test_no_call_is_denied_while_its_worker_is_silent_and_its_partition_moves(
     setup: Setup, tmp_path: Path, fault: signal.Signals
 ) -> None:
     with Worker(setup, tmp_path / "one") as one, Worker(setup, tmp_path / "two") as two:
-        wait_for("everything is committed", lambda: setup.committed() >= 5)
+        wait_for("everything is committed", lambda: setup.committed() >= 6)
         all_ready(one, two)
         names = ["stuck", "fresh", "over"]
         assert ask_until_found(two, names) == set()
