@@ -183,7 +183,8 @@ class Watch:
             self._figures.rejected(letters)
         for offset, error in done.failures:
             log.error(
-                "the record at offset %d of partition %d was set aside as failed",
+                "the record at offset %d of partition %d was set aside as failed: report the traceback; once that is "
+                "mended, `telefonie dead redrive --reason failed` sends it back",
                 offset,
                 partition,
                 exc_info=error,
@@ -432,7 +433,7 @@ class Worker(faust.Worker):
                 seconds,
             )
         else:
-            log.error("the worker stops because of: %s", failure)
+            log.error("the worker stops because of: %s; start it again", failure, exc_info=failure)
         logging.shutdown()
         os._exit(1)
 

@@ -1,21 +1,32 @@
-"""Logging: one record a line on stderr, for people or as JSON."""
+"""Logging: one record a line on stderr, for people or as JSON.
+
+What is said again and again is held back and counted, so that a flood neither hides the rest nor costs much. No phone
+number is written, whatever message or exception it came in. An exception that ends the process is told in one line,
+with its traceback below.
+"""
 
 import json
 import logging
+import re
 import sys
+import time
 from datetime import UTC, datetime
-from typing import Final
+from threading import Timer
+from types import TracebackType
+from typing import Any, Final, TextIO
 
 from streams.settings import Settings
 
+_log: Final = logging.getLogger(__name__)
 _QUIETED: Final = ("aiokafka", "faust", "mode", "asyncio")
+_PHONE_NUMBER: Final = re.compile(r"\+[1-9][0-9]{6,14}(?![0-9])")
 
 
 class TextFormatter(logging.Formatter):
     """`2026-01-31T12:00:00.000Z warning streams.engine: message`; a traceback follows on lines of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{_time(record)} {record.levelname.lower():<7} {record.name}: {_message(record)}"
+        line = f"{_time(record)} {record.levelname.lower():<7} {record.name}: {_one_line(_message(record))}"
         trace = _traceback(record)
         return f"{line}\n{trace}" if trace else line
 
@@ -28,19 +39,69 @@ class JsonFormatter(logging.Formatter):
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
         }
         trace = _traceback(record)
         return json.dumps({**entry, "exception": trace} if trace else entry, ensure_ascii=False)
 
 
+_Place = tuple[str, str, int]
+
+
+class Limited(logging.StreamHandler[TextIO]):
+    """Writes `most` records of one place in the code within `seconds`, and counts the rest.
+
+    When that time is over, the last that was held back is written with how many it stands for. The worst level,
+    `critical`, is always written.
+    """
+
+    def __init__(self, stream: TextIO, most: int = 20, seconds: float = 60.0) -> None:
+        super().__init__(stream)
+        self.most, self.seconds = most, seconds
+        #: By place: since when (monotonic), how many have come, and the last of them.
+        self._come: dict[_Place, tuple[float, int, logging.LogRecord]] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, or hold it back."""
+        place, now = (record.name, record.pathname, record.lineno), time.monotonic()
+        since, come, _ = self._come.get(place, (now, 0, record))
+        if now - since >= self.seconds:
+            self._tell(place)
+            since, come = now, 0
+        self._come[place] = since, come + 1, record
+        if come < self.most or record.levelno >= logging.CRITICAL:
+            super().emit(record)
+        elif come == self.most:
+            timer = Timer(self.seconds - (now - since), self._tell, [place])
+            timer.daemon = True
+            timer.start()
+
+    def close(self) -> None:
+        """Tell what has been held back, and end."""
+        for place in list(self._come):
+            self._tell(place)
+        super().close()
+
+    def _tell(self, place: _Place) -> None:
+        with self.lock:  # type: ignore[union-attr]
+            _, come, last = self._come.pop(place, (0.0, 0, None))
+            if last is None or (held := come - self.most) <= 0:
+                return
+            last.msg = (
+                f"{last.getMessage()} (and {held - 1} more like it, held back within {self.seconds:g} s)"
+            )
+            last.args = last.exc_info = last.stack_info = None
+            super().emit(last)
+
+
 def configure(settings: Settings) -> None:
     """Sends the log of this process to stderr in the format and from the level that the settings say."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Limited(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     handler.addFilter(_worth_saying)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    sys.excepthook = _crashed
     for library in _QUIETED:
         # At info they tell of every start of every part; ask for debug to see that.
         logging.getLogger(library).setLevel(
@@ -49,6 +110,8 @@ def configure(settings: Settings) -> None:
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:
+    if record.name.startswith("faust") and "Crashed reason=" in record.getMessage():
+        return False  # what it was is told when the process ends
     # A transaction begun right after another gets this answer from Kafka 4 and is tried again: no fault.
     routine = record.name.startswith("aiokafka.producer") and "NotEnoughReplicas" in record.getMessage()
     return not routine or record.levelno > logging.WARNING
@@ -60,11 +123,31 @@ def _time(record: logging.LogRecord) -> str:
     )
 
 
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    _log.critical(
+        "this process ends because of a fault of its own (%s): start it again, it goes on from its last commit, and "
+        "report the traceback",
+        kind.__name__,
+        exc_info=(kind, error, trace),
+    )
+
+
 def _message(record: logging.LogRecord) -> str:
-    return record.getMessage().replace("\n", "\\n")
+    return _masked(record.getMessage())
 
 
 def _traceback(record: logging.LogRecord) -> str:
     if record.exc_info and record.exc_info[0]:
-        return logging.Formatter().formatException(record.exc_info)
+        return _masked(logging.Formatter().formatException(record.exc_info))
     return record.stack_info or ""
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "\\n")
+
+
+def _masked(text: str) -> str:
+    return _PHONE_NUMBER.sub("+…", text)

@@ -3,6 +3,9 @@
 import json
 import logging
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -17,8 +20,9 @@ log = logging.getLogger("streams.test")
 def _logging_as_before() -> Iterator[None]:
     names = ["aiokafka", "faust", "mode", "asyncio"]
     root, levels = logging.getLogger(), [logging.getLogger(name).level for name in names]
-    handlers, level = root.handlers[:], root.level
+    handlers, level, hook = root.handlers[:], root.level, sys.excepthook
     yield
+    sys.excepthook = hook
     root.handlers[:], root.level = handlers, level
     for name, before in zip(names, levels, strict=True):
         logging.getLogger(name).setLevel(before)
@@ -89,3 +93,87 @@ def test_the_routine_retry_of_a_transaction_is_no_news(capsys: pytest.CaptureFix
         "Got error produce response on topic-partition %s, retrying. Error: %s", "t-0", "NotLeader"
     )
     assert written(capsys).count("\n") == 1
+
+
+def flood(times: int) -> None:
+    for n in range(times):
+        log.warning("no broker answers, attempt %d", n)
+
+
+def limited(most: int, seconds: float) -> None:
+    logs.configure(Settings())
+    (handler,) = logging.getLogger().handlers
+    assert isinstance(handler, logs.Limited)
+    handler.most, handler.seconds = most, seconds
+
+
+def test_a_flood_is_held_back_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    limited(3, 0.2)
+    flood(1_000)
+    log.warning("something else")
+    first = written(capsys).splitlines()
+    assert [line.rpartition(": ")[2] for line in first] == [
+        "no broker answers, attempt 0",
+        "no broker answers, attempt 1",
+        "no broker answers, attempt 2",
+        "something else",
+    ]
+    time.sleep(0.5)
+    (told,) = written(capsys).splitlines()
+    assert told.endswith("no broker answers, attempt 999 (and 996 more like it, held back within 0.2 s)")
+    flood(2)
+    assert written(capsys).count("\n") == 2
+    time.sleep(0.4)
+    assert written(capsys) == ""
+
+
+def test_what_was_held_back_is_told_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    limited(1, 60)
+    flood(3)
+    logging.getLogger().handlers[0].close()
+    assert written(capsys).count("(and 1 more like it, held back within 60 s)") == 1
+
+
+def test_the_worst_is_never_held_back(capsys: pytest.CaptureFixture[str]) -> None:
+    limited(1, 60)
+    for _ in range(3):
+        log.critical("it ends")
+    assert written(capsys).count("it ends") == 3
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_no_phone_number_is_written(capsys: pytest.CaptureFixture[str], log_format: str) -> None:
+    logs.configure(Settings(log_format=log_format))  # type: ignore[arg-type]
+    log.error("from %s to +4915123456789, offset 1234567890, 2026-11-25T00:00:00+0000", "+12125550123")
+    try:
+        raise KeyError("+12125550123")
+    except KeyError:
+        log.exception("it failed")
+    said = written(capsys)
+    assert "from +… to +…, offset 1234567890, 2026-11-25T00:00:00+0000" in said
+    assert "KeyError: '+…'" in said
+    assert "5550123" not in said
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_crash_is_one_line_on_top_of_its_traceback(log_format: str) -> None:
+    code = (
+        "from streams import logs; from streams.settings import Settings\n"
+        f"logs.configure(Settings(log_format={log_format!r}))\n"
+        "raise ZeroDivisionError('about +12125550123')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, "5550123" in done.stderr) == (1, "", False)
+    first, *rest = done.stderr.splitlines()
+    assert "this process ends because of a fault of its own (ZeroDivisionError): start it again" in first
+    if log_format == "json":
+        assert not rest
+        assert json.loads(first)["exception"].endswith("ZeroDivisionError: about +…")
+    else:
+        assert (rest[0], rest[-1]) == ("Traceback (most recent call last):", "ZeroDivisionError: about +…")
+
+
+def test_faust_does_not_tell_of_a_crash_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Settings())
+    logging.getLogger("faust").error("[^-Application]: Crashed reason=%r", "x")
+    assert written(capsys) == ""

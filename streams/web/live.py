@@ -110,7 +110,7 @@ class Live:
                     await self._look()
                 except Exception:
                     _log.exception(
-                        "the live page could not be brought up to date; it goes on with the next look"
+                        "the live page could not be brought up to date, it tries again: report the traceback"
                     )
                 await asyncio.sleep(max(0.1, begun + _EVERY - time.monotonic()))
         finally:

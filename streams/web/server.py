@@ -154,7 +154,7 @@ async def _finish(request: web.Request, handler: Handler) -> web.StreamResponse:
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
     except Exception:
-        _log.exception("a request to the web server failed")
+        _log.exception("a request to the web server failed, the worker goes on: report the traceback")
         response = answer(HTTPStatus.INTERNAL_SERVER_ERROR)
     return response
 
