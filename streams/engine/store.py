@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -24,7 +25,7 @@ from msgspec import Struct
 from streams.engine.processor import Row
 
 if TYPE_CHECKING:
-    from rocksdict import Options, Rdict
+    from rocksdict import Cache, Options, Rdict
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,10 @@ log = logging.getLogger(__name__)
 VERSION = 1
 #: Milliseconds: half of what Kafka keeps a tombstone by default. An older store could have missed one.
 OLDEST = 12 * 3_600_000
-#: Of one partition: what RocksDB gathers in memory before it writes a file, and what it keeps of files; bytes.
-_WRITE_BUFFER, _CACHE = 16 << 20, 64 << 20
+#: Bytes that RocksDB gathers in memory, of each partition, before it writes a file; there may be two such buffers.
+_WRITE_BUFFER = 16 << 20
+#: Bytes that it keeps of all files of a worker.
+_CACHE = 64 << 20
 #: The key of the checkpoint; those of the processor begin with `_OURS`.
 _CHECKPOINT, _OURS = b"!checkpoint", b"."
 _BROKEN = "broken"
@@ -196,13 +199,13 @@ def _checked(db: Rdict, changelog: Changelog, now: int) -> Checkpoint | None:
 
 
 def _options() -> Options:
-    from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options
+    from rocksdict import BlockBasedOptions, DBCompressionType, Options
 
     blocks = BlockBasedOptions()
     # Most lookups are of calls that are not there. Filters stay out of the cache: one of them is larger than a shard of
     # it, and would be read again for every lookup.
     blocks.set_bloom_filter(10, False)
-    blocks.set_block_cache(Cache(_CACHE))
+    blocks.set_block_cache(_cache())
     blocks.set_block_size(8 << 10)
     blocks.set_format_version(5)
     options = Options(raw_mode=True)
@@ -215,7 +218,16 @@ def _options() -> Options:
     options.set_max_background_jobs(2)
     options.set_max_open_files(512)
     options.set_keep_log_file_num(2)
+    options.set_max_log_file_size(1 << 20)
+    options.set_stats_dump_period_sec(0)
     return options
+
+
+@lru_cache(maxsize=1)
+def _cache() -> Cache:
+    from rocksdict import Cache
+
+    return Cache(_CACHE)
 
 
 class Stores:
@@ -230,7 +242,7 @@ class Stores:
         for number in count():
             self.directory = root / (f"{name}-{number}" if number else name)
             try:
-                self.directory.mkdir(parents=True, exist_ok=True)
+                self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # there are phone numbers in it
                 self._lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except OSError as error:
                 raise StoreError(
