@@ -15,7 +15,7 @@ Where JSON leaves room, this is what was chosen:
   byte-order mark, and invalid UTF-8 anywhere, also in what is otherwise skipped.
 - Nesting deeper than the interpreter's recursion limit (about a thousand levels) is `malformed`.
 - In MessagePack a whole float is an integer too, `bin` is not a string, and an entry whose name is not a
-  string is an unknown property.
+  string is an unknown property; a name that is a map, or an array with one in it, is `malformed`.
 
 The header's name is `content-type` exactly: names of Kafka headers are case-sensitive. One that holds nothing
 but parameters is blank.
@@ -30,6 +30,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from streams.codecs.call import Call
+from streams.codecs.messagepack import is_harmless, known
 from streams.codecs.properties import CHECKS, REQUIRED, are_valid
 from streams.codecs.rejection import Rejected
 
@@ -202,7 +203,7 @@ def _read_part(part: Raw) -> object:
 
 def _read_msgpack(document: bytes) -> object:
     try:
-        return cast(object, _decode_msgpack(document))
+        return cast(object, _decode_msgpack(document)) if is_harmless(document) else known(document, CHECKS)
     except _UNREADABLE as error:
         raise Rejected("malformed", f"the value is not MessagePack: {_explain(error)}") from None
 
