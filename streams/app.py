@@ -23,14 +23,12 @@ from streams.calls.ledger import Ledger
 from streams.calls.partition import CallsPartition, Cut, Rules
 from streams.calls.view import OpenSelection, chosen, describe, open_calls
 from streams.codecs import CallDecoder, Reason, Status
-from streams.engine.application import Application, BrokersLostError, application
+from streams.engine.application import Application, application
 from streams.engine.config import Config
 from streams.engine.engine import Owned
-from streams.engine.fetch import RecordBatch, RecordsLostError
+from streams.engine.fetch import RecordBatch
 from streams.engine.members import Member, MembersUnknownError
-from streams.engine.restore import StateVersionError, reader
-from streams.engine.store import StoreError
-from streams.errors import OperatorError
+from streams.engine.restore import reader
 from streams.figures import Figures
 from streams.metrics import Metrics, PartitionSample, Sample
 from streams.settings import Settings
@@ -45,9 +43,6 @@ FAILED_STOP_SECONDS = 5.0
 _BREATHE_SECONDS = 10.0
 #: The fetcher waits for commits when too much is pending, but no longer than the engine waits for lost brokers.
 _DEAD_SECONDS = 30.0
-
-#: What stops a worker and is told in one line: it says what to do.
-_FOR_PEOPLE = (RecordsLostError, BrokersLostError, StoreError, StateVersionError)
 
 #: So long (s) a request waits for the coordinator to confirm what is ours.
 _CONFIRM_SECONDS = 3.0
@@ -414,8 +409,6 @@ class Worker(faust.Worker):
         finally:
             self._stop_in_time()
         if (error := self.app.engine.failure or self.crash_reason) is not None:
-            if isinstance(error, _FOR_PEOPLE):
-                raise OperatorError(str(error)) from error
             raise error
 
     def _stop_in_time(self) -> None:

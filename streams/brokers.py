@@ -2,17 +2,23 @@
 
 import asyncio
 import logging
+from asyncio import IncompleteReadError
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from ssl import SSLError
 from typing import Any, Protocol, TypeVar
 
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import IllegalSaslStateError, KafkaConnectionError
 
+from streams.credentials import causes, meaning_of
 from streams.errors import OperatorError
 from streams.settings import PREFIX, Settings
 
 CONNECT_SECONDS = 10.0
 """How long a client may take to reach the brokers."""
+
+# What comes of TLS or a login where there is none, or of none where there is; or of brokers that are going down.
+_HANGS_UP = (IllegalSaslStateError, SSLError, IncompleteReadError, ConnectionResetError)
 
 
 class Unreachable(OperatorError):
@@ -41,23 +47,41 @@ async def connected(client: C, settings: Settings) -> AsyncIterator[C]:
 
 
 async def _start(client: Client, settings: Settings) -> None:
-    where = f"no Kafka broker answers at {settings.brokers} ({PREFIX}BROKERS)"
     with _last_words() as words:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await client.start()
         except TimeoutError:
-            raise Unreachable(f"{where} within {CONNECT_SECONDS:.0f}s") from None
+            raise Unreachable(_silence(settings, f"within {CONNECT_SECONDS:.0f} s")) from None
         except KafkaConnectionError as error:
-            raise Unreachable(f"{where}: {words[-1] if words else error}") from None
+            raise Unreachable(explained(words[-1] if words else error, settings)) from None
+
+
+def explained(error: BaseException, settings: Settings) -> str:
+    """Why a connection failed, in one line that names the setting to look at; no secret is in it."""
+    if (meaning := meaning_of(error)) is not None:
+        return f"the Kafka brokers at {settings.brokers} {meaning}"
+    cause = causes(error)[-1]
+    if isinstance(cause, OperatorError):
+        return str(cause)
+    if isinstance(cause, _HANGS_UP):
+        return (
+            f"the Kafka brokers at {settings.brokers} close the connection: {PREFIX}SECURITY_PROTOCOL has to be "
+            "what they speak at that port"
+        )
+    return _silence(settings, " ".join(f"{type(cause).__name__} {cause}".split()))
+
+
+def _silence(settings: Settings, reason: str) -> str:
+    return f"no Kafka broker answers at {settings.brokers} ({PREFIX}BROKERS): {reason}"
 
 
 @contextmanager
-def _last_words() -> Iterator[list[str]]:
-    """What aiokafka logs meanwhile, instead of its log: the reason of a failure stands nowhere else."""
-    logger, words = logging.getLogger("aiokafka"), list[str]()
+def _last_words() -> Iterator[list[BaseException]]:
+    """The errors that aiokafka logs meanwhile, instead of its log: the reason of a failure stands nowhere else."""
+    logger, words = logging.getLogger("aiokafka"), list[BaseException]()
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: words.append(_reason(record))  # type: ignore[method-assign]
+    handler.emit = lambda record: words.extend(_errors(record))  # type: ignore[method-assign]
     propagate, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
     try:
@@ -67,7 +91,6 @@ def _last_words() -> Iterator[list[str]]:
         logger.propagate = propagate
 
 
-def _reason(record: logging.LogRecord) -> str:
-    # The last argument of its messages is the error; host and port come first and are in our line already.
-    last = record.args[-1] if isinstance(record.args, tuple) and record.args else record.getMessage()
-    return " ".join((str(last) or type(last).__name__).split())
+def _errors(record: logging.LogRecord) -> Iterator[BaseException]:
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    yield from (each for each in arguments if isinstance(each, BaseException))

@@ -14,7 +14,7 @@ from streams.brokers import Unreachable, connected
 from streams.errors import OperatorError
 from streams.reading import partitions, whole
 from streams.settings import Settings
-from streams.topics import TopicsError
+from streams.topics import ABSENT, TopicsError
 
 _PATIENCE = 30.0  # seconds without anything read
 _FETCH_BYTES = 4 << 20
@@ -45,7 +45,7 @@ async def ranges(
     """
     logs = await partitions(consumer, topic)
     if not logs:
-        raise TopicsError(f"topic {topic} is missing: run `telefonie topics create`")
+        raise TopicsError(f"topic {topic} {ABSENT}")
     if unknown := sorted(set(only) - {log.partition for log in logs}):
         raise OperatorError(f"topic {topic} has the partitions 0 to {len(logs) - 1}, and no {unknown[0]}")
     logs = [log for log in logs if not only or log.partition in only]

@@ -15,6 +15,7 @@ from threading import Timer
 from types import TracebackType
 from typing import Any, Final, TextIO
 
+from streams.errors import OperatorError
 from streams.settings import Settings
 
 _log: Final = logging.getLogger(__name__)
@@ -140,6 +141,8 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _traceback(record: logging.LogRecord) -> str:
+    if isinstance(record.args, tuple) and any(isinstance(each, OperatorError) for each in record.args):
+        return ""  # its message says everything
     if record.exc_info and record.exc_info[0]:
         return _masked(logging.Formatter().formatException(record.exc_info))
     return record.stack_info or ""

@@ -11,26 +11,23 @@ written from it.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from streams.errors import OperatorError
-
-if TYPE_CHECKING:
-    from ssl import SSLContext
 
 PREFIX = "TELEFONIE_"
 FOREVER = -1
 """The retention that keeps every record, as Kafka writes it."""
 
 _MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+# What is read again when its file changes; all else holds from start to end.
+_ROTATED = {"API_TOKEN", "SASL_USERNAME", "SASL_PASSWORD", "SSL_CA", "SSL_CERT", "SSL_KEY"}
 # What Kubernetes adds for a Service called `telefonie…` in the same namespace.
 _SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_.*)|(SERVICE_(HOST|PORT.*)|PORT.*)")
 
@@ -288,6 +285,8 @@ class Settings:
     log_format: Literal["text", "json"] = _setting(
         _one_of("text", "json"), "text", "log records for people, or as JSON lines"
     )
+    #: Not a setting: the paths of the credentials that were given as files, by the setting's name.
+    files: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.commit_interval is None:
@@ -310,6 +309,7 @@ class Settings:
         """The settings that `env` gives; SettingsError for the first that cannot be used."""
         known = {setting.name: setting for setting in TABLE}
         values: dict[str, Any] = {}
+        files: dict[str, str] = {}
         for variable in sorted(env):
             if not variable.startswith(PREFIX):
                 continue
@@ -317,47 +317,62 @@ class Settings:
             if setting.name.lower() in values:
                 raise SettingsError(f"{setting.variable} and {setting.variable}_FILE are both set: give one")
             values[setting.name.lower()] = _parsed(setting, variable, env[variable])
-        return cls(**values)
+            if variable != setting.variable and setting.name in _ROTATED:
+                files[setting.name] = env[variable]
+        return cls(**values, files=files)
+
+    def renewed(self) -> Settings:
+        """The same, with the credentials that were given as files read again; SettingsError as `load`."""
+        settings = (setting for setting in TABLE if setting.name in self.files)
+        again = {
+            each.name.lower(): _parsed(each, f"{each.variable}_FILE", self.files[each.name])
+            for each in settings
+        }
+        return replace(self, **again)
 
     def kafka(self) -> dict[str, Any]:
         """Keyword arguments for any aiokafka client: where the brokers are and how to talk to them.
 
-        SettingsError when `brokers` is not set or the certificates cannot be used.
+        Credentials that were given as files are read again for each connection. SettingsError when `brokers` is not
+        set or the certificates cannot be used.
         """
+        from streams.credentials import Renewed
+
         if self.brokers is None:
             raise SettingsError(f"{PREFIX}BROKERS is missing: it takes {_ADDRESSES.takes}")
+        who = self._credentials()
+        if self.files:
+            who = {name: Renewed(partial(self._credential_now, name)) for name in who}
         return {
             "bootstrap_servers": self.brokers.split(","),
             "security_protocol": self.security_protocol,
-            "ssl_context": self._ssl_context(),
             # aiokafka wants a mechanism even where none is used.
             "sasl_mechanism": self.sasl_mechanism or "PLAIN",
+            **who,
+        }
+
+    def _credential_now(self, name: str) -> Any:
+        return self.renewed()._credentials()[name]
+
+    def _credentials(self) -> dict[str, Any]:
+        from streams.credentials import CertificateError, ssl_context
+
+        names = {"ca": f"{PREFIX}SSL_CA", "cert": f"{PREFIX}SSL_CERT with {PREFIX}SSL_KEY"}
+        secured = "SSL" in self.security_protocol
+        try:
+            context = ssl_context(self.ssl_ca, self.ssl_cert, self.ssl_key) if secured else None
+        except CertificateError as error:
+            raise SettingsError(f"{names[error.part]} cannot be used: {error}") from None
+        return {
+            "ssl_context": context,
             "sasl_plain_username": self.sasl_username,
             "sasl_plain_password": self.sasl_password,
         }
 
-    def _ssl_context(self) -> SSLContext | None:
-        if "SSL" not in self.security_protocol:
-            return None
-        import ssl
 
-        try:
-            context = ssl.create_default_context(cadata=self.ssl_ca)
-        except ssl.SSLError as error:
-            raise SettingsError(f"{PREFIX}SSL_CA cannot be used: {error}") from None
-        if self.ssl_cert and self.ssl_key:
-            try:
-                with _as_file(self.ssl_cert) as cert, _as_file(self.ssl_key) as key:
-                    # Without a password given, OpenSSL would ask the terminal for that of an encrypted key.
-                    context.load_cert_chain(cert, key, password="")
-            except ssl.SSLError as error:
-                raise SettingsError(
-                    f"{PREFIX}SSL_CERT with {PREFIX}SSL_KEY cannot be used: {error}"
-                ) from None
-        return context
-
-
-TABLE: tuple[Setting, ...] = tuple(Setting(each.name.upper(), **each.metadata) for each in fields(Settings))
+TABLE: tuple[Setting, ...] = tuple(
+    Setting(each.name.upper(), **each.metadata) for each in fields(Settings) if each.metadata
+)
 """Every setting, in the order in which they are documented."""
 
 
@@ -436,16 +451,3 @@ def _topic_clashes(settings: Settings) -> Iterator[str]:
 def _metric_name(topic: str) -> str:
     # Brokers refuse two topics that differ only in this.
     return topic.replace(".", "_")
-
-
-@contextmanager
-def _as_file(text: str) -> Iterator[str]:
-    """A path with `text` behind it: OpenSSL takes certificates from files only.
-
-    Where the system can, the file is in memory, so that no key touches a disk.
-    """
-    memory = getattr(os, "memfd_create", None)
-    with os.fdopen(memory("pem"), "w+") if memory else TemporaryFile("w+") as file:
-        file.write(text)
-        file.seek(0)
-        yield f"/dev/fd/{file.fileno()}"

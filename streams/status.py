@@ -26,6 +26,7 @@ from streams.engine.config import Config
 from streams.engine.restore import Position, StateVersionError, Target, bounds, read_position, restore
 from streams.errors import OperatorError
 from streams.settings import Settings
+from streams.topics import ABSENT
 
 #: Records of the changelog's end among which the last position is looked for first.
 _TAIL: Final = 500
@@ -102,7 +103,7 @@ async def _status(settings: Settings, *, recount: bool) -> Status:
     async with reading.reader(settings, config) as consumer:
         logs = await reading.partitions(consumer, config.source)
         if not logs:
-            raise OperatorError(f"topic {config.source} is missing: run `telefonie topics create`")
+            raise OperatorError(f"topic {config.source} {ABSENT}")
         changelog = await reading.partitions(consumer, config.changelog)
         points = await _points(consumer, config, changelog)
         if recount and points:

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from streams.brokers import CONNECT_SECONDS, Unreachable, connected
 from streams.errors import OperatorError
@@ -35,6 +35,9 @@ _MAX_BYTES = 2 * 1024 * 1024
 _COMPARED = ("cleanup.policy", "retention.ms", "max.message.bytes", "message.timestamp.type")
 _HOUR = 3_600_000
 _ANY_TIME = 2**63 - 1
+
+ABSENT = "is missing: run `telefonie topics create` (or this user lacks every ACL on it)"
+"""What is said of a topic that cannot be seen: Kafka shows one only to those who may describe it."""
 
 
 class TopicsError(OperatorError):
@@ -194,7 +197,7 @@ def findings(settings: Settings, cluster: Mapping[str, Existing]) -> list[Findin
 def _absence(topic: Topic) -> Finding:
     if topic.role == "changelog":
         return Finding(topic.name, "warning", "is missing: the first worker makes it")
-    return Finding(topic.name, "error", "is missing: run `telefonie topics create`")
+    return Finding(topic.name, "error", ABSENT)
 
 
 def _summary(topic: Existing) -> str:
@@ -266,7 +269,7 @@ def _loss_faults(
 def _missing(cluster: Mapping[str, Existing], names: Iterable[str]) -> None:
     for name in names:
         if name not in cluster:
-            raise TopicsError(f"topic {name} is missing: run `telefonie topics create`")
+            raise TopicsError(f"topic {name} {ABSENT}")
 
 
 @asynccontextmanager
@@ -332,4 +335,6 @@ async def _make(admin: AIOKafkaAdminClient, topics: Iterable[Topic], partitions:
         error = for_code(code)
         # Somebody else, perhaps another worker, was quicker.
         if code and error is not TopicAlreadyExistsError:
+            if error is TopicAuthorizationFailedError:
+                message = "the ACL Create on it is missing"
             raise TopicsError(f"topic {name} cannot be made: {message or error.__name__}")

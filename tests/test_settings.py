@@ -208,7 +208,9 @@ def test_secrets_are_never_shown() -> None:
 
 
 def test_every_setting_says_what_it_means_and_is_typed() -> None:
-    assert [setting.name.lower() for setting in TABLE] == [field.name for field in fields(Settings)]
+    assert [setting.name.lower() for setting in TABLE] == [
+        field.name for field in fields(Settings) if field.name != "files"
+    ]
     for setting in TABLE:
         assert setting.meaning
         assert setting.kind.takes
@@ -249,7 +251,7 @@ def test_certificates_become_a_context(certificate: tuple[Path, Path]) -> None:
     settings = load(
         BROKERS="a:1", SECURITY_PROTOCOL="SSL", SSL_CA_FILE=cert, SSL_CERT_FILE=cert, SSL_KEY_FILE=key
     )
-    context = settings.kafka()["ssl_context"]
+    context = settings.kafka()["ssl_context"].now()
     assert context.check_hostname
     assert [dict(part[0] for part in ca["subject"])["commonName"] for ca in context.get_ca_certs()] == [
         "localhost"

@@ -69,7 +69,10 @@ def _explained() -> Iterator[None]:
         kafka = sys.modules.get("aiokafka.errors")
         if kafka is None or not isinstance(error, kafka.KafkaError):
             raise
-        raise _Failure(f"Kafka: {error}") from None
+        from streams.engine.rights import NotAllowedError, named
+
+        told = named(error)
+        raise _Failure(str(told) if isinstance(told, NotAllowedError) else f"Kafka: {error}") from None
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

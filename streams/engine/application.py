@@ -20,6 +20,7 @@ from streams.engine.engine import Engine, Observer
 from streams.engine.fetch import RecordBatch
 from streams.engine.tables import StateTable, Tables
 from streams.engine.transport import BatchSchema
+from streams.errors import OperatorError
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,11 @@ class Application(faust.App):
     def waited(self) -> float:
         """As `Engine.waited`, of all engines."""
         return max(each.waited() for each in self.engines)
+
+    async def on_start(self) -> None:
+        """Look after the brokers from the start: Faust's own tasks begin only once partitions are assigned."""
+        await super().on_start()
+        self.add_future(_every(self, 1.0, Watch(self).look)())
 
     def _create_directories(self) -> None:
         """Nothing is kept in files."""
@@ -97,7 +103,6 @@ def application(
     app.Table("state", partitions=1)
     for engine in app.engines:
         _run(app, engine)
-    app.task(_every(app, 1.0, Watch(app).look))
     return app
 
 
@@ -142,7 +147,9 @@ class Watch:
         self._app, self._connected_at = app, time.monotonic()
 
     async def look(self) -> None:
-        """Raises BrokersLostError after `Config.lost_after`."""
+        """Raises BrokersLostError after `Config.lost_after`, and what keeps us out of the group."""
+        if (refusal := self._app.consumer.refusal()) is not None:
+            raise refusal
         now = time.monotonic()
         if self._app.consumer.is_connected():
             self._connected_at = now
@@ -157,5 +164,5 @@ class Watch:
             log.warning("%s: waiting for the brokers", what)
 
 
-class BrokersLostError(Exception):
+class BrokersLostError(OperatorError):
     """The brokers have not taken anything for too long."""

@@ -25,6 +25,7 @@ from streams.engine.config import Config
 from streams.engine.fetch import RecordBatch, RecordsLostError
 from streams.engine.processor import Cut, Processor
 from streams.engine.restore import Position, Target, bounds, encode_position, reader, restore
+from streams.engine.rights import named
 from streams.engine.store import Changelog, Store, Stores
 from streams.engine.writer import Writer
 
@@ -193,8 +194,8 @@ class Engine:
     async def fail(self, error: BaseException) -> None:
         """Stop the worker because of an error, once."""
         if self.failure is None:
-            self.failure = error
-            await self.app.crash(error)
+            self.failure = named(error, "Write")
+            await self.app.crash(self.failure)
 
     def waited(self) -> float:
         """Seconds for which the longest waiting change has not been committed; 0 when nothing waits."""

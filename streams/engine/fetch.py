@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import aiokafka
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchResult, PartitionRecords
-from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError
+from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError, TopicAuthorizationFailedError
 
 from streams.engine.processor import Record
+from streams.engine.rights import named
+from streams.errors import OperatorError
 
 
 class RecordBatch(NamedTuple):
@@ -31,7 +33,7 @@ class RecordBatch(NamedTuple):
     records: list[Record]
 
 
-class RecordsLostError(Exception):
+class RecordsLostError(OperatorError):
     """The log no longer holds what comes next: retention has removed it, or the topic was made anew."""
 
 
@@ -128,3 +130,5 @@ def _raise(result: Any) -> None:
             f"{where}: the log does not hold this offset any more: records were removed before they were read, "
             "or the topic was made anew"
         ) from error
+    except TopicAuthorizationFailedError as error:
+        raise named(error, "Read") from error

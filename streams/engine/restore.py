@@ -18,6 +18,7 @@ from streams.engine.config import Config
 from streams.engine.fetch import RecordBatch, drain
 from streams.engine.processor import Processor, Row
 from streams.engine.store import Store
+from streams.errors import OperatorError
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ VERSION = 1
 _CHUNK = 50_000
 
 
-class StateVersionError(Exception):
+class StateVersionError(OperatorError):
     """The state was written by another release, in a format that this one does not know."""
 
 

@@ -23,6 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from streams.engine.processor import Row
+from streams.errors import OperatorError
 
 if TYPE_CHECKING:
     from rocksdict import Cache, Options, Rdict
@@ -42,7 +43,7 @@ _CHECKPOINT, _OURS = b"!checkpoint", b"."
 _BROKEN = "broken"
 
 
-class StoreError(OSError):
+class StoreError(OperatorError, OSError):
     """The disk, or what lies on it: the message names the directory and what to do."""
 
 

@@ -55,6 +55,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             batches = await fetch(fetcher, active_partitions, MAX_RECORDS, timeout or 0)
             return {ensure_TP(batch.partition): [batch] for batch in batches}
 
+    def refusal(self) -> BaseException | None:
+        """What keeps us out of the group; aiokafka waits until somebody asks, and tries again only then."""
+        coordinator = self._consumer._coordinator if self._consumer is not None else None
+        return None if coordinator is None else coordinator._pending_exception
+
     def is_connected(self) -> bool:
         """Whether there is a connection to any broker; also when nothing is fetched, heartbeats need one."""
         client = self._consumer._client if self._consumer is not None else None
@@ -188,6 +193,11 @@ class Consumer(driver.Consumer):
         """What speaks for us with the group's coordinator; None before the start."""
         consumer = self._thread._consumer
         return None if consumer is None else consumer._coordinator
+
+    def refusal(self) -> BaseException | None:
+        """As of the thread."""
+        refusal: BaseException | None = self._thread.refusal()
+        return refusal
 
     def is_connected(self) -> bool:
         """As of the thread."""

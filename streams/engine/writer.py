@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import IllegalOperation
 from aiokafka.partitioner import murmur2
 from aiokafka.structs import OffsetAndMetadata
 
@@ -66,6 +67,16 @@ class Writer:
         """
         producer = self._producer
         await producer.begin_transaction()
+        try:
+            end = await self._fill(cut, position, next_offset, note)
+        except IllegalOperation as error:
+            # A batch was refused before: that is the reason, and the transaction knows it.
+            raise producer._txn_manager.wait_for_transaction_end().exception() or error from error
+        await producer.commit_transaction()
+        return end
+
+    async def _fill(self, cut: Cut, position: bytes, next_offset: int, note: str) -> int:
+        """All of the open transaction; returns the changelog's next offset."""
         acks: list[Awaitable[Any]] = []
         for name, records in cut.outputs.items():
             topic = self.config.topics[name]
@@ -77,11 +88,10 @@ class Writer:
         changelog = self.config.changelog
         written, of_last = await self._send(changelog, await self._own(changelog), rows)
         acks += written
-        await producer.send_offsets_to_transaction(
+        await self._producer.send_offsets_to_transaction(
             {self._source: OffsetAndMetadata(next_offset, note)}, self.config.group
         )
         *_, last = await asyncio.gather(*acks)
-        await producer.commit_transaction()
         return int(last.offset) + of_last
 
     async def _shares(self, name: str, records: Sequence[Output]) -> Mapping[int, Sequence[Output]]:

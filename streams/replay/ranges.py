@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from streams import reading
 from streams.errors import OperatorError
+from streams.topics import ABSENT
 
 Bound: TypeAlias = tuple[Literal["offset", "time"], int]
 """An offset, or the first record stamped at or after a moment (epoch ms)."""
@@ -54,7 +55,7 @@ async def resolve(consumer: Any, topic: str, wanted: Range) -> dict[TopicPartiti
     """
     logs = await reading.partitions(consumer, topic)
     if not logs:
-        raise OperatorError(f"topic {topic} is missing: run `telefonie topics create`")
+        raise OperatorError(f"topic {topic} {ABSENT}")
     if unknown := set(wanted.partitions) - {log.partition for log in logs}:
         raise OperatorError(f"topic {topic} has no partition {min(unknown)}: it has 0 to {len(logs) - 1}")
     logs = [log for log in logs if not wanted.partitions or log.partition in wanted.partitions]

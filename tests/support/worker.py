@@ -59,8 +59,12 @@ class Setup:
         """Make these output topics, or all, beside a calls topic that exists."""
         self._create(*map(self.topic, kinds or OUTPUTS))
 
-    def _create(self, *names: str) -> None:
-        forever = {"retention.ms": "-1", "max.message.bytes": "2097152"}
+    def create_changelog(self) -> None:
+        """Make the topic of the state, which the first worker makes otherwise."""
+        self._create(f"{self.group}-calls-changelog", policy="compact")
+
+    def _create(self, *names: str, policy: str = "delete") -> None:
+        forever = {"retention.ms": "-1", "max.message.bytes": "2097152", "cleanup.policy": policy}
         create_topics(
             self.brokers, *names, partitions=self.partitions, replication=self.replication, config=forever
         )

@@ -1,0 +1,123 @@
+"""Who we are to the brokers, as it is at the moment of each connection: what is rotated needs no restart.
+
+aiokafka takes a password and a TLS context once, for the life of a client. An option that is `Renewed` is asked for
+its value by every connection that a client of this process makes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from tempfile import TemporaryFile
+from typing import Any, Final
+
+from aiokafka import client
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from streams.errors import OperatorError
+from streams.settings import PREFIX
+
+
+class Renewed:
+    """Stands for an option of aiokafka's: the value that `now()` returns."""
+
+    def __init__(self, now: Callable[[], Any]) -> None:
+        self.now = now
+
+
+async def _create_conn(host: str, port: int, **options: Any) -> Any:
+    """As aiokafka's; what keeps us out says what it means, in its log too.
+
+    A file that cannot be used right now is a connection that failed, and is tried again. So is a broker that cannot
+    prove to know our password: aiokafka raises ValueError then.
+    """
+    try:
+        current = {
+            name: option.now() if isinstance(option, Renewed) else option for name, option in options.items()
+        }
+        return await create_conn(host, port, **current)
+    except OperatorError as error:
+        raise KafkaConnectionError(str(error)) from error
+    except (OSError, KafkaError, ValueError) as error:
+        if (meaning := meaning_of(error)) is None:
+            raise
+        raise KafkaConnectionError(f"the Kafka brokers {meaning}") from error
+
+
+client.create_conn = _create_conn
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """The error, and what has caused each."""
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    return chain
+
+
+def meaning_of(error: BaseException) -> str | None:
+    """What the error of a connection means, said of brokers, with the setting to look at; None when not known."""
+    said = " ".join(f"{type(each).__name__} {each}" for each in causes(error))
+    return next((meaning for sign, meaning in _SIGNS.items() if re.search(sign, said)), None)
+
+
+#: What the errors of a connection say that is refused, by us or by them, and what that means; the first that fits.
+_SIGNS: Final = {
+    "SaslAuthenticationFailed": f"refuse this user: look at {PREFIX}SASL_USERNAME, {PREFIX}SASL_PASSWORD and "
+    f"{PREFIX}SASL_MECHANISM",
+    "UnsupportedSaslMechanism": f"do not take this {PREFIX}SASL_MECHANISM",
+    "wrong signature": f"do not know {PREFIX}SASL_PASSWORD themselves: they are not who they claim to be",
+    "(?i)(address|hostname) mismatch": f"show a certificate that is not for the names in {PREFIX}BROKERS",
+    "certificate has expired": f"show a certificate that has expired, which no {PREFIX}SSL_CA makes good: renew theirs",
+    "CERTIFICATE_VERIFY_FAILED": f"show a certificate that {PREFIX}SSL_CA does not vouch for",
+    "ALERT_CERTIFICATE_REQUIRED": f"ask for a client certificate: set {PREFIX}SSL_CERT and {PREFIX}SSL_KEY",
+    "ALERT_[A-Z_]*(CERTIFICATE|CA)": f"refuse the client certificate in {PREFIX}SSL_CERT: it has expired, or they "
+    "do not trust who signed it",
+}
+
+
+class CertificateError(ValueError):
+    """What OpenSSL says of certificates that it cannot use; `part` is `ca` or `cert`."""
+
+    def __init__(self, part: str, reason: str) -> None:
+        super().__init__(reason)
+        self.part = part
+
+
+# One entry is the certificates of now, the other one those before.
+@lru_cache(maxsize=2)
+def ssl_context(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
+    """A TLS context that trusts `ca` (None: what the system trusts) and shows `cert`; all are PEM texts.
+
+    Host names are checked. Raises CertificateError.
+    """
+    try:
+        context = ssl.create_default_context(cadata=ca)
+    except ssl.SSLError as error:
+        raise CertificateError("ca", str(error)) from None
+    if cert and key:
+        try:
+            with _as_file(cert) as cert_file, _as_file(key) as key_file:
+                # Without a password given, OpenSSL would ask the terminal for that of an encrypted key.
+                context.load_cert_chain(cert_file, key_file, password="")
+        except ssl.SSLError as error:
+            raise CertificateError("cert", str(error)) from None
+    return context
+
+
+@contextmanager
+def _as_file(text: str) -> Iterator[str]:
+    """A path with `text` behind it: OpenSSL takes certificates from files only.
+
+    Where the system can, the file is in memory, so that no key touches a disk.
+    """
+    memory = getattr(os, "memfd_create", None)
+    with os.fdopen(memory("pem"), "w+") if memory else TemporaryFile("w+") as file:
+        file.write(text)
+        file.seek(0)
+        yield f"/dev/fd/{file.fileno()}"
