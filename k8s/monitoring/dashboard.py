@@ -388,7 +388,7 @@ ROWS: Final = (
         [
             Panel(
                 "CPU",
-                "Cores in use, by worker. A worker uses little more than one.",
+                "Cores in use, by worker. A worker can use little more than one.",
                 {"{{instance}}": total(rate("process_cpu_seconds_total"), "instance")},
             ),
             Panel(
@@ -460,7 +460,8 @@ def _variable(name: str, label: str, query: str) -> dict[str, Any]:
         "label": label,
         "type": "query",
         "datasource": _DATASOURCE,
-        "query": {"query": query, "refId": name},
+        "definition": query,
+        "query": {"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"},
         "refresh": 2,
         "includeAll": True,
         "allValue": ".*",

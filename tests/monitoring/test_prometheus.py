@@ -6,8 +6,8 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +125,12 @@ def test_alerts_fire_and_clear_and_every_panel_shows_something(
             a_flood_of_garbage_is_told_of(prometheus, traffic, ours)
             assert worker.terminate() == 0
             fires(prometheus, "TelefonieNoWorkers", "TelefonieWorkersMissing")
-        with Worker(ours, tmp_path / "log"):
+        with a_transaction_in_the_changelog(ours), Worker(ours, tmp_path / "log"):
             clears(prometheus, "TelefonieNoWorkers", "TelefonieWorkersMissing")
+            fires(prometheus, "TelefoniePartitionsUnassigned")
+        a_worker_that_crashes_is_told_of(prometheus, ours, tmp_path / "log")
+        with Worker(ours, tmp_path / "log"):
+            clears(prometheus, "TelefoniePartitionsUnassigned")
             fires(prometheus, "TelefonieChargesStopped", patience=300)
             traffic.priced = True
             all_clear(prometheus)
@@ -197,3 +201,35 @@ def a_flood_of_garbage_is_told_of(prometheus: Prometheus, traffic: Traffic, setu
     wait_for(f"{expected} fire", flooded, 120, every=0.5)
     traffic.flows = True
     clears(prometheus, *expected)
+
+
+@contextmanager
+def a_transaction_in_the_changelog(setup: Setup) -> Iterator[None]:
+    """Somebody else's, open: what lies behind it cannot be read, so no state can be restored."""
+    producer = Producer(
+        {"bootstrap.servers": setup.brokers, "transactional.id": "somebody-else", "log_level": "0"}
+    )
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for partition in range(setup.partitions):
+        producer.produce(f"{setup.group}-calls-changelog", b"", b"not ours", partition=partition)
+    producer.flush(30)
+    try:
+        yield
+    finally:
+        producer.abort_transaction(30)
+
+
+def a_worker_that_crashes_is_told_of(prometheus: Prometheus, setup: Setup, log: Path) -> None:
+    for _ in range(3):
+        before = prometheus.query("process_start_time_seconds")
+        with Worker(setup, log):
+            wait_for(
+                "the new worker was scraped",
+                lambda before=before: (
+                    (now := prometheus.query("process_start_time_seconds"))
+                    and now[0]["value"][1] not in {each["value"][1] for each in before}
+                ),
+                every=0.2,
+            )
+    fires(prometheus, "TelefonieWorkerRestarting")
