@@ -20,7 +20,7 @@ needs_promtool = pytest.mark.skipif(
 
 
 def promtool(*arguments: object) -> str:
-    done = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
