@@ -177,7 +177,7 @@ def main(
     write: bool,
 ) -> None:
     """Measure our worker and the others side by side."""
-    console = Console(width=150)
+    console = Console(width=200)
     names = only.split(",") if only else _able(console, quix_python)
     runs: dict[str, list[Run]] = {name: [] for name in names}
     with bench(calls, slow_calls, seed, quix_python) as at:

@@ -24,7 +24,7 @@ from benchmarks.measure import Offsets, cpu_seconds, follow, spread
 from benchmarks.worker import OUTPUTS, environment, worker
 from streams.app import config_of
 from streams.embedded import Cluster
-from streams.engine.restore import reader, restore
+from streams.engine.restore import Target, bounds, reader, restore
 from streams.settings import Settings
 
 _LIMIT_SECONDS = 120.0
@@ -59,10 +59,11 @@ def restart(env: dict[str, str], log: Path) -> Restart:
 async def replay(env: dict[str, str]) -> tuple[float, float]:
     """The same replay in this process, and nothing else: seconds, and CPU seconds."""
     config = config_of(Settings.load(env))
-    processors = {number: config.processor(number) for number in range(PARTITIONS)}
     async with reader(config) as consumer:
+        where = await bounds(config, consumer, range(PARTITIONS))
+        targets = {number: Target(config.processor(number, None), each) for number, each in where.items()}
         begun, cpu = time.perf_counter(), time.process_time()
-        await restore(config, consumer, processors, lambda _: None)
+        await restore(config, consumer, targets, lambda _: None)
         return time.perf_counter() - begun, time.process_time() - cpu
 
 

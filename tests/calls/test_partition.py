@@ -194,3 +194,16 @@ def test_a_store_forgets_what_is_past() -> None:
     outcome.cut()
     assert len(outcome.partition) == 0
     assert set(store.rows) <= {b"n"}
+
+
+def test_what_is_forgotten_is_gone_from_the_compacted_changelog_too() -> None:
+    """Without a tombstone a changelog grows for ever, and every recovery with it."""
+    chosen, steps = generate(Random(1), 60)
+    outcome = run(chosen, steps, Random(1), 1.0, 0.0)
+    compacted = dict(outcome.changelog)
+    assert any(compacted.values())
+    for _ in range(3):  # calls time out, are forgotten, and so are their windows
+        outcome.step(model.Idle(outcome.partition.ledger.stream_time + 10 * _DAY))
+        outcome.cut()
+    compacted |= dict(outcome.changelog)
+    assert not any(compacted.values())

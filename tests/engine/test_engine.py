@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
+from faust.types import TP
 
 from streams.engine.config import Config
 from streams.engine.engine import MAX_PENDING, Engine, Owned, _start
@@ -119,6 +120,37 @@ def test_an_offset_that_the_log_does_not_hold_is_refused(
 ) -> None:
     with pytest.raises(RecordsLostError, match=said):
         _start(SOURCE, position, committed, 10, 100)
+
+
+def test_former_owners_are_fenced_before_the_groups_offsets_and_the_changelog_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before, both may still move: the order is what makes it safe."""
+    made, _, app = engine(next_offset=5)
+    seen: list[str] = []
+
+    async def note(what: str, result: object) -> Any:
+        await asyncio.sleep(0.01)
+        seen.append(what)
+        return result
+
+    class Fence:
+        def __init__(self, *_: object) -> None: ...
+
+        def start(self) -> Any:
+            return note("fenced", None)
+
+        def stop(self) -> Any:
+            return note("let go", None)
+
+    made.partitions[0].writer = Fence()  # type: ignore[assignment]
+    monkeypatch.setattr("streams.engine.engine.Writer", Fence)
+    monkeypatch.setattr(made, "_restore", lambda *_: note("restored", {}))
+    monkeypatch.setattr(app, "topic_id", lambda _: note("identified", b"id"), raising=False)
+    monkeypatch.setattr(app, "fetch_committed", lambda _: note("offsets", {}), raising=False)
+    monkeypatch.setattr(made.observer, "assigned", lambda _: None, raising=False)
+    asyncio.run(made.assign([TP("in", 0), TP("in", 1)]))
+    assert seen == ["identified", "let go", "fenced", "fenced", "offsets", "restored"]
 
 
 def test_the_log_waits_when_too_much_waits_for_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,6 +117,31 @@ def test_partitions_that_need_not_move_do_not(kafka: str, tmp_path: Path, seed: 
     check_exactly_once(setup)
 
 
+def test_a_third_worker_takes_its_share_and_moves_nothing_else(kafka: str, tmp_path: Path, seed: int) -> None:
+    """Which the round robin of most Kafka clients does not manage."""
+    setup = Setup(kafka, partitions=6)
+    setup.create()
+
+    def latest(workers: list[Worker]) -> list[set[int]]:
+        return [set(worker.assignments()[-1]) if worker.assignments() else set() for worker in workers]
+
+    with ExitStack() as running, producing(kafka, setup.calls, 1_000, seed, seconds=4) as sending:
+        two = [running.enter_context(Worker(setup, tmp_path / f"log-{number}")) for number in range(2)]
+        wait_for("both have their half", lambda: [len(each) for each in latest(two)] == [3, 3])
+        before = latest(two)
+        with Worker(setup, tmp_path / "third") as third:
+            wait_for("a third each", lambda: [len(each) for each in latest([*two, third])] == [2, 2, 2])
+            less = latest(two)
+            assert all(now < then for now, then in zip(less, before, strict=True))
+            assert third.terminate() == 0
+        wait_for("both have their half again", lambda: [len(each) for each in latest(two)] == [3, 3])
+        assert all(then < now for now, then in zip(latest(two), less, strict=True))
+        wait_until_done(setup, sending)
+        for worker in two:
+            assert worker.terminate() == 0
+    check_exactly_once(setup)
+
+
 def test_a_rolling_restart_with_static_membership_moves_no_partition(
     kafka: str, tmp_path: Path, seed: int
 ) -> None:
