@@ -116,8 +116,8 @@ class Engine:
     async def process(self, batch: RecordBatch) -> None:
         """Apply a batch; afterwards wait if the brokers do not keep up with what is to be written."""
         owned = self.partitions.get(batch.partition.partition)
-        if owned is None or batch.next_offset <= owned.next_offset:
-            return  # fetched before a rebalance or a seek
+        if owned is None or batch.next_offset <= owned.next_offset or self.failure is not None:
+            return  # fetched before a rebalance or a seek; or nothing counts any more
         if batch.first > owned.next_offset:
             await self._seek_back(batch, owned)
             return

@@ -83,6 +83,30 @@ def test_a_gap_between_batches_is_read_again_and_not_skipped() -> None:
     assert app.sought == [{SOURCE: 5}]
 
 
+def test_a_batch_that_fails_half_way_stops_the_worker_and_nothing_of_it_is_committed() -> None:
+    made, recorder, app = engine(next_offset=5)
+    crashed: list[BaseException] = []
+
+    async def crash(error: BaseException) -> None:
+        crashed.append(error)
+
+    def fail(records: Iterable[Record], wall: int) -> None:
+        Recorder.process(recorder, list(records)[:1], wall)
+        raise OSError("the disk is broken")
+
+    app.crash, recorder.process, recorder.pending = crash, fail, 1  # type: ignore[attr-defined, method-assign]
+
+    async def work() -> int:
+        await made.process(batch(5, 8))
+        await made.process(batch(8, 9))
+        return await made.commit()
+
+    assert asyncio.run(work()) == 0
+    assert [str(error) for error in crashed] == ["the disk is broken"]
+    assert recorder.offsets == [5]
+    assert not app.sought
+
+
 def test_batches_of_partitions_that_are_not_ours_are_left_alone() -> None:
     made, recorder, _ = engine(next_offset=5)
     asyncio.run(made.process(RecordBatch(TopicPartition("in", 1), 0, 3, batch(0, 3).records)))
