@@ -63,6 +63,10 @@ monitoring: setup ## write the dashboard and the PrometheusRule again
 lock: ## resolve the dependencies again (needs uv on the PATH)
 	@.ci/lock
 
+.PHONY: fuzz
+fuzz: setup ## the fuzz targets for longer: codecs and HTTP; EXAMPLES=n for each test
+	@FUZZ_EXAMPLES=$${EXAMPLES:-20000} $(BIN)/python -m pytest tests/fuzz -o timeout=3600 $(ARGS)
+
 .PHONY: sbom
 sbom: setup ## the software bill of materials, CycloneDX JSON on stdout
 	@$(BIN)/python .ci/sbom.py

@@ -22,6 +22,7 @@ from streams.metrics import Metrics
 from streams.settings import PREFIX, Settings
 from streams.web import page
 from streams.web.calls import CallsApi, Lookup
+from streams.web.connections import HEADERS, Runner
 from streams.web.group import Group, advertised
 from streams.web.live import Live
 from streams.web.problems import Problem, answer
@@ -40,7 +41,6 @@ _INDEX_OF_CALLS: Final = """\
 """
 _LONGEST_BODY: Final = 1024  # bytes; no request needs one
 _LAST_ANSWERS: Final = 1.0  # seconds
-_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "telefonie"}
 
 
 _Format = tuple[Callable[[CollectorRegistry], bytes], str]
@@ -79,7 +79,7 @@ class WebServer:
             app.router.add_get("/", _index)
         else:
             self._add_calls(app, lookup)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_ANSWERS)
+        self._runner = Runner(app, shutdown_timeout=_LAST_ANSWERS)
 
     def _add_calls(self, app: web.Application, lookup: Lookup) -> None:
         """What takes someone who holds calls: the routes of calls, and the live page."""
@@ -160,7 +160,7 @@ async def _finish(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_HEADERS)
+    response.headers.update(HEADERS)
 
 
 def _cannot_listen(error: OSError, bind: str, port: int) -> OperatorError:
