@@ -32,7 +32,7 @@ from streams.simulation import Event, events
 _WARM_SECONDS = 5.0
 _EVENTS_A_CALL = 4.3
 _TURN_SECONDS = 0.01
-_VARIANTS = (("exactly_once", "100ms"), ("at_least_once", "10ms"))
+_VARIANTS = (("exactly_once", "100ms"), ("at_least_once", "25ms"))
 
 
 def produce(brokers: str, topic: str, rate: int, seconds: float, seed: int) -> None:
