@@ -1,8 +1,14 @@
 """The Dockerfile and the compose file: linted, and in agreement with the code and with each other."""
 
+import json
 import re
+import shutil
+import subprocess
 import tomllib
+from pathlib import Path
 
+import pytest
+import yaml
 from support.container import IMAGE
 from support.manifests import ROOT, composed, program, telefonie
 
@@ -73,6 +79,37 @@ def test_the_worker_waits_for_the_topics_and_is_given_time_to_stop() -> None:
 
 def test_the_broker_is_the_one_that_the_tests_know() -> None:
     assert composed()["services"]["kafka"]["image"] == IMAGE
+
+
+@pytest.mark.skipif(
+    not shutil.which("promtool"), reason="promtool is not on the PATH (Debian: apt install prometheus)"
+)
+def test_prometheus_takes_its_configuration_and_our_rules(tmp_path: Path) -> None:
+    config = tmp_path / "prometheus.yml"
+    config.write_text(composed()["configs"]["prometheus"]["content"])
+    for volume in composed()["services"]["prometheus"]["volumes"]:
+        if volume["type"] == "bind":
+            assert Path(volume["target"]).parent == Path("/etc/prometheus"), "beside the configuration"
+            shutil.copy(volume["source"], tmp_path)
+    command = ["promtool", "check", "config", str(config)]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "1 rule files found" in checked.stdout
+
+
+def test_grafana_finds_its_dashboard_and_asks_that_prometheus() -> None:
+    configs, grafana = composed()["configs"], composed()["services"]["grafana"]
+    (provider,) = yaml.safe_load(configs["grafana-dashboards"]["content"])["providers"]
+    (dashboard,) = grafana["volumes"]
+    assert Path(dashboard["target"]).parent == Path(provider["options"]["path"])
+    assert json.loads(Path(dashboard["source"]).read_text())["panels"]
+    (source,) = yaml.safe_load(configs["grafana-datasource"]["content"])["datasources"]
+    (port,) = composed()["services"]["prometheus"]["ports"]
+    assert source["url"] == f"http://prometheus:{port['target']}"
+    targets = {each["target"] for each in grafana["configs"]}
+    assert targets == {
+        f"/etc/grafana/provisioning/{kind}.yml" for kind in ("datasources/prometheus", "dashboards/telefonie")
+    }
 
 
 def test_every_port_is_for_this_machine_only() -> None:
