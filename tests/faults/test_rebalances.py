@@ -76,7 +76,9 @@ def test_rebalances_in_the_middle_of_a_recovery(
             time.sleep(chance.uniform(0.8, 2))
         workers.pop(1).kill()
         time.sleep(chance.uniform(2, 4))
-        assert workers.pop(1).terminate() == 0
+        leaver = workers.pop(1)
+        wait_for("it hears signals", lambda: "HTTP is at" in leaver.said())
+        assert leaver.terminate() == 0
         wait_until_done(setup, sending)
         for worker in workers:
             assert worker.terminate() == 0, worker.said()[-3000:]
