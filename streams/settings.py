@@ -27,7 +27,7 @@ FOREVER = -1
 
 _MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 # What is read again when its file changes; all else holds from start to end.
-_ROTATED = {"API_TOKEN", "SASL_USERNAME", "SASL_PASSWORD", "SSL_CA", "SSL_CERT", "SSL_KEY"}
+_ROTATED = {"SASL_USERNAME", "SASL_PASSWORD", "SSL_CA", "SSL_CERT", "SSL_KEY"}
 # What Kubernetes adds for a Service called `telefonie…` in the same namespace.
 _SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_.*)|(SERVICE_(HOST|PORT.*)|PORT.*)")
 

@@ -1,5 +1,6 @@
 """Settings: what is taken, and one clear line for everything that is not."""
 
+import ssl
 import subprocess
 from dataclasses import fields, replace
 from pathlib import Path
@@ -253,6 +254,7 @@ def test_certificates_become_a_context(certificate: tuple[Path, Path]) -> None:
     )
     context = settings.kafka()["ssl_context"].now()
     assert context.check_hostname
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
     assert [dict(part[0] for part in ca["subject"])["commonName"] for ca in context.get_ca_certs()] == [
         "localhost"
     ]
