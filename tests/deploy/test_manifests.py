@@ -1,12 +1,26 @@
 """What the manifests say agrees with the code, with each other, and with the rules for pods."""
 
+import os
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.manifests import OVERLAYS, ROOT, environment, files, of_kind, ours, overlay, telefonie, templates
+import yaml
+from support.manifests import (
+    OVERLAYS,
+    ROOT,
+    environment,
+    files,
+    of_kind,
+    ours,
+    overlay,
+    program,
+    telefonie,
+    templates,
+)
 
 from streams.app import STOP_SECONDS, Watch
 from streams.engine.config import Config
@@ -293,3 +307,19 @@ def test_one_worker_may_be_missing_at_a_time(name: str) -> None:
 def test_production_runs_this_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert worker("production")["image"] == f"telefonie/streams:{version}"
+
+
+def test_the_overlay_in_the_guide_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    (example,) = re.findall(r"```yaml\n(apiVersion: kustomize.*?)```", text, re.DOTALL)
+    where = os.path.relpath(ROOT / "k8s/overlays/production", tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(
+        example.replace("../telefonie-streams/k8s/overlays/production", where)
+    )
+    built = program("kubectl", "kustomize", str(tmp_path))
+    assert built.returncode == 0, built.stderr
+    documents = list(yaml.safe_load_all(built.stdout))
+    env = environment(ours(documents, "REGISTRY/telefonie/streams:")["telefonie-topics"], documents)
+    assert max(most_replicas(documents)) == int(env["TELEFONIE_PARTITIONS"]) == 24
+    lag = next(each["metadata"] for each in the("ScaledObject", documents)["spec"]["triggers"])
+    assert lag["bootstrapServers"] == env["TELEFONIE_BROKERS"]

@@ -42,12 +42,12 @@ def templates(documents: list[Document]) -> Iterator[tuple[str, Document]]:
             yield each["metadata"]["name"], each["spec"]["template"]
 
 
-def ours(documents: list[Document]) -> dict[str, Document]:
-    """The pod templates that run our image, by the name of what makes pods of them."""
+def ours(documents: list[Document], image: str = "telefonie/streams") -> dict[str, Document]:
+    """The pod templates that run our image, however it is called, by the name of what makes pods of them."""
     return {
         name: template
         for name, template in templates(documents)
-        if template["spec"]["containers"][0]["image"].startswith("telefonie/streams")
+        if template["spec"]["containers"][0]["image"].startswith(image)
     }
 
 
