@@ -29,8 +29,8 @@ test: setup ## every test in its short form, those on a real Apache Kafka too
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 .PHONY: faults
-faults: setup ## the fault suite in its long form
-	@$(BIN)/python -m pytest -m slow tests/faults $(ARGS)
+faults: setup ## the fault and security suites in their long form
+	@$(BIN)/python -m pytest -m slow tests/faults tests/security $(ARGS)
 
 .PHONY: alerts
 alerts: setup ## the alerts and the dashboard in a real Prometheus, while things are broken (needs prometheus)

@@ -21,7 +21,7 @@ from streams.codecs import REASONS, Call, CallDecoder, Rejected
 from streams.codecs.messagepack import known
 from streams.codecs.properties import CHECKS
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 MSGPACK = [("content-type", b"application/msgpack")]
 CALL = {"id": "x", "status": "queued", "direction": "inbound", "from": "+12125550123", "to": "+12125550123"}
 JSON = msgspec.json.encode(CALL)

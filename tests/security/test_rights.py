@@ -166,6 +166,7 @@ def test_each_right_of_a_worker_is_needed(scene: Scene, tmp_path: Path, without:
     assert "hush" not in log
 
 
+@pytest.mark.slow
 def test_the_state_may_be_made_with_the_first_worker(scene: Scene, tmp_path: Path) -> None:
     scene.setup.create()
     scene.allow("worker", "A worker")

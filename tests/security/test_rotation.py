@@ -118,6 +118,7 @@ def test_an_old_password_is_named_while_it_waits(scene: Scene, tmp_path: Path) -
         assert "hush" not in worker.said()
 
 
+@pytest.mark.slow
 def test_a_file_that_is_gone_is_named_too(scene: Scene, tmp_path: Path) -> None:
     set_password(scene.brokers, "worker", "hush-1")
     scene.secrets.write(password="hush-1", ca=scene.authority.cert.read_text())
