@@ -28,10 +28,16 @@ async def start(client: Any) -> None:
 
 
 def look_up_patiently(producer: Any) -> None:
-    """Have a producer ask again for a coordinator when the connection is lost meanwhile: to aiokafka that is fatal."""
+    """Have a producer ask again for a coordinator where to aiokafka it is fatal that none can be asked.
+
+    That is when the connection is lost meanwhile, and when the broker that was asked first named no brokers, as one
+    does that has only just been started.
+    """
     lookup = producer.client.coordinator_lookup
 
     async def patient(*args: Any) -> Any:
+        if not producer.client.cluster.brokers():
+            raise NodeNotReadyError("no brokers are known yet")
         try:
             return await lookup(*args)
         except KafkaConnectionError as error:

@@ -13,7 +13,11 @@ class Flaky:
 
     def __init__(self, failures: int) -> None:
         self.failures = failures
-        self.client = self
+        self.client = self.cluster = self
+        self.known = {"a broker"}
+
+    def brokers(self) -> set[str]:
+        return self.known
 
     async def start(self) -> None:
         self.failures -= 1
@@ -39,3 +43,14 @@ def test_a_coordinator_that_cannot_be_looked_up_now_is_looked_up_again() -> None
     with pytest.raises(NodeNotReadyError):
         asyncio.run(flaky.coordinator_lookup(1))
     assert asyncio.run(flaky.coordinator_lookup(1)) == 1
+
+
+def test_a_broker_that_names_no_brokers_yet_is_asked_again() -> None:
+    """As one does that has only just been started; to aiokafka a failed assertion."""
+    fresh = Flaky(0)
+    clients.look_up_patiently(fresh)
+    fresh.known = set()
+    with pytest.raises(NodeNotReadyError, match="no brokers are known yet"):
+        asyncio.run(fresh.coordinator_lookup(1))
+    fresh.known = {"a broker"}
+    assert asyncio.run(fresh.coordinator_lookup(1)) == 1
