@@ -108,8 +108,8 @@ def limited(most: int, seconds: float) -> None:
 
 
 def test_a_flood_is_held_back_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    limited(3, 0.2)
-    flood(1_000)
+    limited(3, 2)
+    flood(100)
     log.warning("something else")
     first = written(capsys).splitlines()
     assert [line.rpartition(": ")[2] for line in first] == [
@@ -118,13 +118,13 @@ def test_a_flood_is_held_back_and_counted(capsys: pytest.CaptureFixture[str]) ->
         "no broker answers, attempt 2",
         "something else",
     ]
-    time.sleep(0.5)
-    (told,) = written(capsys).splitlines()
-    assert told.endswith("no broker answers, attempt 999 (and 996 more like it, held back within 0.2 s)")
+    give_up = time.monotonic() + 30
+    while not (told := written(capsys)) and time.monotonic() < give_up:
+        time.sleep(0.1)
+    assert told.count("\n") == 1
+    assert told.endswith("no broker answers, attempt 99 (and 96 more like it, held back within 2 s)\n")
     flood(2)
     assert written(capsys).count("\n") == 2
-    time.sleep(0.4)
-    assert written(capsys) == ""
 
 
 def test_what_was_held_back_is_told_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:

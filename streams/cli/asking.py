@@ -55,11 +55,15 @@ class Workers:
         if self.urls:
             yield from self.urls
             return
-        yield default_url(self.settings)
+        here = default_url(self.settings)
+        yield here
         if self.settings.brokers is not None:
             from streams.workers import addresses
 
-            yield from asyncio.run(addresses(self.settings))
+            try:
+                yield from asyncio.run(addresses(self.settings))
+            except OperatorError as error:
+                raise OperatorError(f"no worker answers at {here}, and {error}") from None
 
     def _asked(self, url: str, path: str) -> tuple[int, dict[str, Any]]:
         status, document = _get(url, path, self.settings.api_token)

@@ -29,6 +29,13 @@ function duration(seconds) {
   return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
 }
 
+// As a telephone bill has it: 43 s, 1:43 min, 1:02:03 h.
+function talk(seconds) {
+  if (seconds < 59.5) return `${Math.round(seconds)} s`;
+  const moment = new Date(1000 * Math.round(seconds)).toISOString();
+  return seconds < 3599.5 ? `${moment.slice(14, 19).replace(/^0/, "")} min` : `${moment.slice(11, 19).replace(/^0/, "")} h`;
+}
+
 function text(node, value) {
   if (node.textContent !== value) node.textContent = value;
 }
@@ -151,8 +158,8 @@ function showClosed(data) {
   text($("asr"), percent(share(total("answered"), attempts)));
   chart($("asr-chart"), windows, (each) => share(each.answered, each.attempts), 1,
     (found, each) => `${percent(found)} of ${number.format(each.attempts)}`, now);
-  text($("acd"), attempts && total("answered") ? duration(total("talk_ms") / 1000 / total("answered")) : "–");
-  chart($("acd-chart"), windows, acd, longest, (found) => duration(found), now);
+  text($("acd"), total("answered") ? talk(total("talk_ms") / 1000 / total("answered")) : "–");
+  chart($("acd-chart"), windows, acd, longest, talk, now);
   text($("ner"), percent(share(sum(windows.map(reached)), attempts)));
   chart($("ner-chart"), windows, (each) => share(reached(each), each.attempts), 1,
     (found, each) => `${percent(found)} of ${number.format(each.attempts)}`, now);

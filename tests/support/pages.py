@@ -1,4 +1,7 @@
-"""A worker that is made up, behind a real web server: for the live page, whose figures it lets move."""
+"""A worker that is made up, behind a real web server: for the live page, whose figures it lets move.
+
+Run as a program it makes the pictures of the page that the documents show (two minutes).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import cos, sin
+from pathlib import Path
 from typing import Any
 
 from streams.calls.view import OpenSelection
@@ -19,6 +24,11 @@ from streams.web import WebServer
 
 PHONE = "+12125550123"
 MINUTE = 60_000
+
+
+def _read(seconds: float) -> int:
+    """The records read by then, at a rate that goes up and down."""
+    return int(40 * seconds - 56 * cos(seconds / 7) - 9 * cos(seconds / 1.7) + 65)
 
 
 def _window(n: int) -> dict[str, int]:
@@ -40,11 +50,12 @@ def _window(n: int) -> dict[str, int]:
 
 @dataclass
 class MadeUpWorker:
-    """Reads 40 records a second on each of its partitions, since it was made."""
+    """Reads about 40 records a second on each of its partitions, since it was made."""
 
     partitions: list[int] = field(default_factory=lambda: [0, 1, 2, 3])
     of: int = 4
     member_id: str = "me"
+    address: str = "http://127.0.0.1:6066"
     group: list[Member] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     restoring: dict[int, int] = field(default_factory=dict)
@@ -87,11 +98,11 @@ class MadeUpWorker:
     def status(self) -> dict[str, Any]:
         self.looks += 1
         now = time.time()
-        read = int(40 * (now - self.began))
+        read = _read(now - self.began)
         last = int(now * 1000) // MINUTE * MINUTE
         return {
             "app_id": "telefonie-calls",
-            "address": "http://127.0.0.1:6066",
+            "address": self.address,
             "live": [],
             "ready": self.reasons,
             "of": self.of,
@@ -116,11 +127,11 @@ class MadeUpWorker:
         return {
             "number": number,
             "committed": read,
-            "end": read + number,
+            "end": read + int(3 * (2 + number) * (1 + sin(now / 3 + number))),
             "recovery_remaining": 0,
             "calls": 16_400 + number,
             "stream_time": int(now * 1000) - 120,
-            "age": 0.1 * number,
+            "age": 0.06 + 0.02 * number,
             "read": 91_000 + read,
         }
 
@@ -157,7 +168,7 @@ class Site:
 
     def _do(self, work: Any) -> None:
         done: Future[Any] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        done.result(10)
+        done.result(30)
 
 
 @contextmanager
@@ -168,3 +179,37 @@ def site(worker: MadeUpWorker | None = None, **values: object) -> Iterator[Site]
         yield made
     finally:
         made.close()
+
+
+def _picture(chromium: str, url: str, path: Path, **options: Any) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(**options)
+        page.goto(url)
+        page.wait_for_selector("#rate-note:text-is('the last two minutes')", timeout=180_000)
+        page.screenshot(path=path)
+        browser.close()
+
+
+def pictures(folder: Path, chromium: str = "/usr/bin/chromium") -> None:
+    """Two workers' page on a desk, light, and on a phone, dark."""
+    names = ["worker-0", "worker-1"]
+    workers = [
+        MadeUpWorker(partitions=[2 * n, 2 * n + 1], member_id=name, address=f"http://{name}.example.com:6066")
+        for n, name in enumerate(names)
+    ]
+    workers[1].longest = lambda: []  # type: ignore[method-assign]
+    with site(workers[0]) as one, site(workers[1]) as two:
+        group = [Member(name, each.url, []) for name, each in zip(names, (one, two), strict=True)]
+        for worker in workers:
+            worker.group = group
+        desk, phone = {"width": 1280, "height": 1150}, {"width": 390, "height": 844}
+        _picture(chromium, one.url, folder / "live-page.png", viewport=desk)
+        dark = {"color_scheme": "dark", "device_scale_factor": 1.5}
+        _picture(chromium, one.url, folder / "live-page-phone.png", viewport=phone, **dark)
+
+
+if __name__ == "__main__":
+    pictures(Path(__file__).parents[2] / "docs")

@@ -25,7 +25,9 @@ _ARGS = [
     "--disable-background-networking",
     "--disable-sync",
 ]
+PATIENCE = 30_000  # ms
 STATE = "#state:text-is('{}')"
+OVERFLOWING = "() => [...document.querySelectorAll('.figure, h2')].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.id)"
 NUMBERS = (
     "() => [...document.querySelectorAll('#partitions tbody tr')].map((row) => row.cells[0].textContent)"
 )
@@ -56,8 +58,8 @@ def opened(browser: Any, url: str, **options: Any) -> Iterator[Any]:
     page.on("console", lambda said: said.type == "error" and page.complaints.append(said.text))
     page.on("request", lambda asked: asked.url.startswith(url) or page.complaints.append(asked.url))
     page.goto(url + "/")
-    page.wait_for_selector(STATE.format("Processing"), timeout=10_000)
-    page.wait_for_selector("#rate:not(:text-is('–'))", timeout=10_000)
+    page.wait_for_selector(STATE.format("Processing"), timeout=PATIENCE)
+    page.wait_for_selector("#rate:not(:text-is('–'))", timeout=PATIENCE)
     yield page
     context.close()
 
@@ -66,7 +68,7 @@ def test_it_shows_the_figures_and_they_move(browser: Any, served: Site) -> None:
     with opened(browser, served.url) as page:
         assert page.inner_text("#group") == "telefonie-calls"
         assert page.evaluate(NUMBERS) == ["0", "1", "2", "3"]
-        assert abs(int(page.inner_text("#rate")) - 160) < 40
+        assert abs(int(page.inner_text("#rate")) - 160) < 60
         assert page.inner_text("#asr").endswith(" %")
         assert page.locator("#asr-chart rect").count() == 15
         assert page.locator("#dead tr").count() == 4
@@ -91,6 +93,7 @@ def test_it_fits_and_axe_finds_nothing(
     ) as page:
         page.click("summary")
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        assert page.evaluate(OVERFLOWING) == []
         luminance = page.evaluate(
             "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]"
         )
@@ -103,10 +106,10 @@ def test_it_says_so_when_the_worker_is_gone_and_goes_on_when_it_is_back(browser:
     with site() as made:
         with opened(browser, made.url) as page:
             made.stop()
-            page.wait_for_selector(STATE.format("No connection"), timeout=10_000)
+            page.wait_for_selector(STATE.format("No connection"), timeout=PATIENCE)
             assert "does not answer" in page.inner_text("#banner")
             made.start()
-            page.wait_for_selector(STATE.format("Processing"), timeout=10_000)
+            page.wait_for_selector(STATE.format("Processing"), timeout=PATIENCE)
             assert page.is_hidden("#banner")
 
 
@@ -116,13 +119,13 @@ def test_it_tells_of_recovery_and_of_partitions_without_a_worker(browser: Any) -
         with opened(browser, made.url) as page:
             worker.restoring, worker.partitions = {1: 9_000}, [0, 1]
             worker.reasons = ["restoring the state of partitions [1]: 9000 records are left"]
-            page.wait_for_selector(STATE.format("Recovering"), timeout=10_000)
+            page.wait_for_selector(STATE.format("Recovering"), timeout=PATIENCE)
             worker.restoring = {1: 3_000}
-            page.wait_for_selector("#partitions progress[value='0.667']", timeout=10_000)
+            page.wait_for_selector("#partitions progress[value='0.667']", timeout=PATIENCE)
             assert "3,000 records" in page.inner_text("#banner")
             assert page.locator("#partitions >> text=no worker").count() == 2
             worker.restoring, worker.reasons, worker.partitions = {}, [], [0, 1, 2, 3]
-            page.wait_for_selector(STATE.format("Processing"), timeout=10_000)
+            page.wait_for_selector(STATE.format("Processing"), timeout=PATIENCE)
 
 
 def test_ids_are_shown_with_the_token_only(browser: Any) -> None:
@@ -131,10 +134,10 @@ def test_ids_are_shown_with_the_token_only(browser: Any) -> None:
             assert page.locator("#longest tr").count() == 0
             page.fill("#token-value", "wrong")
             page.click("#token button")
-            page.wait_for_selector("text=does not know that token", timeout=10_000)
+            page.wait_for_selector("text=does not know that token", timeout=PATIENCE)
             page.fill("#token-value", "right")
             page.click("#token button")
-            page.wait_for_selector("#longest tr", timeout=10_000)
+            page.wait_for_selector("#longest tr", timeout=PATIENCE)
             assert page.is_hidden("#token")
             page.reload()
-            page.wait_for_selector("#longest tr", timeout=10_000)
+            page.wait_for_selector("#longest tr", timeout=PATIENCE)
