@@ -188,7 +188,7 @@ def _picture(chromium: str, url: str, path: Path, **options: Any) -> None:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(**options)
         page.goto(url)
-        page.wait_for_selector("#rate-note:text-is('the last two minutes')", timeout=180_000)
+        page.wait_for_selector("#rate-note:text-is('the last two minutes')", timeout=400_000)
         page.screenshot(path=path)
         browser.close()
 

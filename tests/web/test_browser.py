@@ -27,7 +27,8 @@ _ARGS = [
 ]
 PATIENCE = 30_000  # ms
 STATE = "#state:text-is('{}')"
-OVERFLOWING = "() => [...document.querySelectorAll('.figure, h2')].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.id)"
+OVERFLOWING = """() => [...document.querySelectorAll(".figure")]
+    .filter((each) => each.scrollWidth > each.clientWidth).map((each) => each.textContent)"""
 NUMBERS = (
     "() => [...document.querySelectorAll('#partitions tbody tr')].map((row) => row.cells[0].textContent)"
 )
