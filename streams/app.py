@@ -8,8 +8,9 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from heapq import nsmallest
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -21,16 +22,18 @@ from msgspec import Struct, field
 from streams import topics
 from streams.calls.ledger import Ledger
 from streams.calls.partition import CallsPartition, Cut, Rules
+from streams.calls.repartition import Repartition, RepartitionedCalls
 from streams.calls.view import OpenSelection, chosen, describe, open_calls
 from streams.codecs import CallDecoder, Reason, Status
 from streams.engine.application import Application, application
 from streams.engine.config import Config
-from streams.engine.engine import Owned
+from streams.engine.engine import Engine, Owned
 from streams.engine.fetch import RecordBatch
 from streams.engine.members import Member, MembersUnknownError
+from streams.engine.processor import Rows
 from streams.engine.restore import reader
 from streams.figures import Figures
-from streams.metrics import Metrics, PartitionSample, Sample
+from streams.metrics import Metrics, PartitionSample, Reached, Sample
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -52,30 +55,56 @@ _STEP = 2_000
 
 def config_of(settings: Settings, *, idle_clock: bool = True) -> Config:
     """The engine's configuration for calls."""
-    rules = Rules(
-        topic=settings.calls_topic,
-        call_timeout=settings.call_timeout,
-        call_retention=settings.call_retention,
-        max_clock_skew=settings.max_clock_skew,
-        kpi_window=settings.kpi_window,
-        decoder=CallDecoder(settings.nulls),
-    )
+    rules = _rules(settings)
+
+    def processor(partition: int, store: Rows | None) -> CallsPartition:
+        if settings.repartition:
+            return RepartitionedCalls(rules, partition, store, topic=settings.repartition_topic)
+        return CallsPartition(rules, partition, store)
+
     return Config(
         group=settings.app_id,
-        source=settings.calls_topic,
+        source=settings.source_topic,
         topics={
             "completed": settings.completed_topic,
             "kpis": settings.kpis_topic,
             "dead": settings.dead_topic,
         },
         changelog=settings.changelog_topic,
-        processor=lambda partition, store: CallsPartition(rules, partition, store),
+        processor=processor,
         stores=Path(settings.data_dir) / "state" / settings.app_id if settings.store == "rocksdb" else None,
         client=settings.kafka(),
         commit_interval=settings.commit_interval,
         instance_id=settings.instance_id,
         session_timeout=settings.session_timeout,
         idle_clock=idle_clock,
+    )
+
+
+def upstream_of(settings: Settings) -> Config | None:
+    """The configuration of the stage that keys events by call id; None where there is none."""
+    if not settings.repartition:
+        return None
+    decoder = CallDecoder(settings.nulls)
+    return replace(
+        config_of(settings, idle_clock=False),
+        source=settings.calls_topic,
+        topics={"repartition": settings.repartition_topic},
+        keyed=("repartition",),
+        changelog=settings.repartition_changelog_topic,
+        processor=lambda partition, _: Repartition(decoder, partition),
+        stores=None,
+    )
+
+
+def _rules(settings: Settings) -> Rules:
+    return Rules(
+        topic=settings.calls_topic,
+        call_timeout=settings.call_timeout,
+        call_retention=settings.call_retention,
+        max_clock_skew=settings.max_clock_skew,
+        kpi_window=settings.kpi_window,
+        decoder=CallDecoder(settings.nulls),
     )
 
 
@@ -144,7 +173,7 @@ class Watch:
         self._settings, self._metrics = settings, metrics
         self.app: Application | None = None
         self._figures = Figures(settings.kpi_window)
-        #: Partitions of the calls topic.
+        #: Partitions of the topic whose events are applied.
         self.count = 0
         self._assigned = False
         #: Of batches applied and not yet committed, by partition: next offset, last timestamp (ms), records.
@@ -170,18 +199,17 @@ class Watch:
         waiting = self._uncommitted.get(partition, [])
         self._metrics.committed((now - ts, n) for offset, ts, n in waiting if offset <= committed and ts >= 0)
         self._uncommitted[partition] = [each for each in waiting if each[0] > committed]
-        if (end := self._end(partition, committed)) is not None:
-            self._metrics.progressed(partition, committed, end)
+        self._progressed(self._settings.source_topic, partition, committed)
         self._metrics.count(done.tally)
         self._metrics.commit(seconds)
         if letters := done.outputs["dead"]:
             self._figures.rejected(letters)
-        for offset, error in done.failures:
+        for source, error in done.failures:
             log.error(
                 "the record at offset %d of partition %d was set aside as failed: report the traceback; once that is "
                 "mended, `telefonie dead redrive --reason failed` sends it back",
-                offset,
-                partition,
+                source.offset,
+                source.partition,
                 exc_info=error,
             )
 
@@ -193,12 +221,20 @@ class Watch:
         for number in partitions:
             if self.app is not None and number not in self._before:
                 self._before[number] = copy.deepcopy(processor(self.app.engine.partitions[number]).ledger)
-        log.info("partitions %s of %s are assigned", sorted(partitions), self._settings.calls_topic)
+        log.info("partitions %s of %s are assigned", sorted(partitions), self._settings.source_topic)
 
-    def _end(self, partition: int, offset: int) -> int | None:
+    def upstream(self) -> Upstream:
+        """Who is told what the stage before does."""
+        return Upstream(self._settings.calls_topic, self._progressed)
+
+    def _progressed(self, topic: str, partition: int, committed: int) -> None:
+        if (end := self._end(topic, partition, committed)) is not None:
+            self._metrics.progressed(topic, partition, committed, end)
+
+    def _end(self, topic: str, partition: int, offset: int) -> int | None:
         """The end of the log, as far as it may be read, seen from an offset before it; None when unknown."""
         assert self.app is not None, "the application is set before it runs"
-        lag = self.app.consumer.lag(TopicPartition(self._settings.calls_topic, partition), offset)
+        lag = self.app.consumer.lag(TopicPartition(topic, partition), offset)
         return None if lag is None else offset + lag
 
     # -- what the metrics ask
@@ -213,7 +249,7 @@ class Watch:
             first = calls.oldest_open()
             if first is not None:
                 oldest = first if oldest is None else min(oldest, first)
-        return Sample(open_calls, oldest, list(self._parts()), self.count or None)
+        return Sample(open_calls, oldest, list(self._parts()), self.count or None, list(self._upstream()))
 
     def _parts(self) -> Iterator[PartitionSample]:
         """Our partitions, and those that become ours, as they are at this moment."""
@@ -221,12 +257,21 @@ class Watch:
             return
         for number, owned in self.app.engine.partitions.items():
             calls = processor(owned)
-            stream_time, end = calls.ledger.stream_time, self._end(number, owned.committed)
+            stream_time = calls.ledger.stream_time
+            end = self._end(self._settings.source_topic, number, owned.committed)
             yield PartitionSample(
                 number, owned.committed, end, 0, len(calls), stream_time, owned.committed_at
             )
         for number, left in self.app.engine.remaining.items():
             yield PartitionSample(number, None, None, left, 0, -1)
+
+    def _upstream(self) -> Iterator[Reached]:
+        """Our partitions of the calls topic, where its events are repartitioned."""
+        for engine in self.app.engines[:-1] if self.app else ():
+            topic = engine.config.source
+            for number, owned in engine.partitions.items():
+                end = self._end(topic, number, owned.committed)
+                yield Reached(topic, number, owned.committed, end, owned.committed_at)
 
     def summary(self) -> Summary:
         """What has been done in the partitions that are ours now, since they were taken over."""
@@ -244,9 +289,10 @@ class Watch:
         if app is None:
             return []
         problems = []
-        if app.engine.failure is not None:
+        if app.failure is not None:
             problems.append("the worker is stopping after an error: its log says which")
-        silent = time.monotonic() - app.consumer.asked_at if app.engine.partitions else 0.0
+        is_at_work = any(engine.partitions for engine in app.engines)
+        silent = time.monotonic() - app.consumer.asked_at if is_at_work else 0.0
         if silent > app.engine.config.lost_after / 1000 + _DEAD_SECONDS:
             problems.append(f"no records have been asked for since {silent:.0f} s")
         return problems
@@ -263,7 +309,7 @@ class Watch:
             ]
         if app.rebalancing:
             return ["a rebalance is under way"]
-        waited = app.engine.waited()
+        waited = app.waited()
         if waited > _BREATHE_SECONDS:
             return [f"nothing could be committed for {waited:.0f} s"]
         return []
@@ -293,7 +339,7 @@ class Watch:
         return own, found
 
     def holds(self) -> tuple[list[int], int]:
-        """Our partitions of the calls topic, and how many it has."""
+        """Our partitions of the topic whose events are applied, and how many it has."""
         return sorted(self._partitions()), self.count
 
     def call(self, call_id: str) -> dict[str, Any] | None:
@@ -334,7 +380,9 @@ class Watch:
         """How far a partition is."""
         place = part._asdict()
         if part.committed is not None and part.end is not None:
-            place["age"] = self._metrics.offset_age(part.number, part.committed, part.end)
+            place["age"] = self._metrics.offset_age(
+                self._settings.source_topic, part.number, part.committed, part.end
+            )
         if (calls := partitions.get(part.number)) is not None:
             place["read"] = calls.ledger.read
         return place
@@ -342,6 +390,24 @@ class Watch:
     def _partitions(self) -> dict[int, CallsPartition]:
         owned = self.app.engine.partitions if self.app else {}
         return {number: processor(each) for number, each in owned.items()}
+
+
+class Upstream:
+    """What the engine of the stage before calls says: how far it is, and nothing else."""
+
+    def __init__(self, topic: str, progressed: Callable[[str, int, int], None]) -> None:
+        self._topic, self._progressed = topic, progressed
+
+    def applied(self, partition: int, batch: RecordBatch, seconds: float) -> None:
+        """A batch has been taken."""
+
+    def committed(self, partition: int, cut: Any, next_offset: int, seconds: float) -> None:  # noqa: ARG002
+        """A cut has been committed."""
+        self._progressed(self._topic, partition, next_offset)
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        """A rebalance has got so far."""
+        log.info("partitions %s of %s are assigned", sorted(partitions), self._topic)
 
 
 def processor(owned: Owned) -> CallsPartition:
@@ -356,7 +422,12 @@ class Worker(faust.Worker):
         self.settings, self.until_caught_up = settings, until_caught_up
         self.metrics = Metrics(settings)
         self.watch = Watch(settings, self.metrics)
-        app = application(config_of(settings, idle_clock=not until_caught_up), self.watch)
+        upstream = upstream_of(settings)
+        app = application(
+            config_of(settings, idle_clock=not until_caught_up),
+            self.watch,
+            (upstream, self.watch.upstream()) if upstream else None,
+        )
         self.watch.app = app
         self.metrics.watch(self.watch)
         self.web: Server | None = None
@@ -374,7 +445,7 @@ class Worker(faust.Worker):
         """Check the surroundings, answer HTTP, then start Faust."""
         self.watch.count = await topics.prepare(self.settings)
         if self.until_caught_up:
-            self.ends = await ends(self.app.engine.config)
+            self.ends = await ends(self.app.engines[0].config)
         if self.web is not None:
             await self.web.start()
             self.app.engine.address = self.web.advertised
@@ -384,20 +455,28 @@ class Worker(faust.Worker):
     async def on_shutdown(self) -> None:
         """Everything of Faust has stopped, the last cut is committed."""
         self.summary = self.watch.summary()
-        await self.app.engine.close()
+        for engine in self.app.engines:
+            await engine.close()
         if self.web is not None:
             await self.web.stop()
 
     async def _stop_when_caught_up(self) -> None:
-        engine = self.app.engine
-        while not self.should_stop:
-            done = await engine.committed_offsets(list(self.ends))
-            # A partition of ours without a record to read has nothing to commit either.
-            done |= {number: owned.committed for number, owned in engine.partitions.items()}
-            if all(done.get(number, 0) >= end for number, end in self.ends.items()):
-                self._schedule_shutdown(signal.SIGTERM)
-                return
-            await asyncio.sleep(0.2)
+        wanted = self.ends
+        for engine in self.app.engines:
+            while not await self._has_reached(engine, wanted):
+                if self.should_stop:
+                    return
+                await asyncio.sleep(0.2)
+            if engine is not self.app.engine:
+                # All that it has written by now, also what a transaction still hides that is just being committed.
+                wanted = await ends(self.app.engine.config, isolation_level="read_uncommitted")
+        self._schedule_shutdown(signal.SIGTERM)
+
+    async def _has_reached(self, engine: Engine, wanted: Mapping[int, int]) -> bool:
+        done = await engine.committed_offsets(wanted)
+        # A partition of ours without a record to read has nothing to commit either.
+        done |= {number: owned.committed for number, owned in engine.partitions.items()}
+        return all(done.get(number, 0) >= end for number, end in wanted.items())
 
     def execute(self) -> None:
         """Run until stopped. Raises OperatorError for what people can mend, and whatever else stopped the worker."""
@@ -408,13 +487,13 @@ class Worker(faust.Worker):
                 loop.run_until_complete(self._starting_fut)
         finally:
             self._stop_in_time()
-        if (error := self.app.engine.failure or self.crash_reason) is not None:
+        if (error := self.app.failure or self.crash_reason) is not None:
             raise error
 
     def _stop_in_time(self) -> None:
         """Stop in order, or end the process: its threads may wait for each other, and nothing is lost by it."""
         stopping = self._signal_stop_future or asyncio.ensure_future(self.stop(), loop=self.loop)
-        failure = self.app.engine.failure
+        failure = self.app.failure
         seconds = STOP_SECONDS if failure is None else FAILED_STOP_SECONDS
         self.loop.run_until_complete(asyncio.wait([stopping], timeout=seconds))
         if stopping.done():
@@ -431,9 +510,9 @@ class Worker(faust.Worker):
         os._exit(1)
 
 
-async def ends(config: Config) -> dict[int, int]:
-    """The end of each partition of the source, as far as a read_committed consumer may read."""
-    async with reader(config) as consumer:
+async def ends(config: Config, **options: Any) -> dict[int, int]:
+    """The end of each partition of the source, as far as a consumer may read; `options` are those of `reader`."""
+    async with reader(config, **options) as consumer:
         await consumer._client._wait_on_metadata(config.source)
         partitions = [
             TopicPartition(config.source, n) for n in consumer.partitions_for_topic(config.source) or ()

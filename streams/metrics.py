@@ -193,7 +193,7 @@ COMMIT_SECONDS = _histogram(
 )
 PARTITIONS = _gauge(
     "telefonie_calls_topic_partitions",
-    "Partitions of the calls topic, whoever has them: the workers together should tell of so many.",
+    "Partitions of the topic whose events are applied, whoever has them: the workers together should tell of so many.",
 )
 RECOVERY = _gauge(
     "telefonie_recovery_records_remaining",
@@ -222,7 +222,7 @@ _Gauges: TypeAlias = dict[Metric, dict[tuple[str, ...], float]]
 
 
 class PartitionSample(NamedTuple):
-    """One assigned partition of the calls topic, as it is at this moment."""
+    """One assigned partition of the topic whose events are applied, as it is at this moment."""
 
     number: int
     #: The offset from which a successor would go on; None until it is known, like the next.
@@ -239,6 +239,16 @@ class PartitionSample(NamedTuple):
     committed_at: int | None = None
 
 
+class Reached(NamedTuple):
+    """How far an assigned partition of any topic is committed, as of `PartitionSample`."""
+
+    topic: str
+    number: int
+    committed: int | None
+    end: int | None
+    committed_at: int | None
+
+
 class Sample(NamedTuple):
     """What a worker holds at this moment."""
 
@@ -247,8 +257,10 @@ class Sample(NamedTuple):
     #: Event time (epoch ms) of the first event of the oldest open call; None without one.
     oldest_open: int | None
     partitions: Sequence[PartitionSample]
-    #: Partitions of the calls topic; None until it is known.
+    #: Partitions of the topic whose events are applied; None until it is known.
     of: int | None = None
+    #: Where events are repartitioned: those of the calls topic.
+    upstream: Sequence[Reached] = ()
 
 
 class Source(Protocol):
@@ -307,7 +319,7 @@ class Metrics(Collector):
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._topic = settings.calls_topic
+        self._topic = settings.source_topic
         self._call_timeout = settings.call_timeout / 1000
         self._source: Source | None = None
         self._counts = {
@@ -316,7 +328,7 @@ class Metrics(Collector):
         self._histograms = {
             metric: _Histogram(metric.buckets) for metric in TABLE if metric.kind == "histogram"
         }
-        self._positions: dict[int, _Position] = {}
+        self._positions: dict[tuple[str, int], _Position] = {}
         self._build = {
             "version": version("telefonie-streams"),
             "python": platform.python_version(),
@@ -363,9 +375,9 @@ class Metrics(Collector):
         for age, records in ages:
             observe(max(0, age) / 1000, records)
 
-    def progressed(self, partition: int, committed: int, end: int) -> None:
+    def progressed(self, topic: str, partition: int, committed: int, end: int) -> None:
         """A commit has moved a partition to offset `committed`, of a log that ends at `end`."""
-        self.offset_age(partition, committed, end)
+        self.offset_age(topic, partition, committed, end)
 
     def batch(self, records: int, seconds: float) -> None:
         """A batch was processed, in so long."""
@@ -390,9 +402,10 @@ class Metrics(Collector):
             self._counts[metric].setdefault(label, 0.0)
             self._add(metric, label, float(min(amount, Decimal(_MOST))))
 
-    def offset_age(self, partition: int, committed: int, end: int) -> float:
+    def offset_age(self, topic: str, partition: int, committed: int, end: int) -> float:
         """Seconds by which commits are behind in time, see `telefonie_committed_offset_age_seconds`."""
-        return self._positions.setdefault(partition, _Position()).age(self._clock(), committed, end)
+        position = self._positions.setdefault((topic, partition), _Position())
+        return position.age(self._clock(), committed, end)
 
     # -- what is exposed
 
@@ -425,25 +438,30 @@ class Metrics(Collector):
         }
         if sample.of is not None:
             gauges[PARTITIONS] = {(): sample.of}
-        return gauges | self._of_partitions(sample.partitions)
+        return gauges | self._of_partitions(sample)
 
-    def _of_partitions(self, partitions: Sequence[PartitionSample]) -> _Gauges:
+    def _of_partitions(self, sample: Sample) -> _Gauges:
         gauges: _Gauges = {metric: {} for metric in TABLE if "partition" in metric.labels}
-        for part in partitions:
+        reached = list(sample.upstream)
+        for part in sample.partitions:
+            reached.append(Reached(self._topic, part.number, part.committed, part.end, part.committed_at))
             number = str(part.number)
-            labels = self._topic, number
-            if part.committed is not None and part.end is not None:
-                gauges[LOG_END][labels] = part.end
-                gauges[LAG][labels] = max(0, part.end - part.committed)
-                gauges[OFFSET_AGE][labels] = self.offset_age(part.number, part.committed, part.end)
-            if part.committed_at is not None:
-                gauges[LAST_COMMIT][labels] = part.committed_at / 1000
             gauges[RECOVERY][number,] = part.recovery_remaining
             gauges[TABLE_CALLS][number,] = part.calls
             if part.stream_time >= 0:
                 gauges[STREAM_TIME][number,] = part.stream_time / 1000
-        assigned = {part.number for part in partitions}
-        self._positions = {each: at for each, at in self._positions.items() if each in assigned}
+        for place in reached:
+            labels = place.topic, str(place.number)
+            if place.committed is not None and place.end is not None:
+                gauges[LOG_END][labels] = place.end
+                gauges[LAG][labels] = max(0, place.end - place.committed)
+                gauges[OFFSET_AGE][labels] = self.offset_age(
+                    place.topic, place.number, place.committed, place.end
+                )
+            if place.committed_at is not None:
+                gauges[LAST_COMMIT][labels] = place.committed_at / 1000
+        assigned = {(place.topic, place.number) for place in reached}
+        self._positions = {place: at for place, at in self._positions.items() if place in assigned}
         return gauges
 
 

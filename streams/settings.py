@@ -127,13 +127,9 @@ def _one_of(*choices: str) -> Kind:
     return Kind(words, parse)
 
 
-def _never(because: str) -> Kind:
-    def parse(text: str) -> bool:
-        if text.lower() != "false":
-            raise ValueError(text)
-        return False
-
-    return Kind(f"false ({because})", parse, lambda _: "false")
+_FLAG = Kind(
+    "true or false", lambda text: _one_of("true", "false").parse(text) == "true", lambda on: str(on).lower()
+)
 
 
 def _text(takes: str, pattern: str) -> Kind:
@@ -230,9 +226,10 @@ class Settings:
     )
     kpi_window: int = _setting(_duration(), "60s", "length of a KPI window")
     repartition: bool = _setting(
-        _never("producers must put all events of a call into one partition"),
+        _FLAG,
         "false",
-        "whether events are sent through an internal topic keyed by call id first",
+        "whether events are sent through an internal topic keyed by call id first: for producers that do not put all "
+        "events of a call into one partition; another value needs another TELEFONIE_APP_ID",
     )
     nulls: Literal["reject", "absent"] = _setting(
         _one_of("reject", "absent"),
@@ -298,6 +295,21 @@ class Settings:
     def changelog_topic(self) -> str:
         """The internal topic that holds the state of calls."""
         return f"{self.app_id}-calls-changelog"
+
+    @property
+    def repartition_topic(self) -> str:
+        """The internal topic of events keyed by call id; used with `repartition` only."""
+        return f"{self.app_id}-repartition"
+
+    @property
+    def repartition_changelog_topic(self) -> str:
+        """The internal topic that holds how far the calls topic has been sent on to the one above."""
+        return f"{self.app_id}-repartition-changelog"
+
+    @property
+    def source_topic(self) -> str:
+        """The topic whose events are applied."""
+        return self.repartition_topic if self.repartition else self.calls_topic
 
     @property
     def redriven_topic(self) -> str:
@@ -440,6 +452,10 @@ def _topic_clashes(settings: Settings) -> Iterator[str]:
     seen = {
         _metric_name(settings.changelog_topic): f"the changelog topic made from {PREFIX}APP_ID",
         _metric_name(settings.redriven_topic): f"the topic of redriven records made from {PREFIX}APP_ID",
+        _metric_name(settings.repartition_topic): f"the repartition topic made from {PREFIX}APP_ID",
+        _metric_name(
+            settings.repartition_changelog_topic
+        ): f"the repartition changelog made from {PREFIX}APP_ID",
     }
     for name in ("CALLS_TOPIC", "COMPLETED_TOPIC", "KPIS_TOPIC", "DEAD_TOPIC"):
         key = _metric_name(getattr(settings, name.lower()))

@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from msgspec import Struct
 
 from streams import reading
-from streams.app import config_of
+from streams.app import config_of, upstream_of
 from streams.brokers import connected
 from streams.calls.ledger import Ledger, decode_ledger
 from streams.calls.partition import CallsPartition
@@ -33,13 +33,15 @@ _TAIL: Final = 500
 
 
 class Partition(Struct):
-    """One partition of the calls topic; None where nothing is known yet. Times are in epoch milliseconds."""
+    """One partition of a topic that is read; None where nothing is known yet. Times are in epoch milliseconds."""
 
+    topic: str
     partition: int
     #: The group's next offset, the end of the log as far as it may be read, and the records (at most) between.
     committed: int | None
     end: int
     lag: int
+    #: Where events are applied: not of the calls topic when they are repartitioned.
     stream_time: int | None
     last_commit: int | None
     #: Since the timestamp of the first record that is not committed; None when all are, or it has no timestamp.
@@ -70,6 +72,7 @@ class Status(Struct):
     #: Whether `open` was counted call by call, or is what the other counts leave.
     recounted: bool
     equations: list[Equation]
+    #: First those of the calls topic; then, where events are repartitioned, those of the internal one.
     partitions: list[Partition]
 
     @property
@@ -99,18 +102,25 @@ async def status(settings: Settings, *, recount: bool) -> Status:
 
 
 async def _status(settings: Settings, *, recount: bool) -> Status:
-    config = config_of(settings)
+    config, upstream = config_of(settings), upstream_of(settings)
     async with reading.reader(settings, config) as consumer:
-        logs = await reading.partitions(consumer, config.source)
-        if not logs:
-            raise OperatorError(f"topic {config.source} {ABSENT}")
-        changelog = await reading.partitions(consumer, config.changelog)
-        points = await _points(consumer, config, changelog)
+        if not await reading.partitions(consumer, settings.calls_topic):
+            raise OperatorError(f"topic {settings.calls_topic} {ABSENT}")
+        stages = [
+            (each, await _points(consumer, each, await reading.partitions(consumer, each.changelog)))
+            for each in (upstream, config)
+            if each is not None
+        ]
+        points = stages[-1][1]
         if recount and points:
             points = await _recounted(consumer, config, points)
         # After the state: what is committed meanwhile makes the lag smaller, never the offset older than the state.
-        committed = await _committed(settings, config)
-        partitions = await _partitions(consumer, logs, points, committed)
+        committed = await _committed(settings)
+        partitions = [
+            found
+            for stage, reached in stages
+            for found in await _partitions(consumer, stage.source, reached, committed)
+        ]
     return _sums(config.group, points.values(), partitions, recount)
 
 
@@ -146,34 +156,30 @@ async def _recounted(consumer: Any, config: Config, points: Mapping[int, _Point]
     }
 
 
-async def _committed(settings: Settings, config: Config) -> dict[int, int]:
+async def _committed(settings: Settings) -> dict[TopicPartition, int]:
     async with connected(AIOKafkaAdminClient(**settings.kafka()), settings) as admin:
-        offsets = await admin.list_consumer_group_offsets(config.group)
-    return {
-        log.partition: place.offset
-        for log, place in offsets.items()
-        if log.topic == config.source and place.offset >= 0
-    }
+        offsets = await admin.list_consumer_group_offsets(settings.app_id)
+    return {log: place.offset for log, place in offsets.items() if place.offset >= 0}
 
 
 async def _partitions(
-    consumer: Any, logs: list[TopicPartition], points: Mapping[int, _Point], committed: Mapping[int, int]
+    consumer: Any, topic: str, points: Mapping[int, _Point], committed: Mapping[TopicPartition, int]
 ) -> list[Partition]:
-    bounds = await reading.whole(consumer, logs)
-    waiting = {
-        log: (max(first, committed.get(log.partition, first)), end) for log, (first, end) in bounds.items()
-    }
+    bounds = await reading.whole(consumer, await reading.partitions(consumer, topic))
+    waiting = {log: (max(first, committed.get(log, first)), end) for log, (first, end) in bounds.items()}
     oldest = await _first_timestamps(consumer, waiting)
     now = time.time_ns() // 1_000_000
     found = []
     for log, (start, end) in waiting.items():
         number = log.partition
         point, first = points.get(number), oldest.get(log, -1)
-        stream_time = decode_ledger(point.position.header).stream_time if point else -1
+        ledger = point.position.header if point else b""
+        stream_time = decode_ledger(ledger).stream_time if ledger else -1
         found.append(
             Partition(
+                topic,
                 number,
-                committed.get(number),
+                committed.get(log),
                 end,
                 max(0, end - start),
                 stream_time if stream_time >= 0 else None,

@@ -1,7 +1,8 @@
 """The topics that the processor needs: made, and compared with what exists (semantics, section 1).
 
-Outputs and the changelog have as many partitions as the calls topic, since what comes of partition N goes
-to partition N (modulo the partitions of an output that has fewer). Kafka deletes records by their timestamps,
+Outputs and the changelog have as many partitions as the topic whose events are applied, since what comes of
+partition N goes to partition N (modulo the partitions of an output that has fewer). That is the calls topic, or the
+internal one in which its events are keyed by call id. Kafka deletes records by their timestamps,
 and those of outputs are event times: their retention must exceed the age of whatever is replayed, or a replay's
 output vanishes within minutes.
 """
@@ -10,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -34,6 +35,7 @@ DEADLINE_SECONDS = 15.0
 _MAX_BYTES = 2 * 1024 * 1024
 _COMPARED = ("cleanup.policy", "retention.ms", "max.message.bytes", "message.timestamp.type")
 _HOUR = 3_600_000
+_INTERNAL = ("repartition", "changelog")
 _ANY_TIME = 2**63 - 1
 
 ABSENT = "is missing: run `telefonie topics create` (or this user lacks every ACL on it)"
@@ -49,8 +51,10 @@ class Topic:
     """A topic that is needed, and its settings at the broker."""
 
     name: str
-    role: Literal["calls", "output", "changelog"]
+    role: Literal["calls", "repartition", "output", "changelog"]
     config: Mapping[str, str]
+    #: The topic that is read where this one is written.
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ Cluster: TypeAlias = dict[str, Existing]
 
 
 def needed(settings: Settings) -> tuple[Topic, ...]:
-    """The topics of semantics, section 1, and the internal changelog."""
+    """The topics of semantics, section 1, and the internal ones; each after its source."""
     # Event times are record timestamps: the broker must not put its own in their place.
     common = {"message.timestamp.type": "CreateTime"}
     large = {
@@ -85,27 +89,27 @@ def needed(settings: Settings) -> tuple[Topic, ...]:
         "message.timestamp.after.max.ms": str(_ANY_TIME),
     }
     kept = {**large, "retention.ms": str(settings.output_retention)}
+    events = {"cleanup.policy": "delete", "retention.ms": str(settings.input_retention)}
+    changelog = {
+        **large,
+        "cleanup.policy": "compact",
+        "retention.ms": str(FOREVER),
+        # Compacted early and often: a restart reads all of it.
+        "min.cleanable.dirty.ratio": "0.1",
+        "segment.ms": str(_HOUR),
+    }
+    calls, source = settings.calls_topic, settings.source_topic
+    repartition = (
+        Topic(settings.repartition_topic, "repartition", {**large, **events}, calls),
+        Topic(settings.repartition_changelog_topic, "changelog", changelog, calls),
+    )
     return (
-        Topic(
-            settings.calls_topic,
-            "calls",
-            {**common, "cleanup.policy": "delete", "retention.ms": str(settings.input_retention)},
-        ),
-        Topic(settings.completed_topic, "output", {**kept, "cleanup.policy": "compact,delete"}),
-        Topic(settings.kpis_topic, "output", {**kept, "cleanup.policy": "compact,delete"}),
-        Topic(settings.dead_topic, "output", {**kept, "cleanup.policy": "delete"}),
-        Topic(
-            settings.changelog_topic,
-            "changelog",
-            {
-                **large,
-                "cleanup.policy": "compact",
-                "retention.ms": str(FOREVER),
-                # Compacted early and often: a restart reads all of it.
-                "min.cleanable.dirty.ratio": "0.1",
-                "segment.ms": str(_HOUR),
-            },
-        ),
+        Topic(calls, "calls", {**common, **events}),
+        *(repartition if settings.repartition else ()),
+        Topic(settings.completed_topic, "output", {**kept, "cleanup.policy": "compact,delete"}, source),
+        Topic(settings.kpis_topic, "output", {**kept, "cleanup.policy": "compact,delete"}, source),
+        Topic(settings.dead_topic, "output", {**kept, "cleanup.policy": "delete"}, source),
+        Topic(settings.changelog_topic, "changelog", changelog, source),
     )
 
 
@@ -117,12 +121,8 @@ async def create(settings: Settings) -> list[Finding]:
     """
     async with _admin(settings) as admin:
         before = await _describe(admin, settings)
-        source = before.get(settings.calls_topic)
-        missing = [topic for topic in needed(settings) if topic.name not in before]
-        await _make(
-            admin, missing, source.partitions if source else settings.partitions, settings.replication
-        )
-        names = {topic.name for topic in missing}
+        names = {topic.name for topic in needed(settings)} - before.keys()
+        await _make(admin, settings, names, before, settings.replication)
         found = findings(settings, await _described(admin, settings, names))
     return [
         Finding(each.topic, "created", each.message) if each.topic in names and each.verdict == "ok" else each
@@ -143,24 +143,23 @@ async def require_calls(settings: Settings) -> None:
 
 
 async def prepare(settings: Settings) -> int:
-    """What a worker needs before it starts: the partitions of the calls topic, and its changelog made.
+    """What a worker needs before it starts: its internal topics made. Returns the partitions of its source.
 
     Raises TopicsError when a topic is missing or would break the processor; other findings are logged.
     """
     async with _admin(settings) as admin:
         cluster = await _describe(admin, settings)
-        *main, changelog = needed(settings)
-        _missing(cluster, [topic.name for topic in main])
-        source = cluster[settings.calls_topic]
-        if changelog.name not in cluster:
-            await _make(admin, [changelog], source.partitions, source.replicas)
-            cluster = await _described(admin, settings, {changelog.name})
+        topics = needed(settings)
+        _missing(cluster, [topic.name for topic in topics if topic.role not in _INTERNAL])
+        if names := {topic.name for topic in topics} - cluster.keys():
+            await _make(admin, settings, names, cluster, cluster[settings.calls_topic].replicas)
+            cluster = await _described(admin, settings, names)
     for finding in findings(settings, cluster):
         if finding.verdict == "error":
             raise TopicsError(f"topic {finding.topic} {finding.message}")
         if finding.verdict == "warning":
             log.warning("topic %s %s", finding.topic, finding.message)
-    return source.partitions
+    return cluster[settings.source_topic].partitions
 
 
 async def make_redriven(settings: Settings) -> None:
@@ -176,26 +175,25 @@ async def make_redriven(settings: Settings) -> None:
         while notes.name not in {
             each["topic"] for each in await admin.describe_topics() if each["partitions"]
         }:
-            await _make(admin, [notes], 1, cluster[settings.dead_topic].replicas)
+            await _new(admin, [(notes, 1)], cluster[settings.dead_topic].replicas)
             await asyncio.sleep(0.1)
 
 
 def findings(settings: Settings, cluster: Mapping[str, Existing]) -> list[Finding]:
     """What is to be said about each needed topic, the calls topic first."""
-    source = cluster.get(settings.calls_topic)
     found = []
     for topic in needed(settings):
         existing = cluster.get(topic.name)
         if existing is None:
             found.append(_absence(topic))
             continue
-        faults = [Finding(topic.name, *fault) for fault in _faults(settings, topic, existing, source)]
+        faults = [Finding(topic.name, *fault) for fault in _faults(settings, topic, existing, cluster)]
         found += faults or [Finding(topic.name, "ok", _summary(existing))]
     return found
 
 
 def _absence(topic: Topic) -> Finding:
-    if topic.role == "changelog":
+    if topic.role in _INTERNAL:
         return Finding(topic.name, "warning", "is missing: the first worker makes it")
     return Finding(topic.name, "error", ABSENT)
 
@@ -210,21 +208,39 @@ def _count(number: int, noun: str) -> str:
 
 
 def _faults(
-    settings: Settings, topic: Topic, existing: Existing, source: Existing | None
+    settings: Settings, topic: Topic, existing: Existing, cluster: Mapping[str, Existing]
 ) -> Iterator[tuple[Verdict, str]]:
+    source, calls = cluster.get(topic.source), cluster.get(settings.calls_topic)
     if source and existing.partitions != source.partitions:
-        yield _partition_fault(topic, existing.partitions, source.partitions, settings.calls_topic)
+        yield _partition_fault(topic, existing.partitions, source.partitions)
     policy, wanted = (_policy(config) for config in (existing.config, topic.config))
     if policy and policy != wanted:
         yield _policy_fault(topic, ",".join(sorted(policy)))
     if existing.config.get("message.timestamp.type") == "LogAppendTime":
         yield "warning", "has message.timestamp.type LogAppendTime: event times become the times of arrival"
     if topic.role == "output":
-        yield from _loss_faults(settings, existing, source)
+        yield from _short_retention(
+            existing, settings.call_retention, f"{PREFIX}CALL_RETENTION", "amendments need their call"
+        )
+    if topic.role == "repartition" and calls:
+        kept = int(calls.config.get("retention.ms", FOREVER))
+        yield from _short_retention(
+            existing,
+            kept,
+            settings.calls_topic,
+            "what lies there for longer may be removed before it is applied",
+        )
+    if topic.role in ("output", "repartition") and calls:
+        yield from _small_records(existing, calls)
 
 
-def _partition_fault(topic: Topic, has: int, source: int, calls_topic: str) -> tuple[Verdict, str]:
-    text = f"has {_count(has, 'partition')}, {calls_topic} has {source}"
+def _partition_fault(topic: Topic, has: int, source: int) -> tuple[Verdict, str]:
+    text = f"has {_count(has, 'partition')}, {topic.source} has {source}"
+    if topic.role == "repartition":
+        return (
+            "warning",
+            f"{text}: adding some would part calls from their state; another {PREFIX}APP_ID has as many",
+        )
     if has > source:
         return "warning", f"{text}: those past the first {source} stay empty"
     if topic.role == "output":
@@ -246,18 +262,18 @@ def _policy_fault(topic: Topic, policy: str) -> tuple[Verdict, str]:
     return "warning", text
 
 
-def _loss_faults(
-    settings: Settings, existing: Existing, source: Existing | None
+def _short_retention(
+    existing: Existing, wanted: int, whose: str, because: str
 ) -> Iterator[tuple[Verdict, str]]:
-    retention = int(existing.config.get("retention.ms", FOREVER))
-    if "delete" in _policy(existing.config) and 0 <= retention < settings.call_retention:
-        yield (
-            "warning",
-            f"keeps records for {duration_text(retention or 1)}, "
-            f"less than {PREFIX}CALL_RETENTION {duration_text(settings.call_retention)}",
-        )
+    kept = int(existing.config.get("retention.ms", FOREVER))
+    if "delete" in _policy(existing.config) and kept != FOREVER and (wanted == FOREVER or kept < wanted):
+        shown = "forever" if wanted == FOREVER else duration_text(wanted)
+        yield "warning", f"keeps records for {duration_text(kept or 1)}, less than {whose} {shown}: {because}"
+
+
+def _small_records(existing: Existing, calls: Existing) -> Iterator[tuple[Verdict, str]]:
     largest = int(existing.config.get("max.message.bytes", _MAX_BYTES))
-    incoming = int(source.config.get("max.message.bytes", 0)) if source else 0
+    incoming = int(calls.config.get("max.message.bytes", 0))
     if largest <= incoming:
         yield (
             "warning",
@@ -322,11 +338,31 @@ async def _described(admin: AIOKafkaAdminClient, settings: Settings, names: set[
         await asyncio.sleep(0.1)
 
 
-async def _make(admin: AIOKafkaAdminClient, topics: Iterable[Topic], partitions: int, replicas: int) -> None:
+async def _make(
+    admin: AIOKafkaAdminClient, settings: Settings, names: Collection[str], cluster: Cluster, replicas: int
+) -> None:
+    """Make those of the needed topics, beside what exists."""
+    counts = {name: topic.partitions for name, topic in cluster.items()}
+    new = []
+    for topic in needed(settings):
+        counts.setdefault(topic.name, counts.get(topic.source, settings.partitions))
+        if topic.name in names:
+            new.append((_fitted(topic, cluster.get(settings.calls_topic)), counts[topic.name]))
+    await _new(admin, new, replicas)
+
+
+def _fitted(topic: Topic, calls: Existing | None) -> Topic:
+    """As it is needed beside that calls topic: events are kept as long in the one as in the other."""
+    kept = calls.config.get("retention.ms") if calls and topic.role == "repartition" else None
+    return replace(topic, config={**topic.config, "retention.ms": kept}) if kept else topic
+
+
+async def _new(admin: AIOKafkaAdminClient, topics: Iterable[tuple[Topic, int]], replicas: int) -> None:
     # What is acknowledged must outlive the loss of a replica, and one missing replica must not stop us.
     safe = {"min.insync.replicas": str(max(1, replicas - 1))}
     new = [
-        NewTopic(each.name, partitions, replicas, topic_configs={**each.config, **safe}) for each in topics
+        NewTopic(topic.name, partitions, replicas, topic_configs={**topic.config, **safe})
+        for topic, partitions in topics
     ]
     if not new:
         return

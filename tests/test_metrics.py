@@ -332,7 +332,7 @@ class TestOffsetAge:
             worker.partition(end=11 + second)
             assert self.age(worker) == second
             worker.now += 1
-        worker.metrics.progressed(2, 70, 70)
+        worker.metrics.progressed("telefonie.calls", 2, 70, 70)
         worker.partition(committed=70, end=71)
         assert self.age(worker) == 0
 
@@ -341,7 +341,7 @@ class TestOffsetAge:
         worker = Worker()
         for second in range(100):
             worker.now = NOW + second
-            worker.metrics.progressed(2, max(0, second - behind) * 10, second * 10)
+            worker.metrics.progressed("telefonie.calls", 2, max(0, second - behind) * 10, second * 10)
             if second > 2 * behind:
                 worker.partition(committed=(second - behind) * 10, end=second * 10)
                 assert behind <= self.age(worker) <= 2 * behind
@@ -356,6 +356,16 @@ class TestOffsetAge:
         worker.now += 100
         worker.state = worker.state._replace(partitions=partitions)
         assert self.age(worker) == 0
+
+
+def test_the_lag_of_both_topics_is_told_where_events_are_repartitioned() -> None:
+    worker = Worker()
+    worker.state = worker.state._replace(upstream=[m.Reached("telefonie.raw", 2, 5, 9, 1_000)])
+    assert worker.series()['telefonie_consumer_lag_records{partition="2",topic="telefonie.raw"}'] == 4
+    worker.now += 7
+    ages = {key: value for key, value in worker.series().items() if key.startswith(m.OFFSET_AGE.name)}
+    assert ages['telefonie_committed_offset_age_seconds{partition="2",topic="telefonie.raw"}'] == 7
+    assert 'telefonie_consumer_lag_records{partition="2",topic="telefonie.calls"}' in worker.series()
 
 
 def test_what_is_not_known_is_absent() -> None:

@@ -58,15 +58,17 @@ def test_the_commit_interval_follows_the_guarantee_unless_set(guarantee: str, in
 def test_values_are_read_as_their_types() -> None:
     settings = load(
         BROKERS="kafka-1:9092, [::1]:9093", CALL_TIMEOUT="2h", HTTP_PORT="0", OUTPUT_RETENTION="forever",
-        LOG_LEVEL="WARNING", REPARTITION="false",
+        LOG_LEVEL="WARNING", REPARTITION="True",
     )  # fmt: skip
     assert settings.brokers == "kafka-1:9092,[::1]:9093"
     assert (settings.call_timeout, settings.http_port) == (7_200_000, 0)
     assert (settings.output_retention, settings.log_level, settings.repartition) == (
         FOREVER,
         "warning",
-        False,
+        True,
     )
+    assert settings.source_topic == "telefonie-calls-repartition"
+    assert load(REPARTITION="false").source_topic == "telefonie.calls"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ def test_what_is_no_duration(text: str) -> None:
         ("GUARANTEE", "at_most_once", "exactly_once or at_least_once"),
         ("NULLS", "maybe", "reject or absent"),
         ("STORE", "disk", "takes memory or rocksdb"),
-        ("REPARTITION", "true", "takes false"),
+        ("REPARTITION", "yes", "takes true or false"),
         ("SESSION_TIMEOUT", "1h", "at most 30m"),
         ("OUTPUT_RETENTION", "-1", "or forever"),
         ("SECURITY_PROTOCOL", "TLS", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"),
@@ -152,6 +154,7 @@ def test_an_unknown_name_is_an_error_with_a_hint(name: str, hint: str) -> None:
         ({"DEAD_TOPIC": "telefonie.calls"}, "DEAD_TOPIC is the same topic as TELEFONIE_CALLS_TOPIC"),
         ({"KPIS_TOPIC": "telefonie_calls"}, "KPIS_TOPIC is the same topic as TELEFONIE_CALLS_TOPIC"),
         ({"APP_ID": "x", "CALLS_TOPIC": "x-calls-changelog"}, "changelog topic made from TELEFONIE_APP_ID"),
+        ({"APP_ID": "x", "CALLS_TOPIC": "x-repartition"}, "the repartition topic made from TELEFONIE_APP_ID"),
         ({"SECURITY_PROTOCOL": "SASL_SSL"}, "TELEFONIE_SASL_MECHANISM is missing"),
         ({"SECURITY_PROTOCOL": "SASL_SSL", "SASL_MECHANISM": "PLAIN"}, "TELEFONIE_SASL_USERNAME is missing"),
         ({"SASL_PASSWORD": "x"}, "TELEFONIE_SASL_PASSWORD is set, but TELEFONIE_SECURITY_PROTOCOL=PLAINTEXT"),

@@ -47,6 +47,46 @@ def test_the_changelog_keeps_state_for_ever_and_is_compacted_soon() -> None:
     assert config["min.cleanable.dirty.ratio"] == "0.1"
 
 
+def test_with_repartition_there_is_a_topic_more_and_how_far_it_is() -> None:
+    needed = topics.needed(replace(SETTINGS, repartition=True))
+    roles = {topic.name: (topic.role, topic.source) for topic in needed}
+    internal = "telefonie-calls-repartition"
+    assert roles["telefonie-calls-repartition"] == ("repartition", "telefonie.calls")
+    assert roles["telefonie-calls-repartition-changelog"] == ("changelog", "telefonie.calls")
+    assert {roles[name] for name in roles if "kpis" in name or "dead" in name} == {("output", internal)}
+    assert roles[CHANGELOG] == ("changelog", internal)
+    config = next(topic.config for topic in needed if topic.name == internal)
+    # Late and early records keep their timestamps, as in the calls topic.
+    assert config["cleanup.policy"] == "delete"
+    assert config["message.timestamp.type"] == "CreateTime"
+    assert config["message.timestamp.after.max.ms"] == str(2**63 - 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"partitions": 3}, "has 3 partitions, telefonie.calls has 4: adding some would part calls from"),
+        ({"retention.ms": "3600000"}, "keeps records for 1h, less than telefonie.calls 7d"),
+        ({"max.message.bytes": "1000"}, "takes max.message.bytes 1000, the calls topic 1048588"),
+        ({"message.timestamp.type": "LogAppendTime"}, "event times become the times of arrival"),
+    ],
+)
+def test_what_differs_in_the_repartition_topic(change: dict[str, object], message: str) -> None:
+    settings = replace(SETTINGS, repartition=True)
+    found = {topic.name: Existing(4, 1, dict(topic.config)) for topic in topics.needed(settings)}
+    found["telefonie.calls"].config["max.message.bytes"] = "1048588"  # type: ignore[index]
+    assert {each.verdict for each in topics.findings(settings, found)} == {"ok"}
+    config = {**found[settings.repartition_topic].config, **change}
+    partitions = int(str(config.pop("partitions", 4)))
+    found[settings.repartition_topic] = Existing(partitions, 1, config)  # type: ignore[arg-type]
+    if partitions == 3:  # these follow it
+        found |= {n: replace(e, partitions=3) for n, e in found.items() if "changelog" in n or "calls." in n}
+        found["telefonie-calls-repartition-changelog"] = Existing(4, 1, topics.needed(settings)[2].config)
+    said = [each for each in topics.findings(settings, found) if each.verdict != "ok"]
+    assert [(each.topic, each.verdict) for each in said] == [(settings.repartition_topic, "warning")]
+    assert message in said[0].message
+
+
 def test_retention_is_a_setting() -> None:
     settings = replace(SETTINGS, input_retention=3_600_000, output_retention=FOREVER)
     retention = [topic.config["retention.ms"] for topic in topics.needed(settings)]

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from streams.calls.completed import facts, record
 from streams.calls.lifecycle import CHANGED, apply, begin
 from streams.calls.state import TERMINAL, CallState, encode_state
-from streams.codecs import CallDecoder, Rejected, encode_completed
+from streams.codecs import CallDecoder, Rejected, Source, encode_completed
 
 brokers, group, calls_topic, completed_topic, guarantee = sys.argv[1:6]
 exactly_once = guarantee == "exactly_once"
@@ -68,7 +68,12 @@ async def main() -> None:
                     state.closed_at = ts
                 if state.closed_at is not None and changed:
                     state.revision += 1
-                    said = record(call.id, state, facts(call.id, state), calls_topic, message.partition)
+                    said = record(
+                        call.id,
+                        state,
+                        facts(call.id, state),
+                        Source(calls_topic, message.partition, state.offset),
+                    )
                     await producer.send(completed_topic, encode_completed(said), call_id)
                 dirty[call_id] = state
         if time.monotonic() - committed >= 0.1:

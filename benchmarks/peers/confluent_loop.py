@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, Producer
 from streams.calls.completed import facts, record
 from streams.calls.lifecycle import CHANGED, apply, begin
 from streams.calls.state import TERMINAL, CallState, encode_state
-from streams.codecs import CallDecoder, Rejected, encode_completed
+from streams.codecs import CallDecoder, Rejected, Source, encode_completed
 
 brokers, group, calls_topic, completed_topic, guarantee = sys.argv[1:6]
 exactly_once = guarantee == "exactly_once"
@@ -69,7 +69,12 @@ def main() -> None:
                 state.closed_at = ts
             if state.closed_at is not None and changed:
                 state.revision += 1
-                said = record(call.id, state, facts(call.id, state), calls_topic, message.partition())
+                said = record(
+                    call.id,
+                    state,
+                    facts(call.id, state),
+                    Source(calls_topic, message.partition(), state.offset),
+                )
                 producer.produce(completed_topic, encode_completed(said), call_id)
             dirty[call_id] = state
         if time.monotonic() - committed >= 0.1:

@@ -15,7 +15,7 @@ import faust
 from streams.calls.completed import facts, record
 from streams.calls.lifecycle import CHANGED, apply, begin
 from streams.calls.state import TERMINAL, decode_state, encode_state
-from streams.codecs import CallDecoder, Rejected, encode_completed
+from streams.codecs import CallDecoder, Rejected, Source, encode_completed
 
 brokers, group, calls_topic, completed_topic, guarantee = sys.argv[1:6]
 decode = CallDecoder().decode
@@ -57,7 +57,9 @@ async def fold(stream: faust.Stream) -> None:
             state.closed_at = ts
         if state.closed_at is not None and changed:
             state.revision += 1
-            said = record(call.id, state, facts(call.id, state), calls_topic, message.partition)
+            said = record(
+                call.id, state, facts(call.id, state), Source(calls_topic, message.partition, state.offset)
+            )
             await completed.send(key=call_id, value=encode_completed(said))
         table[call_id] = encode_state(state)
 

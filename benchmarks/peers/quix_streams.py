@@ -17,7 +17,7 @@ from quixstreams import Application, State, message_context
 from streams.calls.completed import facts, record
 from streams.calls.lifecycle import CHANGED, apply, begin
 from streams.calls.state import TERMINAL, decode_state, encode_state
-from streams.codecs import CallDecoder, Rejected, encode_completed
+from streams.codecs import CallDecoder, Rejected, Source, encode_completed
 
 brokers, group, calls_topic, completed_topic, guarantee = sys.argv[1:6]
 decode = CallDecoder().decode
@@ -41,7 +41,7 @@ def fold(value: bytes, _key: Any, ts: int, _headers: Any, state: State) -> list[
     said = []
     if known.closed_at is not None and changed:
         known.revision += 1
-        done = record(call.id, known, facts(call.id, known), calls_topic, at.partition)
+        done = record(call.id, known, facts(call.id, known), Source(calls_topic, at.partition, known.offset))
         said.append(("completed", encode_completed(done)))
     state.set_bytes("call", encode_state(known))
     return said

@@ -85,8 +85,8 @@ def _ring(state: CallState, answered: bool) -> int | None:
 _ENDS: Final = {"failed": "failed", "busy": "busy", "no-answer": "no_answer", "canceled": "canceled"}
 
 
-def record(call_id: str, state: CallState, found: Facts, topic: str, partition: int) -> CompletedCall:
-    """The completed-call record of the state's present revision; `topic` and `partition` are its source."""
+def record(call_id: str, state: CallState, found: Facts, source: Source) -> CompletedCall:
+    """The completed-call record of the state's present revision; `source` is where its last event lies."""
     assert state.closed_at is not None, "only a closed call has a record"
     ring, talk = found.ring_ms, found.talk_ms
     return CompletedCall(
@@ -101,7 +101,7 @@ def record(call_id: str, state: CallState, found: Facts, topic: str, partition: 
         _timeline(state),
         found.answered,
         state.events,
-        Source(topic, partition, state.offset),
+        source,
         state.duration,
         state.start_time,
         state.end_time,

@@ -29,7 +29,7 @@ from streams.calls.state import (
     is_open,
 )
 from streams.calls.windows import WindowKey, Windows
-from streams.codecs import Call, CallDecoder, Headers, Rejected, dead_headers, encode_completed
+from streams.codecs import Call, CallDecoder, Headers, Rejected, Source, dead_headers, encode_completed
 
 Record = tuple[int, int, bytes | None, bytes | None, Headers]
 """Offset, timestamp (epoch ms; negative: none), key, value, headers."""
@@ -65,7 +65,7 @@ class Cut(NamedTuple):
     #: The ledger, encoded.
     header: bytes
     tally: Tally
-    failures: list[tuple[int, Exception]]
+    failures: list[tuple[Source, Exception]]
 
 
 class CallsPartition:
@@ -88,8 +88,8 @@ class CallsPartition:
         # What the next cut publishes.
         self.completed: list[Output] = []
         self.dead: list[Output] = []
-        #: Offset and exception of records on which the code itself raised, for the log.
-        self.failures: list[tuple[int, Exception]] = []
+        #: Of records on which the code itself raised: where they lie, and the exception, for the log.
+        self.failures: list[tuple[Source, Exception]] = []
         self._restored: dict[bytes, bytes] = {}
         if store is not None:
             stored = StoredCalls(store)
@@ -135,7 +135,7 @@ class CallsPartition:
             except OSError:  # the store, not the record
                 raise
             except Exception as error:  # a bug: the record is set aside, the partition goes on
-                self.failures.append((offset, error))
+                self.failures.append((self.source(offset), error))
                 self._reject(Rejected("failed", f"the processor raised {type(error).__name__}"), item)
                 continue
             ledger.applied += 1
@@ -202,7 +202,7 @@ class CallsPartition:
         state.revision += 1
         text = call_id.decode()
         found = facts(text, state)
-        value = encode_completed(record(text, state, found, self.rules.topic, self.number))
+        value = encode_completed(record(text, state, found, self.source(state.offset)))
         self.completed.append((call_id, value, ts, _JSON))
         return found
 
@@ -225,10 +225,19 @@ class CallsPartition:
     def _reject(self, rejected: Rejected, item: Record) -> None:
         """To the dead letters, as it came, with the reason."""
         offset, ts, key, value, headers = item
-        said = dead_headers(headers, rejected, self.rules.topic, self.number, offset)
+        at = self.source(offset)
+        said = dead_headers(headers, rejected, at.topic, at.partition, at.offset)
         self.dead.append((key, value, ts, said))
         self.ledger.rejected[rejected.reason] += 1
         self.tally.rejected[rejected.reason] += 1
+
+    def source(self, offset: int) -> Source:
+        """Where a record lies that was processed under this offset."""
+        return Source(self.rules.topic, self.number, offset)
+
+    def source_of(self, record: Record) -> Source:
+        """Where a record lies that may be given to `process`."""
+        return self.source(record[0])
 
     # -- time
 

@@ -79,7 +79,7 @@ def _document(partition: CallsPartition, call_id: str, state: CallState, due: in
     is_open = state.closed_at is None
     shown = copy(state)
     shown.closed_at = state.closed_at or 0
-    said = record(call_id, shown, facts(call_id, state), partition.rules.topic, partition.number)
+    said = record(call_id, shown, facts(call_id, state), partition.source(state.offset))
     document: dict[str, Any] = msgspec.to_builtins(said)
     for name in _OF_CLOSED if is_open else ():
         del document[name]

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,9 +16,18 @@ from streams.cli.options import table, text
 from streams.settings import Settings
 
 if TYPE_CHECKING:
-    from streams.status import Status
+    from streams.status import Partition, Status
 
-_COLUMNS = ("partition", "lag", "committed", "end", "stream time", "last commit", "oldest uncommitted")
+_COLUMNS = (
+    "topic",
+    "partition",
+    "lag",
+    "committed",
+    "end",
+    "stream time",
+    "last commit",
+    "oldest uncommitted",
+)
 
 
 @click.command()
@@ -71,9 +81,15 @@ def _show(found: Status) -> None:
         counts.append((each.equation, click.style(verdict, fg="green" if each.holds else "red")))
     for name, value in counts:
         click.echo(f"{name:<27}{value}")
-    click.echo()
+    for _, partitions in groupby(found.partitions, lambda each: each.topic):
+        click.echo()
+        _show_partitions(list(partitions))
+
+
+def _show_partitions(partitions: list[Partition]) -> None:
     rows = [
         (
+            each.topic,
             str(each.partition),
             str(each.lag),
             text(each.committed),
@@ -82,7 +98,7 @@ def _show(found: Status) -> None:
             _time(each.last_commit),
             "-" if each.oldest_uncommitted_seconds is None else f"{each.oldest_uncommitted_seconds:.1f} s",
         )
-        for each in found.partitions
+        for each in partitions
     ]
     table(_COLUMNS, rows)
 

@@ -47,11 +47,19 @@ def create(as_json: bool) -> None:
 def check(as_json: bool) -> None:
     """Compare the topics that exist with what is needed; exit 1 if the processor would not run on them.
 
+    The end of the calls topic is looked at, too: a warning says so when its keys are not the call ids.
+
     \b
     Example:
       TELEFONIE_BROKERS=127.0.0.1:9092 telefonie topics check
     """
-    _report(asyncio.run(check_topics(Settings.load(os.environ))), as_json)
+    _report(asyncio.run(_check(Settings.load(os.environ))), as_json)
+
+
+async def _check(settings: Settings) -> list[Finding]:
+    from streams.keys import check_keys
+
+    return await check_topics(settings) + await check_keys(settings)
 
 
 def _report(findings: list[Finding], as_json: bool) -> None:

@@ -320,8 +320,8 @@ class Engine:
     def _check_same(self, former: bytes) -> None:
         if former and former != self.topic:
             raise RecordsLostError(
-                f"the topic {self.config.source} was made anew: the state belongs to the former one. To begin with "
-                "the new one, use another TELEFONIE_APP_ID"
+                f"the topic {self.config.source} was made anew, or another one was read before: the state belongs to "
+                "the former one. To begin with this one, use another TELEFONIE_APP_ID"
             )
 
     async def _restore(

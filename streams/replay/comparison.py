@@ -8,21 +8,16 @@ from hashlib import blake2b
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from streams import reading
-from streams.codecs import ClosedBy
+from streams.codecs import ClosedBy, Source
 from streams.engine.processor import Output
+from streams.engine.writer import partition_of
 from streams.errors import OperatorError
-from streams.replay.ranges import Span
 
 Verdict = Literal["equal", "missing", "differing", "extra"]
 FAULTS: Final[tuple[Verdict, ...]] = ("missing", "differing", "extra")
-
-
-class _Source(Struct):
-    partition: int
-    offset: int
 
 
 class _Completed(Struct):
@@ -31,7 +26,7 @@ class _Completed(Struct):
     id: str
     revision: int
     closed_by: ClosedBy
-    source: _Source
+    source: Source
 
 
 _decode: Final = msgspec.json.Decoder(_Completed).decode
@@ -45,6 +40,26 @@ class _Revision(NamedTuple):
 
 
 _Call: TypeAlias = tuple[int, str]
+
+
+class Extent(Struct):
+    """What was replayed of one partition of the log, and the stream time (ms) that it has reached."""
+
+    stream_time: int = -1
+    #: The first and the last offset, by partition of the calls topic; in between nothing is left out.
+    offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def cover(self, records: Iterable[Source]) -> None:
+        """Further records, by where they lie in the calls topic."""
+        offsets = self.offsets
+        for source in records:
+            first, _ = offsets.get(source.partition, (source.offset, 0))
+            offsets[source.partition] = first, source.offset
+
+    def holds(self, call: _Completed) -> bool:
+        """Whether the record that caused a revision was replayed."""
+        first, last = self.offsets.get(call.source.partition, (0, -1))
+        return first <= call.source.offset <= last
 
 
 class Difference(Struct):
@@ -85,21 +100,27 @@ class Comparison:
                 _Revision(call.revision, _digest(key, value, timestamp))
             )
 
-    async def read(self, consumer: Any, topic: str, spans: Sequence[Span], times: Mapping[int, int]) -> None:
-        """Compare with the real topic; `times` is the stream time that each partition has reached."""
-        ends = {span.partition: span for span in spans}
+    async def read(
+        self, consumer: Any, topic: str, extents: Mapping[int, Extent], keyed: int | None = None
+    ) -> None:
+        """Compare with the real topic what was replayed, by partition of the log.
+
+        `keyed` is how many partitions that has, where its records lie by call id and not as in the calls topic.
+        """
         logs = await reading.partitions(consumer, topic)
         async for batch in reading.read(consumer, await reading.whole(consumer, logs) if logs else {}):
             for offset, timestamp, key, value, _ in batch.records:
                 if value is None:
                     continue
                 call = _read(topic, offset, value)
-                span = ends.get(call.source.partition)
-                if span is not None:
-                    due = call.closed_by == "timeout" and timestamp >= times[span.partition]
-                    expected = span.start <= call.source.offset < span.end and not due
-                    self._real.setdefault((span.partition, call.id), []).append(
-                        _Revision(call.revision, _digest(key, value, timestamp), expected)
+                number = call.source.partition if keyed is None else partition_of(call.id.encode(), keyed)
+                extent = extents.get(number)
+                if extent is not None:
+                    due = call.closed_by == "timeout" and timestamp >= extent.stream_time
+                    self._real.setdefault((number, call.id), []).append(
+                        _Revision(
+                            call.revision, _digest(key, value, timestamp), extent.holds(call) and not due
+                        )
                     )
         self._compare()
 

@@ -91,6 +91,8 @@ async def require(consumer: Any, settings: Settings, names: Collection[str]) -> 
         settings.kpis_topic,
         settings.dead_topic,
         settings.changelog_topic,
+        settings.repartition_topic,
+        settings.repartition_changelog_topic,
     }
     for name in names:
         if name in taken:

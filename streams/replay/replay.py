@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from aiokafka import TopicPartition
 from msgspec import Struct, field
@@ -17,16 +17,19 @@ from msgspec import Struct, field
 from streams import reading
 from streams.app import config_of
 from streams.calls.partition import CallsPartition, Cut, Record
-from streams.codecs import Reason
-from streams.engine.config import Config, wall_clock
+from streams.codecs import Reason, split_headers
+from streams.engine.config import wall_clock
 from streams.engine.fetch import RecordBatch
-from streams.replay.comparison import Comparison
+from streams.errors import OperatorError
+from streams.replay.comparison import Comparison, Extent
 from streams.replay.outputs import Output
 from streams.replay.ranges import Range, Span, resolve
-from streams.settings import Settings
+from streams.settings import PREFIX, Settings
 
 #: Records to be written that a partition gathers before they are.
 _PENDING: Final = 10_000
+#: Topic, partition and offset of a record.
+_Place: TypeAlias = tuple[str, int, int]
 
 
 class Done(Struct):
@@ -44,20 +47,24 @@ class Done(Struct):
 class _Partition:
     """One partition of the log on its way through the calls."""
 
-    def __init__(self, span: Span, calls: CallsPartition, early: Collection[int], wall: int) -> None:
+    def __init__(self, span: Span, calls: CallsPartition, early: Collection[_Place], wall: int) -> None:
         self.span, self.calls = span, calls
+        self.extent = Extent()
         self._early, self._wall = early, wall
 
     def process(self, records: Sequence[Record]) -> None:
         """Apply records; what the worker found too early is so again."""
-        if not self._early:
+        early = [record for record in records if self._is_early(record)] if self._early else []
+        if not early:
             self.calls.process(records, self._wall)
             return
         for record in records:
-            if record[0] in self._early:
-                self.calls.process([record], record[1] - self.calls.rules.max_clock_skew - 1)
-            else:
-                self.calls.process([record], self._wall)
+            wall = record[1] - self.calls.rules.max_clock_skew - 1 if record in early else self._wall
+            self.calls.process([record], wall)
+
+    def _is_early(self, record: Record) -> bool:
+        source = self.calls.source_of(record)
+        return (source.topic, source.partition, source.offset) in self._early
 
 
 async def replay(
@@ -73,13 +80,16 @@ async def replay(
     Raises OperatorError for a range that does not exist, RecordsLostError when the log loses records meanwhile.
     """
     config = config_of(settings)
+    if settings.repartition and not await reading.partitions(consumer, config.source):
+        raise OperatorError(
+            f"with {PREFIX}REPARTITION=true a replay reads the internal topic {config.source}, which does not exist: "
+            "no worker has run yet"
+        )
     spans = await resolve(consumer, config.source, wanted)
-    early = await _too_early(consumer, config, settings.dead_topic)
+    early = await _too_early(consumer, settings.dead_topic)
     wall = wall_clock()
     parts = {
-        log: _Partition(
-            span, cast(CallsPartition, config.processor(span.partition, None)), early[span.partition], wall
-        )
+        log: _Partition(span, cast(CallsPartition, config.processor(span.partition, None)), early, wall)
         for log, span in spans.items()
     }
     run = _Run(parts, outputs, comparison)
@@ -91,8 +101,11 @@ async def replay(
     for log in parts:
         await run.cut(log)
     if comparison is not None:
-        ends = {log.partition: part.calls.ledger.stream_time for log, part in parts.items()}
-        await comparison.read(consumer, settings.completed_topic, run.done.spans, ends)
+        for part in parts.values():
+            part.extent.stream_time = part.calls.ledger.stream_time
+        extents = {log.partition: part.extent for log, part in parts.items()}
+        count = len(await reading.partitions(consumer, config.source)) if settings.repartition else None
+        await comparison.read(consumer, settings.completed_topic, extents, count)
     return run.done
 
 
@@ -118,6 +131,8 @@ class _Run:
             part.calls.cut()
         after = batch.records if batch.first >= start else batch.records[len(before) :]
         part.process(after)
+        if self._comparison is not None:
+            part.extent.cover(map(part.calls.source_of, after))
         if part.calls.pending >= _PENDING:
             await self.cut(batch.partition)
 
@@ -139,18 +154,13 @@ class _Run:
             self._comparison.add(log.partition, cut.outputs["completed"])
 
 
-async def _too_early(consumer: Any, config: Config, dead_topic: str) -> dict[int, set[int]]:
-    """The offsets that the dead letters name as too early, by partition of the source."""
+async def _too_early(consumer: Any, dead_topic: str) -> set[_Place]:
+    """Where the records lie that the dead letters name as too early."""
     logs = await reading.partitions(consumer, dead_topic)
-    found: dict[int, set[int]] = {
-        log.partition: set() for log in await reading.partitions(consumer, config.source)
-    }
+    found: set[_Place] = set()
     async for batch in reading.read(consumer, await reading.whole(consumer, logs) if logs else {}):
         for _, _, _, _, headers in batch.records:
-            said = dict(headers)  # the last one of a name counts
-            if said.get("dead-reason") != b"too-early" or said.get("dead-topic") != config.source.encode():
-                continue
-            partition, offset = said.get("dead-partition"), said.get("dead-offset")
-            if partition is not None and offset is not None and int(partition) in found:
-                found[int(partition)].add(int(offset))
+            split = split_headers(headers)
+            if split is not None and split[1].reason == "too-early":
+                found.add((split[1].topic, split[1].partition, split[1].offset))
     return found

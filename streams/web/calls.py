@@ -16,11 +16,11 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from aiohttp import web
-from aiokafka.partitioner import murmur2
 
 from streams.calls.view import OpenSelection
 from streams.codecs import STATUSES
 from streams.engine.members import MembersUnknownError
+from streams.engine.writer import partition_of as partition_of_key
 from streams.settings import Settings, milliseconds
 from streams.web.access import Access, access, authorize
 from streams.web.group import MEMBER, Group, Membership
@@ -201,7 +201,7 @@ class _Merged:
 
 def partition_of(call_id: str, count: int) -> int:
     """The partition in which producers put the events of a call that they key by its id, as Kafka's default is."""
-    return int(murmur2(call_id.encode("utf-8", "replace")) & 0x7FFFFFFF) % count
+    return partition_of_key(call_id.encode("utf-8", "replace"), count)
 
 
 def _not_now(reasons: list[str]) -> Problem:

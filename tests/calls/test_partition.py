@@ -1,6 +1,6 @@
 """The processor against the naive model, however the log is cut."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 
 import msgspec
@@ -53,17 +53,23 @@ class Shelf:
         self.position = position
 
 
+Make = Callable[[Rules, int, Shelf | None], CallsPartition]
+
+
 class Outcome:
     """What a run of the processor has published, and the changelog it has written; with a store or without."""
 
-    def __init__(self, chosen: model.Settings, store: Shelf | None = None) -> None:
-        self.rules, self.number, self.store = rules_of(chosen), chosen.partition, store
-        self.partition = CallsPartition(self.rules, self.number, store)
+    def __init__(
+        self, chosen: model.Settings, store: Shelf | None = None, make: Make = CallsPartition
+    ) -> None:
+        self.rules, self.number, self.store, self.make = rules_of(chosen), chosen.partition, store, make
+        self.partition = make(self.rules, self.number, store)
         self.completed: list[tuple] = []
         self.kpis: dict[bytes, bytes] = {}
         self.dead: list[tuple] = []
         self.changelog: list[tuple[bytes, bytes | None]] = []
         self.ledger: bytes | None = None
+        self.key_mismatches = 0
 
     def step(self, step: model.Record | model.Idle) -> None:
         if isinstance(step, model.Idle):
@@ -81,6 +87,7 @@ class Outcome:
         self.kpis |= {key: value for key, value, *_ in cut.outputs["kpis"]}
         self.changelog += cut.rows
         self.ledger = cut.header
+        self.key_mismatches += cut.tally.key_mismatches
         if self.store is None:
             assert not cut.stored
         elif not killed:
@@ -91,7 +98,7 @@ class Outcome:
         self.cut(killed=random.random() < 0.5)
         if self.store is not None and random.random() < 0.1:
             self.store = Shelf()  # a new disk
-        self.partition = CallsPartition(self.rules, self.number, self.store)
+        self.partition = self.make(self.rules, self.number, self.store)
         at = 0 if self.store is None else self.store.position
         while at < len(self.changelog):
             end = random.randint(at + 1, len(self.changelog))
@@ -109,8 +116,9 @@ def run(
     cutting: float,
     restarting: float,
     store: Shelf | None = None,
+    make: Make = CallsPartition,
 ) -> Outcome:
-    outcome = Outcome(chosen, store)
+    outcome = Outcome(chosen, store, make)
     for step in steps:
         outcome.step(step)
         if random.random() < cutting:
@@ -145,6 +153,7 @@ def same_as_model(chosen: model.Settings, steps: list, outcome: Outcome) -> None
     ledger = outcome.partition.ledger
     assert ledger.read == expected.figures["read"] == ledger.applied + sum(ledger.rejected.values())
     assert ledger.applied == expected.figures["applied"]
+    assert outcome.key_mismatches == expected.figures["key mismatch"]
     assert {reason: n for reason, n in ledger.rejected.items() if n} == dict(expected.rejected)
     assert ledger.opened == sum(ledger.closed.values()) + len(outcome.partition.open)
     assert sum(ledger.closed.values()) == expected.figures["closed"]

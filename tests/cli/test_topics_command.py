@@ -1,11 +1,13 @@
 """`telefonie topics` on a real broker."""
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
 from click.testing import CliRunner, Result
-from support.kafka import create_topics
+from support.kafka import Record, create_topics, produce
+from support.load import scattered, simulated
 
 from streams.cli import main
 
@@ -59,6 +61,26 @@ def test_check_says_what_would_break(topics: Callable[..., Result], kafka: str, 
     result = topics("create", PARTITIONS="4")
     assert result.exit_code == 1
     assert f"error    {changelog} has 1 partition, {topic_name} has 4: add 3\n" in result.stdout
+
+
+def test_check_looks_at_the_keys_of_the_calls_topic(
+    topics: Callable[..., Result], kafka: str, topic_name: str
+) -> None:
+    topics("create")
+    records = simulated(100, seed=1)
+    produce(kafka, topic_name, [*records, Record(b"{}", b"no call")])
+    assert verdicts(topics("check", "--json")) == ["ok"] * 5
+    produce(kafka, topic_name, scattered(records, seed=1))
+    found = topics("check")
+    assert found.exit_code == 0
+    said = re.search(
+        r"warning  (\S+) has keys that are not the call id: (\d+) of the last (\d+)", found.stdout
+    )
+    assert said
+    assert said[1] == topic_name
+    assert 0 < int(said[2]) <= int(said[3]) <= 800
+    assert int(re.findall(r"and (\d+) of their", found.stdout)[0]) > 50
+    assert "has keys" not in topics("check", REPARTITION="true").stdout
 
 
 def test_what_the_broker_refuses_is_one_line(topics: Callable[..., Result], topic_name: str) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +47,40 @@ def test_all_four_topics_are_there_under_their_names(document: dict[str, Any]) -
     assert {each["action"]: each["channel"] for each in document["operations"].values()}["receive"] == {
         "$ref": "#/channels/calls"
     }
+
+
+OFFICIAL = """
+const { Parser } = require("@asyncapi/parser");
+new Parser().parse(require("fs").readFileSync(0, "utf8")).then(({ document, diagnostics }) => {
+  const grave = diagnostics.filter((each) => each.severity < 2);
+  const faults = grave.map((each) => `${each.path.join(".")}: ${each.message}`);
+  console.log(JSON.stringify({ channels: document?.channels().all().length, faults }));
+});
+"""
+
+
+def test_the_official_validator_finds_no_fault(document: dict[str, Any]) -> None:
+    node = shutil.which("node")
+    if (
+        node is None
+        or subprocess.run([node, "-e", 'require("@asyncapi/parser")'], capture_output=True).returncode
+    ):
+        pytest.skip("needs Node.js, and @asyncapi/parser on NODE_PATH")
+
+    def validated(given: dict[str, Any]) -> dict[str, Any]:
+        done = subprocess.run(
+            [node, "-e", OFFICIAL],
+            input=json.dumps(given),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    assert validated(document) == {"channels": 4, "faults": []}
+    assert validated(document | {"channels": {"calls": {"bogus": 1}}})["faults"]
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:

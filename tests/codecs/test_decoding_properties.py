@@ -1,6 +1,7 @@
 """The decoder against a validator that shares nothing with it, on generated documents."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -59,6 +60,18 @@ def test_the_second_tier_alone_says_the_same(text: bytes) -> None:
     if isinstance(found, Call):
         assert decoder._decode_exactly(_read_json(text)) == found
         assert _judge(expected(parse(text))) == found
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.one_of(texts(), mangled_texts()), st.sampled_from([(), MSGPACK]), st.booleans())
+def test_the_call_id_alone_is_that_of_the_call(text: bytes, headers: Any, framed: bool) -> None:
+    value = b"\0\0\0\0\7" + text if framed else text
+    if headers:
+        with suppress(ValueError, RecursionError):
+            value = msgspec.msgpack.encode(json.loads(text))
+    found = outcome(decoder, value, headers)
+    call_id = decoder.call_id(value, headers)
+    assert isinstance(found, Rejected) or call_id == found.id
 
 
 @settings(max_examples=300, deadline=None)

@@ -17,6 +17,7 @@ from support.worker import (
     Worker,
     check_at_least_once,
     check_exactly_once,
+    check_repartitioned,
     run_until_caught_up,
     wait_for,
 )
@@ -65,6 +66,25 @@ def test_sigkills_in_a_row_at_random_moments(
                 time.sleep(chance.uniform(0.8, 3.2))  # the first commit comes after about 2.3 s
                 worker.kill()
     run_until_caught_up(setup, log)
+    check(setup)
+
+
+@pytest.mark.parametrize(("kills", "calls"), [(4, 1_500), pytest.param(30, 40_000, marks=pytest.mark.slow)])
+def test_sigkills_while_events_are_on_their_way_through_the_internal_topic(
+    kafka: str, tmp_path: Path, seed: int, chance: Random, kills: int, calls: int
+) -> None:
+    setup = Setup(kafka, settings={"REPARTITION": "true", "INSTANCE_ID": "one"})
+    setup.create()
+    log = tmp_path / "log"
+    with producing(kafka, setup.calls, calls, seed, seconds=2.0 * kills, scatter=True):
+        for _ in range(kills):
+            with Worker(setup, log) as worker:
+                wait_for("an assignment of both stages", lambda worker=worker: len(worker.assignments()) == 2)
+                time.sleep(chance.uniform(0, 1.5))
+                worker.kill()
+    run_until_caught_up(setup, log)
+    assert "there is no state" not in log.read_text(), "the group's offset is only a copy"
+    check_repartitioned(setup)
     check(setup)
 
 

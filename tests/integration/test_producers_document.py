@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.java import compiled
 from support.kafka import Record, produce, read_topic
 from support.worker import Setup, run_until_caught_up
 
@@ -23,9 +24,26 @@ def snippets(language: str) -> list[str]:
 
 def test_every_reason_is_explained_and_every_snippet_known() -> None:
     assert re.findall(r"^\| `([\w-]+)` \| ", DOCUMENT, re.MULTILINE) == list(REASONS)
-    assert {name for name, _ in SNIPPETS} == {"json", "python", "sh"}
-    [code] = snippets("python")
-    assert len(code.splitlines()) <= 10
+    assert {name for name, _ in SNIPPETS} == {"json", "python", "java", "sh"}
+    [python], [java] = snippets("python"), snippets("java")
+    assert len(python.splitlines()) <= 10
+    assert sum(bool(line.strip(" }")) for line in java.splitlines()) <= 11  # one of them is only long
+
+
+@pytest.mark.kafka
+def test_the_java_producer_does_what_the_python_one_does(kafka: str, tmp_path: Path) -> None:
+    [python], [java] = snippets("python"), snippets("java")
+    setup = Setup(kafka, partitions=4)
+    setup.create()
+    subprocess.run([sys.executable, "-c", python], env=setup.env(), check=True, timeout=30)
+    subprocess.run(compiled(java, tmp_path), env=setup.env(), check=True, timeout=60)
+    first, second = read_topic(kafka, setup.calls)
+    assert (json.loads(second.value), second.key, second.partition) == (
+        json.loads(first.value),
+        first.key,
+        first.partition,
+    )
+    assert abs((second.timestamp or 0) - (first.timestamp or 0)) < 60_000
 
 
 @pytest.mark.kafka

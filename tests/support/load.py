@@ -1,9 +1,11 @@
 """Calls in bulk."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from random import Random
 
 from support.kafka import Record, produce
 
@@ -23,10 +25,19 @@ def produce_calls(brokers: str, topic: str, calls: int, seed: int, mix: Mix = ST
     return len(records)
 
 
+def scattered(records: Iterable[Record], seed: int) -> list[Record]:
+    """The same under random keys, and some without one: the events of a call lie anywhere."""
+    chance = Random(seed)
+    return [replace(each, key=chance.choice([chance.randbytes(2), None])) for each in records]
+
+
 @contextmanager
-def producing(brokers: str, topic: str, calls: int, seed: int, seconds: float) -> Iterator[Future[int]]:
+def producing(
+    brokers: str, topic: str, calls: int, seed: int, seconds: float, *, scatter: bool = False
+) -> Iterator[Future[int]]:
     """Simulated calls over so many seconds, meanwhile; the future is the number of records, once all are there."""
     records = simulated(calls, seed)
+    records = scattered(records, seed) if scatter else records
     chunks = [records[i : i + 1000] for i in range(0, len(records), 1000)]
 
     def send() -> int:

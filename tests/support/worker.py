@@ -12,18 +12,19 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 from uuid import uuid4
 
+import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from support.kafka import Record, committed_offsets, create_topics, read_topic
 
-from streams.calls.partition import CallsPartition, Rules
-from streams.codecs import CallDecoder
+from streams.calls.partition import CallsPartition
 
 WALL = 1 << 60
 OUTPUTS = ("completed", "kpis", "dead")
@@ -50,6 +51,11 @@ class Setup:
     @property
     def group(self) -> str:
         return f"{self.name}-app"
+
+    @property
+    def source(self) -> str:
+        """The topic whose events are applied."""
+        return f"{self.group}-repartition" if self.settings.get("REPARTITION") == "true" else self.calls
 
     def create(self) -> None:
         """Make the topics."""
@@ -85,8 +91,12 @@ class Setup:
         return kept | {f"TELEFONIE_{name}": value for name, value in own.items()}
 
     def committed(self) -> int:
-        """Offsets committed by the group, over all partitions."""
-        return sum(committed_offsets(self.brokers, self.group, self.calls).values())
+        """Offsets committed by the group in the topic whose events are applied, over all partitions."""
+        return self.committed_of(self.source)
+
+    def committed_of(self, topic: str) -> int:
+        """Offsets committed by the group, over all partitions of a topic."""
+        return sum(committed_offsets(self.brokers, self.group, topic).values())
 
 
 class Worker:
@@ -169,7 +179,8 @@ class Worker:
         self.process.wait(10)
 
     def terminate(self, timeout: float = 30) -> int:
-        """SIGTERM; returns the exit code."""
+        """SIGTERM, once it hears signals; returns the exit code."""
+        wait_for("it hears signals", lambda: "HTTP is at" in self.said() or not self.running)
         self.process.terminate()
         return self.process.wait(timeout)
 
@@ -200,8 +211,14 @@ def wait_until_done(setup: Setup, sending: Future[int] | None = None, timeout: f
     """Wait until everything is sent, and committed."""
     if sending is not None:
         sending.result(timeout)
-    wanted = end(setup.brokers, setup.calls)
-    wait_for("everything is committed", lambda: setup.committed() >= wanted, timeout, every=0.2)
+    for topic in dict.fromkeys((setup.calls, setup.source)):
+        wanted = end(setup.brokers, topic)
+        wait_for(
+            f"{topic} is committed",
+            lambda topic=topic, wanted=wanted: setup.committed_of(topic) >= wanted,
+            timeout,
+            every=0.2,
+        )
 
 
 def run_until_caught_up(setup: Setup, log: Path, timeout: float = 120) -> str:
@@ -227,10 +244,10 @@ class Expected:
     kpis: dict[bytes, bytes]
 
 
-def fold(setup: Setup, log: Iterable[Record], rules: Rules | None = None) -> Expected:
-    """The fold over what lies in the calls topic: one cut a record, so that no batch plays a part."""
-    rules = rules or rules_of(setup)
-    partitions = {number: CallsPartition(rules, number) for number in range(setup.partitions)}
+def fold(setup: Setup, log: Iterable[Record]) -> Expected:
+    """The fold over a log of the topic whose events are applied: record by record, no batch plays a part."""
+    make = processors(setup)
+    partitions = {number: make(number) for number in range(setup.partitions)}
     expected = Expected([], [], {})
     for record in log:
         partition = partitions[record.partition]
@@ -250,28 +267,18 @@ def _collect(expected: Expected, partition: CallsPartition, number: int) -> None
     expected.kpis |= {key: value for key, value, *_ in outputs["kpis"]}
 
 
-def rules_of(setup: Setup) -> Rules:
-    """The rules that the setup's settings give."""
+def processors(setup: Setup) -> Callable[[int], CallsPartition]:
+    """What makes the processor of a partition, with the setup's settings."""
     from streams.app import config_of
     from streams.settings import Settings
 
-    settings = Settings.load(setup.env())
-    config = config_of(settings)
-    made = config.processor(0, None)
-    assert isinstance(made, CallsPartition)
-    return Rules(
-        topic=setup.calls,
-        call_timeout=made.rules.call_timeout,
-        call_retention=made.rules.call_retention,
-        max_clock_skew=made.rules.max_clock_skew,
-        kpi_window=made.rules.kpi_window,
-        decoder=CallDecoder(settings.nulls),
-    )
+    make = config_of(Settings.load(setup.env())).processor
+    return lambda number: cast(CallsPartition, make(number, None))
 
 
 def check_exactly_once(setup: Setup) -> Expected:
     """The read_committed outputs are, record by record, what the fold says: none missing, none twice, in order."""
-    expected = fold(setup, read_topic(setup.brokers, setup.calls))
+    expected = fold(setup, read_topic(setup.brokers, setup.source))
     found = read_topic(setup.brokers, setup.topic("completed"))
     _same("completed", ((r.partition, r.key, r.value, r.timestamp) for r in found), expected.completed)
     dead = read_topic(setup.brokers, setup.topic("dead"))
@@ -285,9 +292,35 @@ def check_exactly_once(setup: Setup) -> Expected:
     return expected
 
 
+def check_repartitioned(setup: Setup) -> list[Record]:
+    """The internal topic holds every record of the calls topic once: as it was, in order, under its call id.
+
+    Returns its records, with their own keys and headers.
+    """
+    calls = {(r.partition, r.offset): r for r in read_topic(setup.brokers, setup.calls)}
+    places: dict[bytes | None, set[int | None]] = {}
+    last: dict[tuple[int | None, int], int] = {}
+    found: dict[tuple[int, int], Record] = {}
+    for record in read_topic(setup.brokers, setup.source):
+        *headers, (name, said) = record.headers
+        partition, offset, key = msgspec.msgpack.decode(said or b"")
+        original = calls[partition, offset]
+        restored = replace(record, key=key, headers=tuple(headers))
+        assert replace(restored, partition=partition, offset=offset) == original
+        assert name == "telefonie-origin"
+        assert (partition, offset) not in found, "a record was sent on twice"
+        assert last.get((record.partition, partition), -1) < offset, "records were sent on out of order"
+        last[record.partition, partition] = offset
+        found[partition, offset] = restored
+        places.setdefault(record.key, set()).add(record.partition)
+    assert len(found) == len(calls), f"{len(calls) - len(found)} records were not sent on"
+    assert all(len(where) == 1 for key, where in places.items() if key is not None)
+    return list(found.values())
+
+
 def check_at_least_once(setup: Setup) -> Expected:
     """What any reader may see: every revision the fold says or a later one, nothing else, the last one last."""
-    expected = fold(setup, read_topic(setup.brokers, setup.calls))
+    expected = fold(setup, read_topic(setup.brokers, setup.source))
     said = {(key, value) for _, key, value, _ in expected.completed}
     last = {key: value for _, key, value, _ in expected.completed}
     found = read_topic(setup.brokers, setup.topic("completed"), read_committed=False)

@@ -1,0 +1,142 @@
+"""Events on their way through the internal topic: what comes of them is what would have come of them without it."""
+
+import json
+from functools import partial
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from support import model
+from support.calls import generate
+from test_partition import Outcome, Shelf, rules_of, run, same_as_model, stamp
+
+from streams.calls.repartition import ORIGIN, Repartition, RepartitionedCalls
+from streams.codecs import CallDecoder
+
+INTERNAL = "app-repartition"
+#: The highest number must fit too.
+SOURCES = (0, 1, 65_535)
+CALL = {"id": "c", "status": "ringing", "direction": "inbound", "from": "+12125550123", "to": "+442079460958"}
+
+
+class Scattered:
+    """The records of a log, scattered over partitions of the calls topic, and as they lie in the internal topic."""
+
+    def __init__(self, random: Random, chosen: model.Settings, steps: list[model.Step]) -> None:
+        decoder = CallDecoder(chosen.nulls)
+        stages = {number: Repartition(decoder, number) for number in SOURCES}
+        #: The offset in the log of each place in the calls topic.
+        self.offsets: dict[tuple[int, int], int] = {}
+        self.steps = []
+        for step in steps:
+            if isinstance(step, model.Record):
+                number = random.choice(SOURCES)
+                offset = len(self.offsets) + random.choice([0, 10**9])
+                self.offsets[number, offset] = step.offset
+                record = (offset, stamp(step), step.key, step.value, step.headers)
+                step = self.forwarded(stages[number], step, record, chosen)
+            self.steps.append(step)
+
+    @staticmethod
+    def forwarded(
+        stage: Repartition, step: model.Record, record: Any, chosen: model.Settings
+    ) -> model.Record:
+        stage.process([record], 0)
+        assert stage.pending == 1
+        [(key, value, timestamp, headers)] = stage.cut().outputs["repartition"]
+        assert (value, timestamp, tuple(headers[:-1])) == (step.value, record[1], step.headers)
+        try:
+            call_id = model.decode(step, chosen.nulls)["id"]
+        except model.Rejected:
+            pass
+        else:
+            assert key == call_id.encode()
+        return model.Record(step.offset, timestamp, key, value, tuple(headers), step.clock)
+
+
+def with_plain_sources(outcome: Outcome, chosen: model.Settings, offsets: dict[tuple[int, int], int]) -> None:
+    """Checks the places in the calls topic, and puts those in the log in their stead."""
+
+    def plain(topic: str, partition: int, offset: int) -> int:
+        assert topic == chosen.topic
+        return offsets[partition, offset]
+
+    for n, (key, value, timestamp, headers) in enumerate(outcome.completed):
+        document = json.loads(value)
+        offset = plain(**document["source"])
+        document["source"] = {"topic": chosen.topic, "partition": chosen.partition, "offset": offset}
+        outcome.completed[n] = key, json.dumps(document).encode(), timestamp, headers
+    for *_, headers in outcome.dead:
+        assert ORIGIN not in dict(headers)
+        said = {name: (value or b"").decode() for name, value in headers}
+        offset = plain(said["dead-topic"], int(said["dead-partition"]), int(said["dead-offset"]))
+        headers[-2:] = [
+            ("dead-partition", str(chosen.partition).encode()),
+            ("dead-offset", str(offset).encode()),
+        ]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_model_says_the_same_of_scattered_records(seed: int) -> None:
+    random = Random(seed)
+    chosen, steps = generate(random, 60)
+    scattered = Scattered(random, chosen, steps)
+    cutting, restarting = random.choice([(0.0, 0.0), (1.0, 0.0), (0.2, 0.05), (0.5, 0.5)])
+
+    store = random.choice([None, Shelf()])
+    make = partial(RepartitionedCalls, topic=INTERNAL)
+    outcome = run(chosen, scattered.steps, random, cutting, restarting, store, make)
+    with_plain_sources(outcome, chosen, scattered.offsets)
+    same_as_model(chosen, steps, outcome)
+
+
+@pytest.mark.parametrize(
+    "headers", [[], [(ORIGIN, None)], [(ORIGIN, b"\x93\x00")], [(ORIGIN, b"\x90"), ("trace", b"")]]
+)
+def test_a_record_that_somebody_else_wrote_into_the_internal_topic_lies_there(headers: Any) -> None:
+    partition = RepartitionedCalls(rules_of(model.Settings()), 3, topic=INTERNAL)
+    value = json.dumps(CALL | {"status": "busy"}).encode()
+    partition.process([(0, 5, b"c", value, headers), (7, 5, b"c", b"{}", headers)], 0)
+    outputs = partition.cut().outputs
+    [(_, completed, *_)], [(key, _, _, said)] = outputs["completed"], outputs["dead"]
+    assert json.loads(completed)["source"] == {"topic": INTERNAL, "partition": 3, "offset": 0}
+    assert (key, said[: len(headers)]) == (b"c", headers)
+    assert dict(said)["dead-topic"] == INTERNAL.encode()
+    assert dict(said)["dead-offset"] == b"7"
+
+
+def test_a_header_of_that_name_that_the_producer_wrote_stays_its_own() -> None:
+    stage = Repartition(CallDecoder(), 2)
+    theirs = [(ORIGIN, msgspec.msgpack.encode((0, 0, None)))]
+    stage.process([(9, 5, b"k", b"{", theirs)], 0)
+    [(_, value, timestamp, headers)] = stage.cut().outputs["repartition"]
+    partition = RepartitionedCalls(rules_of(model.Settings()), 0, topic=INTERNAL)
+    record = (0, timestamp, None, value, headers)
+    source = partition.source_of(record)
+    assert (source.topic, source.partition, source.offset) == ("telefonie.calls", 2, 9)
+    partition.process([record], 0)
+    [(key, _, _, said)] = partition.cut().outputs["dead"]
+    assert (key, said[:1]) == (b"k", theirs)
+    assert [name for name, _ in said].count(ORIGIN) == 1
+
+
+def test_a_fault_of_the_decoder_is_left_to_where_the_record_can_be_set_aside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Repartition(CallDecoder(), 0)
+    monkeypatch.setattr(CallDecoder, "call_id", lambda *_: 1 / 0)
+    stage.process([(0, 5, b"k", json.dumps(CALL).encode(), ())], 0)
+    [(key, *_)] = stage.cut().outputs["repartition"]
+    assert key is None
+
+
+def test_more_partitions_than_a_place_can_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="65536"):
+        Repartition(CallDecoder(), 65_536)
+
+
+def test_the_changelog_is_read_to_its_end_since_the_position_lies_in_it() -> None:
+    rows = iter([(b"a", b"b"), (b"c", None)])
+    assert Repartition(CallDecoder(), 0).restore(rows) == ()
+    assert next(rows, None) is None
