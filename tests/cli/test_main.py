@@ -122,11 +122,14 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
     return fail_with
 
 
+MISSING = "error: the brokers refuse this user: the ACL Read or Write on the topic x is missing\n"
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
         (OperatorError("this and that"), "error: this and that\n"),
-        (TopicAuthorizationFailedError("x"), "error: Kafka: [Error 29] TopicAuthorizationFailedError: x\n"),
+        (TopicAuthorizationFailedError("x"), MISSING),
     ],
 )
 def test_what_people_can_mend_has_no_traceback(
