@@ -117,24 +117,45 @@ def test_alerts_fire_and_clear_and_every_panel_shows_something(
         Prometheus(tmp_path / "prometheus", target, faster(PACE)) as prometheus,
         Traffic(ours) as traffic,
     ):
-        with Worker(ours, tmp_path / "log") as worker:
+        with kept_running(ours, tmp_path / "log"):
             an_old_call_is_told_of_until_it_ends(prometheus, ours)
             all_panels_show_something(prometheus)
             traffic.priced = False
             a_broker_that_is_away_is_told_of(prometheus, cluster)
             a_flood_of_garbage_is_told_of(prometheus, traffic, ours)
-            assert worker.terminate() == 0
-            fires(prometheus, "TelefonieNoWorkers", "TelefonieWorkersMissing")
+        fires(prometheus, "TelefonieNoWorkers", "TelefonieWorkersMissing")
         with a_transaction_in_the_changelog(ours), Worker(ours, tmp_path / "log"):
             clears(prometheus, "TelefonieNoWorkers", "TelefonieWorkersMissing")
             fires(prometheus, "TelefoniePartitionsUnassigned")
         a_worker_that_crashes_is_told_of(prometheus, ours, tmp_path / "log")
-        with Worker(ours, tmp_path / "log"):
+        with kept_running(ours, tmp_path / "log"):
             clears(prometheus, "TelefoniePartitionsUnassigned")
             fires(prometheus, "TelefonieChargesStopped", patience=300)
             traffic.priced = True
             all_clear(prometheus)
             assert prometheus.faulty_rules() == {}
+
+
+@contextmanager
+def kept_running(setup: Setup, log: Path) -> Iterator[None]:
+    """A worker, started again when it gives up, as its orchestrator would."""
+    stopped = threading.Event()
+
+    def run() -> None:
+        while not stopped.is_set():
+            with Worker(setup, log) as worker:
+                while worker.running and not stopped.wait(0.2):
+                    pass
+                if worker.running:
+                    worker.terminate(60)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join(90)
 
 
 def fires(prometheus: Prometheus, *names: str, patience: float = 90) -> None:
