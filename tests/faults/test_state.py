@@ -181,14 +181,20 @@ def test_a_group_moved_back_by_hand_applies_nothing_twice(setup: Setup, tmp_path
     check_exactly_once(setup)
 
 
-@pytest.mark.parametrize("kills", [pytest.param(0, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize(
+    ("repartition", "kills"), [pytest.param("false", 0, marks=pytest.mark.slow), ("false", 3), ("true", 1)]
+)
 def test_a_quiet_partition_times_out_its_calls_and_closes_its_windows(
-    kafka: str, tmp_path: Path, kills: int
+    kafka: str, tmp_path: Path, repartition: str, kills: int
 ) -> None:
     """The idle clock: once each, also when the worker is killed again and again while time moves on."""
-    setup = Setup(
-        kafka, partitions=2, settings={"CALL_TIMEOUT": "5s", "KPI_WINDOW": "1s", "INSTANCE_ID": "a"}
-    )
+    settings = {
+        "CALL_TIMEOUT": "5s",
+        "KPI_WINDOW": "1s",
+        "INSTANCE_ID": "a",
+        "REPARTITION": repartition,
+    }
+    setup = Setup(kafka, partitions=2, settings=settings)
     setup.create()
     now = int(time.time() * 1000)
     call = {"status": "queued", "direction": "inbound", "from": "+12125550123", "to": "+14165550199"}

@@ -53,10 +53,6 @@ def processed(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Setup:
     setup.create()
     chance = Random(os.environ.get("TEST_SEED", "replay"))
     produce_calls(kafka, setup.calls, 1_500, seed=11)
-    # Too early when it is read, and no longer when it is replayed; it would close and forget every call before it.
-    ahead = int(time.time() * 1000) + milliseconds("12s")
-    [call] = simulated(1, seed=5)[:1]
-    produce(kafka, setup.calls, [Record(call.value, call.key, ahead, partition=p) for p in range(4)])
     log = tmp_path_factory.mktemp("replay") / "log"
     for _ in range(2):
         with Worker(setup, log, before=SMALL_BATCHES) as worker:
@@ -65,6 +61,11 @@ def processed(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Setup:
             time.sleep(chance.uniform(0, 0.1))
             worker.kill()
         produce_calls(kafka, setup.calls, 500, seed=chance.randint(12, 999))
+    # Too early when it is read, and no longer when it is replayed; it would close and forget every call before it.
+    ahead = int(time.time() * 1000) + milliseconds("20s")
+    [call] = simulated(1, seed=5)[:1]
+    produce(kafka, setup.calls, [Record(call.value, call.key, ahead, partition=p) for p in range(4)])
+    produce_calls(kafka, setup.calls, 200, seed=12)
     with Worker(setup, log, "--until-caught-up", before=SMALL_BATCHES) as worker:
         worker.finish()
     early = {
