@@ -16,7 +16,8 @@ stops the start with one line that says what is wrong. `telefonie settings` prin
 values, secrets hidden.
 
 Any setting `NAME` can be given as `NAME_FILE` instead: the path of a file that holds the value, without its
-last line end. Secrets are marked with an asterisk. Durations read `250ms`, `30s`, `5m`, `6h`, `1d`.
+last line end. Secrets are marked with an asterisk. Credentials for the brokers that are files are read again for each
+connection. Durations read `250ms`, `30s`, `5m`, `6h`, `1d`.
 
 | variable | default | takes | meaning |
 |---|---|---|---|
