@@ -37,10 +37,24 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[docker.DockerCl
         try:
             client = stack.enter_context(_closing(docker.from_env(timeout=120)))
             client.ping()
-            client.containers.run(KAFKA, ["true"], entrypoint="", remove=True)
+            _try_out(client)
         except (DockerException, APIError) as error:
             pytest.skip(f"no container engine that can run {KAFKA}: {str(error)[:300]}")
         yield client
+
+
+def _try_out(client: docker.DockerClient) -> None:
+    """Run a container that does nothing; some engines answer and cannot do that."""
+    try:
+        client.images.get(KAFKA)
+    except docker.errors.ImageNotFound:
+        client.images.pull(KAFKA)
+    container = client.containers.create(KAFKA, ["true"], entrypoint="")
+    try:
+        container.start()
+        container.wait()
+    finally:
+        container.remove(force=True)
 
 
 def _podman(stack: ExitStack, socket: Path) -> None:
