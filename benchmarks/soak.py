@@ -5,7 +5,8 @@
 Simulated calls in the standard mix (one in a thousand of which never ends) are produced a little ahead of the worker.
 They are remembered for half an hour of their time, so that from the first sixtieth of the default load on as many are
 forgotten as are begun. Every tenth of the run tells the rate, the worker's CPU per event, and the resident memory of
-worker and broker. With `--faults N` the worker is killed every N seconds, and every fifth time the broker too.
+worker and broker. With `--faults N` the worker is killed every N seconds, if it has been at work since, and every
+fifth time the broker too.
 
 At the end `telefonie status --recount` must find every equation true, and have read as many records as were sent.
 """
@@ -164,9 +165,9 @@ def main(limit: int, minutes: float | None, faults: float | None, seed: int) -> 
         sent = progress.sent.value
         if found["read"] != sent:
             raise RuntimeError(f"{sent:,} records were sent, {found['read']:,} read")
-    print(
-        f"{soak.kills} kills; every equation holds, and all {sent:,} records were read once: {found['equations']}"
-    )
+    print(f"{soak.kills} kills; each of the {sent:,} records was read once, and every equation holds:")
+    for each in found["equations"]:
+        print(f"    {each['equation']}: {each['left']:,}")
 
 
 def watch(
@@ -175,6 +176,7 @@ def watch(
     """Until everything is committed: tell how it goes every tenth of the way, and kill on schedule."""
     begun = time.monotonic()
     end, kill_at, tenths = begun + (minutes or inf) * 60, begun + (faults or inf), 0
+    killed_at = 0  # a worker that has not come back to work is let alone, or it never would
     while progress.committed.value < progress.limit.value:
         time.sleep(0.5)
         soak.check()
@@ -184,8 +186,8 @@ def watch(
         if share * 10 >= tenths + 1:
             tenths = int(share * 10)
             soak.tell(committed)
-        if now >= kill_at:
-            kill_at = now + (faults or inf)
+        if now >= kill_at and committed > killed_at:
+            kill_at, killed_at = now + (faults or inf), committed
             soak.kill()
         if now >= end:
             progress.limit.value = progress.sent.value
