@@ -98,6 +98,7 @@ def test_a_node_of_three_dies_the_leader_of_the_partition(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_nodes_of_three_die_one_after_the_other(
     own_broker: OwnBroker, tmp_path: Path, seed: int, chance: Random
 ) -> None:

@@ -23,6 +23,8 @@ from support.worker import (
 )
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+#: On a machine that has more to do.
+LONG = (pytest.mark.slow, pytest.mark.timeout(900))
 PRODUCER = "aiokafka:AIOKafkaProducer"
 POINTS = {
     "before a transaction begins": {"point": f"{PRODUCER}.begin_transaction"},
@@ -50,8 +52,8 @@ def check(setup: Setup) -> None:
     [
         ("exactly_once", 10, 3_000),
         ("at_least_once", 4, 2_000),
-        pytest.param("exactly_once", 30, 60_000, marks=pytest.mark.slow),
-        pytest.param("at_least_once", 30, 60_000, marks=pytest.mark.slow),
+        pytest.param("exactly_once", 30, 60_000, marks=LONG),
+        pytest.param("at_least_once", 30, 60_000, marks=LONG),
     ],
 )
 def test_sigkills_in_a_row_at_random_moments(

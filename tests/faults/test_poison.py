@@ -71,7 +71,9 @@ def _without_source(record: Record) -> tuple[object, object, object]:
     )
 
 
-@pytest.mark.parametrize("rejects", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "rejects", [100_000, pytest.param(1_000_000, marks=(pytest.mark.slow, pytest.mark.timeout(900)))]
+)
 def test_a_flood_of_rejects_is_neither_slow_nor_large(
     kafka: str, tmp_path: Path, seed: int, rejects: int
 ) -> None:
