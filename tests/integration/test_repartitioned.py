@@ -68,10 +68,12 @@ def test_the_outputs_are_what_the_model_says_of_the_internal_log(repartitioned: 
     check_repartitioned(setup)
     now = int(time.time() * 1000)
     mismatches = 0
+    internal = read_topic(setup.brokers, setup.source)
+    outputs = {kind: read_topic(setup.brokers, setup.topic(kind)) for kind in ("completed", "dead", "kpis")}
     for number in range(setup.partitions):
         settings = model.Settings(60_000, kpi_window=10_000, topic=setup.calls, partition=number)
         partition, origins = model.Partition(settings), {}
-        for record in read_topic(setup.brokers, setup.source):
+        for record in internal:
             if record.partition != number:
                 continue
             *headers, (_, said) = record.headers
@@ -83,7 +85,7 @@ def test_the_outputs_are_what_the_model_says_of_the_internal_log(repartitioned: 
         mismatches += partition.figures["key mismatch"]
         completed = [
             (r.key.decode(), json.loads(r.value), r.timestamp)
-            for r in read_topic(setup.brokers, setup.topic("completed"))
+            for r in outputs["completed"]
             if r.partition == number
         ]
         expected = []
@@ -92,7 +94,7 @@ def test_the_outputs_are_what_the_model_says_of_the_internal_log(repartitioned: 
             expected.append((each.key, each.value | {"source": source}, each.timestamp))
         assert len(completed) > 30
         assert completed == expected
-        dead = [r for r in read_topic(setup.brokers, setup.topic("dead")) if r.partition == number]
+        dead = [r for r in outputs["dead"] if r.partition == number]
         for letter, record in zip(partition.dead, dead, strict=True):
             lies = {f"dead-{name}": str(at) for name, at in origins[letter.record.offset].items()}
             said = {name: (value or b"").decode() for name, value in record.headers if "dead-" in name}
@@ -103,8 +105,7 @@ def test_the_outputs_are_what_the_model_says_of_the_internal_log(repartitioned: 
                 letter.record.timestamp,
             )
             assert record.headers[: len(letter.record.headers)] == letter.record.headers
-        kpis = read_topic(setup.brokers, setup.topic("kpis"))
-        found = {r.key.decode(): json.loads(r.value) for r in kpis if r.partition == number}
+        found = {r.key.decode(): json.loads(r.value) for r in outputs["kpis"] if r.partition == number}
         assert found == partition.kpis
     assert mismatches > 500
 
@@ -166,7 +167,7 @@ def test_workers_share_both_stages_and_tell_how_far_they_are(kafka: str, tmp_pat
     setup = Setup(kafka, settings={"REPARTITION": "true", "SESSION_TIMEOUT": "3s"})
     setup.create()
     with (
-        producing(kafka, setup.calls, 2_000, seed=3, seconds=12, scatter=True) as sending,
+        producing(kafka, setup.calls, 2_000, seed=3, seconds=8, scatter=True) as sending,
         Worker(setup, tmp_path / "first") as first,
     ):
         wait_for("the first works", lambda: first.get("/ready") == 200 if "HTTP is at" in first.said() else 0)
