@@ -38,7 +38,9 @@ def shares(config: Config, partition: int, keys: list[bytes | None]) -> dict[int
 
         writer._partitions = four  # type: ignore[method-assign]
         records: list[Output] = [(key, b"", 0, []) for key in keys]
-        return {n: [each[0] for each in share] for n, share in (await writer._shares("out", records)).items()}
+        found = await writer._shares("out", records)
+        await writer.stop()
+        return {number: [each[0] for each in share] for number, share in found.items()}
 
     return asyncio.run(ask())
 
