@@ -48,7 +48,7 @@ check: setup ## everything quick: format, lint, types, unit and property tests
 .PHONY: k8s-check
 k8s-check: setup ## the manifests on a real Kubernetes control plane, built first where go is (ten minutes, once)
 	@.ci/control-plane
-	@$(BIN)/python -m pytest tests/deploy/test_cluster.py $(ARGS)
+	@$(BIN)/python -m pytest tests/deploy/test_control_plane.py $(ARGS)
 
 .PHONY: format
 format: setup ## format the code
