@@ -39,12 +39,15 @@ class Contestant:
     module: str | None = None
     #: A hundredth of the others' rate: gets a smaller load.
     is_slow: bool = False
+    #: Where our worker keeps the state of calls.
+    store: str = "memory"
 
 
 _EXACTLY, _AT_LEAST = "exactly_once", "at_least_once"
 CONTESTANTS = {
     "worker": Contestant("telefonie worker", _EXACTLY),
     "worker_alo": Contestant("telefonie worker", _AT_LEAST),
+    "worker_rocksdb": Contestant("telefonie worker, rocksdb", _EXACTLY, store="rocksdb"),
     "kafka_streams": Contestant("Kafka Streams, in memory", _EXACTLY, "kafka_streams"),
     "kafka_streams_alo": Contestant("Kafka Streams, in memory", _AT_LEAST, "kafka_streams"),
     "confluent_loop": Contestant("confluent-kafka loop", _EXACTLY, "confluent_loop"),
@@ -68,6 +71,8 @@ class Bench:
     small: Load
     #: The interpreter for Quix Streams.
     quix_python: str | None
+    #: For state on disk.
+    data: Path
 
     def run(self, contestant: Contestant, group: str) -> Run:
         """Let a contestant do its load, as the consumer group `group`."""
@@ -93,7 +98,8 @@ class Bench:
         self, contestant: Contestant, group: str, topic: str, out: str
     ) -> AbstractContextManager[Process]:
         """The contestant's process; killed at the end."""
-        env = environment(self.brokers, group, topic, out, GUARANTEE=contestant.guarantee)
+        settings = {"GUARANTEE": contestant.guarantee, "STORE": contestant.store, "DATA_DIR": str(self.data)}
+        env = environment(self.brokers, group, topic, out, **settings)
         if contestant.module is None:
             return worker(env)
         python = self.quix_python if contestant.module == "quix_streams" else None
@@ -105,10 +111,10 @@ class Bench:
 @contextmanager
 def bench(calls: int, slow_calls: int, seed: int, quix_python: str | None) -> Iterator[Bench]:
     """A broker with the loads in it."""
-    with tempfile.TemporaryDirectory() as directory, Cluster(Path(directory)) as cluster:
+    with tempfile.TemporaryDirectory() as directory, Cluster(Path(directory) / "kafka") as cluster:
         brokers = cluster.bootstrap()
         large, small = produce(brokers, "large", calls, seed), produce(brokers, "small", slow_calls, seed)
-        yield Bench(brokers, cluster.brokers[0].pid, large, small, quix_python)
+        yield Bench(brokers, cluster.brokers[0].pid, large, small, quix_python, Path(directory) / "state")
 
 
 _HEAD = [

@@ -4,7 +4,7 @@
 
 All told: state, id, strings, deadlines and the tables they lie in; measured as the growth of a process while it
 comes to remember so many calls more than the 50,000 it begins with. The open calls have had all their events but the
-last. Of a closed one 88 bytes, its deadline, are free again when its timeout would have been due.
+last.
 """
 
 import gc

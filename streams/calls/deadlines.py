@@ -12,7 +12,8 @@ from typing import Final, Generic, TypeVar
 
 #: No deadline: greater than every stream time.
 NEVER: Final = 1 << 62
-
+#: So many keys may wait in vain.
+_FEW: Final = 10_000
 
 K = TypeVar("K")
 
@@ -24,6 +25,8 @@ class Spans(Generic[K]):
         self.width = max(1, width)
         self._keys: dict[int, list[K]] = {}
         self._starts: list[int] = []  # a heap
+        #: How many keys wait.
+        self.size = 0
 
     def add(self, moment: int, key: K) -> int:
         """Put `key` into the span of `moment`; returns the start of the span."""
@@ -34,13 +37,28 @@ class Spans(Generic[K]):
             heappush(self._starts, start)
         else:
             keys.append(key)
+        self.size += 1
         return start
 
     def take(self, before: int) -> Iterator[tuple[int, list[K]]]:
         """Remove the spans that start before a moment, in order, with their starts."""
         while self._starts and self._starts[0] < before:
             start = heappop(self._starts)
-            yield start, self._keys.pop(start)
+            keys = self._keys.pop(start)
+            self.size -= len(keys)
+            yield start, keys
+
+    def filter(self, start: int, holds: Callable[[K], bool]) -> None:
+        """Drop the keys of one span that do not hold any more."""
+        keys = self._keys.get(start, [])
+        kept = [key for key in keys if holds(key)]
+        self.size -= len(keys) - len(kept)
+        keys[:] = kept
+
+    @property
+    def starts(self) -> list[int]:
+        """The starts of all spans."""
+        return list(self._starts)
 
     def at(self, start: int) -> list[K]:
         """The keys of the span that starts then."""
@@ -65,6 +83,8 @@ class Deadlines:
         self._far: Spans[bytes] = Spans(width)
         self._near: list[tuple[int, bytes]] = []  # a heap
         self._end_of_near = -NEVER
+        #: Starts of spans that `prune` comes to next.
+        self._to_prune: list[int] = []
         #: A moment before which nothing can be due: all that the message path has to look at.
         self.next = NEVER
 
@@ -89,6 +109,18 @@ class Deadlines:
                 self.add(moved, key)
         self.next = min(self._near[0][0] if self._near else NEVER, self._far.first)
         return None
+
+    def prune(self, living: int) -> None:
+        """Drop keys without a deadline from one more span, if of all keys more than half have none.
+
+        A call whose end has come needs none any more, hours before it would have been due. `living` have one.
+        """
+        if self._far.size < 2 * living + _FEW:
+            return
+        if not self._to_prune:
+            self._to_prune = self._far.starts
+        if self._to_prune:
+            self._far.filter(self._to_prune.pop(), lambda key: self._due_of(key) is not None)
 
     def _bring_near(self, now: int) -> bool:
         """Put what waits in spans that `now` has reached into the heap; False when the heap is empty."""

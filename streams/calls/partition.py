@@ -302,6 +302,7 @@ class CallsPartition:
         cut = Cut(outputs, rows, stored, encode_ledger(self.ledger), self.tally, self.failures)
         self.completed, self.dead, self.failures = [], [], []
         self.changed, self.tally = {}, Tally()
+        self.deadlines.prune(len(self.open))
         return cut
 
     def _forget_past(self) -> Iterator[Row]:
