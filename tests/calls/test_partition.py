@@ -71,6 +71,8 @@ class Outcome:
         self.changelog: list[tuple[bytes, bytes | None]] = []
         self.ledger: bytes | None = None
         self.key_mismatches = 0
+        #: Rows of the last cut that the store does not have yet.
+        self.stored: list[tuple[bytes, bytes | None]] = []
 
     def step(self, step: model.Record | model.Idle) -> None:
         if isinstance(step, model.Idle):
@@ -80,7 +82,8 @@ class Outcome:
         wall = _FAR if step.clock is None else step.clock
         self.partition.process([(step.offset, stamp(step), step.key, step.value, step.headers)], wall)
 
-    def cut(self, *, killed: bool = False) -> None:
+    def cut(self) -> None:
+        self.write_stored()  # what the cut before had for it, at the last possible moment
         cut = self.partition.cut()
         assert not cut.failures, cut.failures
         self.completed += cut.outputs["completed"]
@@ -91,12 +94,19 @@ class Outcome:
         self.key_mismatches += cut.tally.key_mismatches
         if self.store is None:
             assert not cut.stored
-        elif not killed:
-            self.store.write(cut.stored, len(self.changelog))
+        else:
+            self.stored = cut.stored
+
+    def write_stored(self) -> None:
+        if self.store is not None:
+            self.store.write(self.stored, len(self.changelog))
 
     def restart(self, random: Random) -> None:
         """Die after a cut, and come back from what the store has, if any, and the rest of the changelog."""
-        self.cut(killed=random.random() < 0.5)
+        self.cut()
+        if random.random() < 0.5:
+            self.write_stored()
+        self.stored = []
         if self.store is not None and random.random() < 0.1:
             self.store = Shelf()  # a new disk
         self.partition = self.make(self.rules, self.number, self.store)
@@ -191,6 +201,7 @@ def test_so_it_does_with_a_store_that_is_behind_when_the_worker_dies(
     }
     assert {call_id: outcome.partition.find(call_id.decode()) for call_id in remembered} == remembered
     assert len(in_memory) >= len(remembered) <= len(outcome.partition)
+    outcome.write_stored()
     rows = outcome.store.rows if outcome.store else {}
     assert sum(key.startswith(b"c") for key in rows) == sum(key.startswith(b"d") for key in rows)
     assert sum(key.startswith(b"c") for key in rows) == len(outcome.partition) - len(outcome.partition.open)
@@ -205,6 +216,7 @@ def test_a_store_forgets_what_is_past() -> None:
     outcome.step(model.Idle(outcome.partition.ledger.stream_time + 10 * _DAY))
     outcome.cut()  # what its timeout has just closed
     outcome.cut()
+    outcome.write_stored()
     assert len(outcome.partition) == 0
     assert set(store.rows) <= {b"n"}
 
