@@ -139,6 +139,8 @@ async def restore(
         while left:
             for batch in drain(consumer._fetcher, left, _CHUNK):
                 logs[batch.partition].apply(config, batch)
+            # Each fetch is a cycle, with all its bytes: left to the end, they would be the whole changelog.
+            gc.collect(1)
             # By position, not by the last record: the last offset is a transaction's marker.
             at = {each: await consumer.position(each) for each in left}
             progress({each.partition: max(0, logs[each].end - at[each]) for each in left})
