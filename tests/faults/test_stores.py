@@ -74,7 +74,7 @@ import os
 from streams.engine.store import Store
 def kill(self, *args, calls=[]):
     calls.append(args)
-    if len(calls) == {chance.randint(3, 8)}:
+    if len(calls) == {chance.randint(1, 4)}:
         os.kill(os.getpid(), 9)
     write(self, *args)
 write, Store.write = Store.write, kill
