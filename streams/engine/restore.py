@@ -170,7 +170,8 @@ async def _stable_ends(config: Config, consumer: Any, logs: Collection[TopicPart
             return stable
         if waited % 10 == 0:
             log.warning(
-                "partitions %s of %s cannot be read to their end: waiting for another producer's transaction",
+                "partitions %s of %s cannot be read to their end: waiting for another producer's transaction; "
+                "if it never ends, `kafka-transactions.sh find-hanging` finds it and `abort` ends it",
                 held,
                 config.changelog,
             )
