@@ -8,7 +8,7 @@ therefore pinned; `check` says at the start whether they are all there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import aiokafka
@@ -54,13 +54,20 @@ def check() -> None:
         raise RuntimeError(f"aiokafka {aiokafka.__version__} is not supported, 0.14 is; missing: {missing}")
 
 
-async def fetch(fetcher: Any, wanted: Collection[Any], limit: int, timeout: float) -> list[RecordBatch]:
-    """What has been fetched for the wanted partitions, about `limit` records each; waits up to `timeout` s for some."""
+async def fetch(
+    fetcher: Any, wanted: Collection[Any], limit: int, timeout: float, is_flowing: Callable[[], bool]
+) -> list[RecordBatch]:
+    """What has been fetched for the wanted partitions, about `limit` records each; waits up to `timeout` s for some.
+
+    Nothing when a rebalance has stopped the flow meanwhile: until the engine has sought its places, the fetcher reads
+    from those of the group, and fails where the group has none.
+    """
     taken = drain(fetcher, wanted, limit)
     if not taken and timeout:
         # A future of the fetcher itself: `wait` leaves it alone when the time is up, `wait_for` would cancel it.
         await asyncio.wait([fetcher._create_fetch_waiter()], timeout=timeout)
-        taken = drain(fetcher, wanted, limit)
+        if is_flowing():
+            taken = drain(fetcher, wanted, limit)
     return taken
 
 

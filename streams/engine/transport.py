@@ -49,11 +49,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if consumer._closed or fetcher._closed:
             raise driver.ConsumerStoppedError()
         self.consumer.asked_at = time.monotonic()
-        if not self.consumer.flow_active:
+        if not self._is_flowing():
             return {}
         with fetcher._subscriptions.fetch_context():
-            batches = await fetch(fetcher, active_partitions, MAX_RECORDS, timeout or 0)
+            batches = await fetch(fetcher, active_partitions, MAX_RECORDS, timeout or 0, self._is_flowing)
             return {ensure_TP(batch.partition): [batch] for batch in batches}
+
+    def _is_flowing(self) -> bool:
+        return bool(self.consumer.flow_active)
 
     def refusal(self) -> BaseException | None:
         """What keeps us out of the group; aiokafka waits until somebody asks, and tries again only then."""
