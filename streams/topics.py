@@ -33,7 +33,9 @@ DEADLINE_SECONDS = 15.0
 
 # A dead letter is a record of any size with our headers added; a completed call is an event and more.
 _MAX_BYTES = 2 * 1024 * 1024
-_COMPARED = ("cleanup.policy", "retention.ms", "max.message.bytes", "message.timestamp.type")
+# Kafka compacts no segment that it still writes to: that much a partition's restart reads in vain at the worst.
+_CHANGELOG_SEGMENT_BYTES = 64 * 1024 * 1024
+_COMPARED = ("cleanup.policy", "retention.ms", "max.message.bytes", "message.timestamp.type", "segment.bytes")
 _HOUR = 3_600_000
 _INTERNAL = ("repartition", "changelog")
 _ANY_TIME = 2**63 - 1
@@ -97,6 +99,7 @@ def needed(settings: Settings) -> tuple[Topic, ...]:
         # Compacted early and often: a restart reads all of it.
         "min.cleanable.dirty.ratio": "0.1",
         "segment.ms": str(_HOUR),
+        "segment.bytes": str(_CHANGELOG_SEGMENT_BYTES),
     }
     calls, source = settings.calls_topic, settings.source_topic
     repartition = (
@@ -232,6 +235,8 @@ def _faults(
         )
     if topic.role in ("output", "repartition") and calls:
         yield from _small_records(existing, calls)
+    if topic.role == "changelog":
+        yield from _large_segments(existing)
 
 
 def _partition_fault(topic: Topic, has: int, source: int) -> tuple[Verdict, str]:
@@ -279,6 +284,16 @@ def _small_records(existing: Existing, calls: Existing) -> Iterator[tuple[Verdic
             "warning",
             f"takes max.message.bytes {largest}, the calls topic {incoming}: a record as large does not fit "
             "with what is added to it",
+        )
+
+
+def _large_segments(existing: Existing) -> Iterator[tuple[Verdict, str]]:
+    size = int(existing.config.get("segment.bytes", 0))
+    if size > _CHANGELOG_SEGMENT_BYTES:
+        yield (
+            "warning",
+            f"has segment.bytes {size}, set it to {_CHANGELOG_SEGMENT_BYTES}: nothing is compacted before its segment "
+            "is full or an hour old, and each restart reads that",
         )
 
 

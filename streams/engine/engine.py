@@ -31,7 +31,7 @@ from streams.engine.writer import Writer
 
 log = logging.getLogger(__name__)
 
-#: Records waiting for a commit, in one partition: from here on the log has to wait for the brokers.
+#: Records waiting for a commit, in all partitions together: from here on the log has to wait for the brokers.
 MAX_PENDING = 30_000
 #: What was seen so long ago still says something about an idle partition.
 _RECENT_SECONDS = 10.0
@@ -137,8 +137,11 @@ class Engine:
         owned.heard_at = time.monotonic()
         owned.waiting_since = owned.waiting_since or owned.heard_at
         self.observer.applied(batch.partition.partition, batch, now - start)
-        while owned.processor.pending > MAX_PENDING and self.failure is None:
+        while self._pending() > MAX_PENDING and self.failure is None:
             await self.commit()
+
+    def _pending(self) -> int:
+        return sum(owned.processor.pending for owned in self.partitions.values())
 
     async def _seek_back(self, batch: RecordBatch, owned: Owned) -> None:
         """A batch in between was thrown away, as Faust does when a rebalance interrupts it."""

@@ -179,7 +179,10 @@ def test_former_owners_are_fenced_before_the_groups_offsets_and_the_changelog_ar
 
 def test_the_log_waits_when_too_much_waits_for_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     made, recorder, _ = engine(next_offset=5)
-    recorder.pending = MAX_PENDING + 1
+    other = Recorder()
+    other.pending = MAX_PENDING  # one record from another partition is one too many
+    made.partitions[1] = Owned(other, None, 0)  # type: ignore[arg-type]
+    recorder.pending = 1
     commits = 0
 
     async def commit() -> int:
