@@ -1,12 +1,13 @@
 """A worker at work for long: whether anything grows, gets slower, or is lost.
 
-    python -m benchmarks.soak [--events 20000000 | --minutes 60] [--faults 60]
+    python -m benchmarks.soak [--events 20000000 | --minutes 60] [--rate 10000] [--faults 60]
 
-Simulated calls in the standard mix (one in a thousand of which never ends) are produced a little ahead of the worker.
-They are remembered for half an hour of their time, so that from the first sixtieth of the default load on as many are
-forgotten as are begun. Every tenth of the run tells the rate, the worker's CPU per event, and the resident memory of
-worker and broker. With `--faults N` the worker is killed every N seconds, if it has been at work since, and every
-fifth time the broker too.
+Simulated calls in the standard mix (one in a thousand of which never ends) are produced a little ahead of the worker,
+or at a fixed rate. They are remembered for half an hour of their time, so that from the first sixtieth of the default
+load on as many are forgotten as are begun. Every tenth of the run tells the rate, the worker's CPU per event, the
+resident memory of worker and broker, and for how long records waited, from being sent to being committed: that is
+bounded by the worker at a fixed rate, and by how far the producer runs ahead otherwise. With `--faults N` the worker is
+killed every N seconds, if it has been at work since, and every fifth time the broker too.
 
 At the end `telefonie status --recount` must find every equation true, and have read as many records as were sent.
 """
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from contextlib import ExitStack
 from itertools import islice
 from math import inf
@@ -38,6 +40,7 @@ CALLS, COMPLETED, GROUP = "calls", "completed", "soak"
 _MIX = Mix(unterminated=0.001)
 _AHEAD = 400_000
 _BATCH = 2_000
+_TURN_SECONDS = 0.02
 _LIFE_SECONDS = 60 * 86_400
 """So long ago the calls begin: an hour of the soak is some days of theirs."""
 #: The last 256 MiB of each partition: the disk is not what is tried.
@@ -54,8 +57,8 @@ class Progress:
         self.limit = multiprocessing.Value("q", limit)
 
 
-def send(brokers: str, seed: int, progress: Progress) -> None:
-    """Produce up to the limit, never more than a little ahead of what is committed."""
+def send(brokers: str, seed: int, rate: float, progress: Progress) -> None:
+    """Produce up to the limit at so many records a second, never more than a little ahead of what is committed."""
     producer = Producer(
         {
             "bootstrap.servers": brokers,
@@ -67,11 +70,14 @@ def send(brokers: str, seed: int, progress: Progress) -> None:
         }
     )
     source = events(seed, None, RATE, int((time.time() - _LIFE_SECONDS) * 1000), _MIX)
+    size, due = int(min(_BATCH, max(1, rate * _TURN_SECONDS))), time.monotonic()
     while (left := progress.limit.value - progress.sent.value) > 0:
-        if progress.sent.value - progress.committed.value > _AHEAD:
-            time.sleep(0.05)
+        ahead = progress.sent.value - progress.committed.value
+        if ahead > _AHEAD or time.monotonic() < due:
+            time.sleep(_TURN_SECONDS)
             continue
-        batch = list(islice(source, min(_BATCH, left)))
+        due += size / rate
+        batch = list(islice(source, min(size, left)))
         _send(producer, batch)
         progress.sent.value += len(batch)
     if unsent := producer.flush(600):
@@ -87,6 +93,29 @@ def _send(producer: Producer, batch: list[Event]) -> None:
             except BufferError:
                 producer.poll(0.1)
     producer.poll(0)
+
+
+class Waits:
+    """For how long records wait, from being sent to being committed, as far as looking now and then can tell."""
+
+    def __init__(self) -> None:
+        self._open: deque[tuple[float, int]] = deque()
+        self._seconds: list[float] = []
+
+    def look(self, now: float, sent: int, committed: int) -> None:
+        """At `now` (monotonic, s) so many records were sent, and so many committed."""
+        while self._open and self._open[0][1] <= committed:
+            self._seconds.append(now - self._open.popleft()[0])
+        if sent > committed and (not self._open or sent > self._open[-1][1]):
+            self._open.append((now, sent))
+
+    def told(self) -> str:
+        """The waits since the last time: median, 99th percentile and longest."""
+        found, self._seconds = sorted(self._seconds), []
+        if not found:
+            return "nothing was committed"
+        shown = (found[len(found) // 2], found[len(found) * 99 // 100], found[-1])
+        return "waits p50 {:.2f} s, p99 {:.2f} s, longest {:.1f} s".format(*shown)
 
 
 class Soak:
@@ -119,14 +148,15 @@ class Soak:
             self._broker.start()
         self._start()
 
-    def tell(self, committed: int) -> None:
+    def tell(self, committed: int, waits: Waits) -> None:
         """Print how it goes since the last time."""
         now, spent = time.monotonic(), self._spent + cpu_seconds(self.worker.pid)
         records = max(1.0, committed - self._told)
         print(
             f"{now - self._begun:7.0f} s {committed:12,} events {records / (now - self._told_at):8,.0f}/s "
             f"{(spent - self._spent_then) / records * 1e6:6.1f} CPU-s/M, RSS: worker "
-            f"{resident(self.worker.pid) / 2**20:4.0f} MiB, broker {resident(self._broker.pid) / 2**20:4.0f} MiB",
+            f"{resident(self.worker.pid) / 2**20:4.0f} MiB, broker {resident(self._broker.pid) / 2**20:4.0f} MiB; "
+            f"{waits.told()}",
             flush=True,
         )
         self._told_at, self._told, self._spent_then = now, committed, spent
@@ -148,14 +178,18 @@ def status(env: dict[str, str]) -> dict[str, Any]:
 @click.command()
 @click.option("--events", "limit", default=20_000_000, show_default=True)
 @click.option("--minutes", type=float, help="Stop after so long, however many events that are.")
+@click.option(
+    "--rate", type=float, default=inf, help="Records sent a second.  [default: as many as are taken]"
+)
 @click.option("--faults", type=float, help="Seconds between two kills.  [default: none]")
 @click.option("--seed", default=7, show_default=True)
-def main(limit: int, minutes: float | None, faults: float | None, seed: int) -> None:
+def main(limit: int, minutes: float | None, rate: float, faults: float | None, seed: int) -> None:
     """Let a worker work, and tell how it goes."""
     progress = Progress(limit)
     with tempfile.TemporaryDirectory() as directory, Cluster(Path(directory) / "kafka") as cluster:
         make_topics(cluster.bootstrap(), CALLS, *(f"{COMPLETED}{kind}" for kind in OUTPUTS), **_TOPICS)
-        sender = multiprocessing.Process(target=send, args=(cluster.bootstrap(), seed, progress), daemon=True)
+        of_sender = (cluster.bootstrap(), seed, rate, progress)
+        sender = multiprocessing.Process(target=send, args=of_sender, daemon=True)
         sender.start()
         soak = Soak(cluster, Path(directory) / "log")
         watch(soak, progress, Offsets(cluster.bootstrap(), GROUP, CALLS), minutes, faults)
@@ -174,18 +208,19 @@ def watch(
     soak: Soak, progress: Progress, offsets: Offsets, minutes: float | None, faults: float | None
 ) -> None:
     """Until everything is committed: tell how it goes every tenth of the way, and kill on schedule."""
-    begun = time.monotonic()
+    begun, waits = time.monotonic(), Waits()
     end, kill_at, tenths = begun + (minutes or inf) * 60, begun + (faults or inf), 0
     killed_at = 0  # a worker that has not come back to work is let alone, or it never would
     while progress.committed.value < progress.limit.value:
-        time.sleep(0.5)
+        time.sleep(0.05)
         soak.check()
         progress.committed.value = committed = max(progress.committed.value, offsets.committed())
         now = time.monotonic()
+        waits.look(now, progress.sent.value, committed)
         share = (now - begun) / (minutes * 60) if minutes else committed / progress.limit.value
         if share * 10 >= tenths + 1:
             tenths = int(share * 10)
-            soak.tell(committed)
+            soak.tell(committed, waits)
         if now >= kill_at and committed > killed_at:
             kill_at, killed_at = now + (faults or inf), committed
             soak.kill()

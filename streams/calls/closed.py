@@ -9,7 +9,7 @@ from typing import Final, Protocol, TypeAlias
 import msgspec
 
 from streams.calls.deadlines import Spans
-from streams.calls.state import CallState, decode_state, is_open
+from streams.calls.state import CallState, decode_state, is_open, read_closed_at
 
 Row: TypeAlias = tuple[bytes, bytes | None]
 """Key, and value or None for what is gone."""
@@ -29,8 +29,11 @@ class Closed(Protocol):
     def retain(self, call_id: bytes, closed_at: int) -> None:
         """A call has closed (epoch ms): from now on it waits to be forgotten."""
 
-    def put(self, call_id: bytes, state: CallState, packed: bytes) -> None:
-        """Remember what a call says now; `packed` is `state`, encoded."""
+    def closed_at(self, call_id: bytes) -> int | None:
+        """When a call closed; None when it is not remembered."""
+
+    def put(self, call_id: bytes, packed: bytes) -> None:
+        """Remember what a call says now; `packed` is its state, encoded."""
 
     def forget(self, call_id: bytes, closed_at: int) -> None:
         """Forget a call that is remembered."""
@@ -58,22 +61,32 @@ class ClosedCalls:
         #: Encoded pairs of URLs by their number; 0 is for calls that are kept whole.
         self._tails: list[bytes] = [b""]
         self._numbers: dict[Urls, int] = {}
+        #: The number of the latest pair whose last bytes are these.
+        self._by_end: dict[bytes, int] = {}
 
     def get(self, call_id: bytes) -> CallState | None:
         """See `Closed`."""
+        packed = self._packed(call_id)
+        return None if packed is None else decode_state(packed)
+
+    def closed_at(self, call_id: bytes) -> int | None:
+        """See `Closed`."""
+        packed = self._packed(call_id)
+        return None if packed is None else read_closed_at(packed)
+
+    def _packed(self, call_id: bytes) -> bytes | None:
         kept = self._calls.get(call_id)
         if kept is None:
             return None
-        number = int.from_bytes(kept[-_NUMBER_SIZE:], "big")
-        return decode_state(kept[:-_NUMBER_SIZE] + self._tails[number])
+        return kept[:-_NUMBER_SIZE] + self._tails[int.from_bytes(kept[-_NUMBER_SIZE:], "big")]
 
     def retain(self, call_id: bytes, closed_at: int) -> None:
         """See `Closed`."""
         self._retained.add(closed_at, call_id)
 
-    def put(self, call_id: bytes, state: CallState, packed: bytes) -> None:
+    def put(self, call_id: bytes, packed: bytes) -> None:
         """See `Closed`."""
-        number = self._number(state)
+        number = self._number(packed)
         kept = packed[: len(packed) - len(self._tails[number])]
         self._calls[call_id] = kept + number.to_bytes(_NUMBER_SIZE, "big")
 
@@ -86,9 +99,9 @@ class ClosedCalls:
         for _, call_ids in self._retained.take(horizon - self._retained.width):
             for call_id in call_ids:
                 # It may have been forgotten before, and begun anew.
-                state = self.get(call_id)
-                if state is not None and state.closed_at is not None and state.closed_at < horizon:
-                    yield call_id, state.closed_at
+                moment = self.closed_at(call_id)
+                if moment is not None and moment < horizon:
+                    yield call_id, moment
 
     def stored(self, _rows: Iterable[Row]) -> list[Row]:
         """Nothing: there is no store."""
@@ -97,7 +110,19 @@ class ClosedCalls:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def _number(self, state: CallState) -> int:
+    def _number(self, packed: bytes) -> int:
+        """That of the URLs in an encoded state, which is decoded only where their end is not known or not unique."""
+        if packed.endswith(_NO_URLS):
+            return 0
+        end = packed[-_END_SIZE:]
+        number = self._by_end.get(end, 0)
+        if number == 0 or not packed.endswith(self._tails[number]):
+            number = self._number_of(decode_state(packed))
+            if len(self._tails[number]) >= _END_SIZE:
+                self._by_end[end] = number
+        return number
+
+    def _number_of(self, state: CallState) -> int:
         urls = state.url, state.status_callback
         number = self._numbers.get(urls)
         if number is None:
@@ -109,6 +134,9 @@ class ClosedCalls:
 
 
 _NUMBER_SIZE: Final = 2
+_END_SIZE: Final = 32
+#: How the state of a call ends that has no URLs: with two nils, which no string ends with.
+_NO_URLS: Final = b"\xc0\xc0"
 _MOST_PAIRS: Final = 4096  # where each call has URLs of its own there is nothing to share
 
 
@@ -149,13 +177,19 @@ class StoredCalls:
 
     def get(self, call_id: bytes) -> CallState | None:
         """See `Closed`."""
+        packed = self._packed(call_id)
+        return None if packed is None else decode_state(packed)
+
+    def closed_at(self, call_id: bytes) -> int | None:
+        """See `Closed`."""
+        packed = self._packed(call_id)
+        return None if packed is None else read_closed_at(packed)
+
+    def _packed(self, call_id: bytes) -> bytes | None:
         for recent in (self._fresh, self._handed):
             if call_id in recent:
-                packed = recent[call_id]
-                break
-        else:
-            packed = self._store.get(_CLOSED + call_id)
-        return None if packed is None else decode_state(packed)
+                return recent[call_id]
+        return self._store.get(_CLOSED + call_id)
 
     def retain(self, call_id: bytes, closed_at: int) -> None:
         """See `Closed`."""
@@ -164,7 +198,7 @@ class StoredCalls:
         self._first = min(self._first, key)
         self._rows += ((key, b""), (_OPEN + call_id, None))
 
-    def put(self, call_id: bytes, _state: CallState, packed: bytes) -> None:
+    def put(self, call_id: bytes, packed: bytes) -> None:
         """See `Closed`."""
         self._fresh[call_id] = packed
 

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import UNSET
 
 from streams.calls.anomalies import CONFLICTING_STATUS, IDENTITY_CHANGED, OUT_OF_ORDER
-from streams.calls.state import RANK, SEEN, CallState
+from streams.calls.state import RANK, SEEN, CallState, share_strings
 from streams.calls.times import utc
 from streams.codecs import Call
 
@@ -30,7 +30,7 @@ def begin(event: Call, ts: int, offset: int) -> CallState:
     )
     _replace(state, event)
     setattr(state, SEEN[event.status], ts)
-    return state
+    return share_strings(state)
 
 
 def apply(state: CallState, event: Call, ts: int, offset: int) -> int:

@@ -27,6 +27,8 @@ from streams.calls.state import (
     decode_state,
     encode_state,
     is_open,
+    read_closed_at,
+    share_strings,
 )
 from streams.calls.windows import WindowKey, Windows
 from streams.codecs import Call, CallDecoder, Headers, Rejected, Source, dead_headers, encode_completed
@@ -294,7 +296,7 @@ class CallsPartition:
             packed = encode_state(state)
             rows.append((call_id, packed))
             if state.closed_at is not None:
-                self.closed.put(call_id, state, packed)
+                self.closed.put(call_id, packed)
         rows += self._forget_past()
         rows += [(WINDOW_ROW + msgspec.msgpack.encode(key), value) for key, value in self.windows.rows(now)]
         outputs = {"completed": self.completed, "kpis": kpis, "dead": self.dead}
@@ -353,16 +355,14 @@ class CallsPartition:
 
     def _restore_closed(self, call_id: bytes, packed: bytes | None) -> None:
         """A call is closed now, and says this; or, without it, is not among the closed ones any more."""
-        before = self.closed.get(call_id)
-        state = None if packed is None else decode_state(packed)
-        former = None if before is None else before.closed_at
-        moment = None if state is None else state.closed_at
+        former = self.closed.closed_at(call_id)
+        moment = None if packed is None else read_closed_at(packed)
         if former is not None and former != moment:
             self.closed.forget(call_id, former)
         if moment is not None and former != moment:
             self.closed.retain(call_id, moment)
-        if state is not None and packed is not None:
-            self.closed.put(call_id, state, packed)
+        if packed is not None:
+            self.closed.put(call_id, packed)
 
     def ready(self, ledger: bytes | None) -> None:
         """Everything is restored; `ledger` is that of the last cut, None when there was none.
@@ -382,7 +382,7 @@ class CallsPartition:
                 window = msgspec.msgpack.decode(key[len(WINDOW_ROW) :], type=WindowKey)
                 self.windows.restore(window, value, self.ledger.stream_time)
             else:
-                opened.append((key, decode_state(value)))
+                opened.append((key, share_strings(decode_state(value))))
         opened.sort(key=lambda item: item[1].first_seen)
         for key, state in opened:
             self.open[key] = state

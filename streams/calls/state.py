@@ -6,6 +6,7 @@ too, so it is not repeated inside the state. Integers are epoch milliseconds whe
 
 from __future__ import annotations
 
+from sys import intern
 from typing import Final
 
 import msgspec
@@ -86,11 +87,32 @@ encode_state = msgspec.msgpack.Encoder().encode
 decode_state = msgspec.msgpack.Decoder(CallState).decode
 
 
+def share_strings(state: CallState) -> CallState:
+    """Keep once in memory what many calls say: URLs, and the account's own number; returns the state."""
+    if state.url is not None:
+        state.url = intern(state.url)
+    if state.status_callback is not None:
+        state.status_callback = intern(state.status_callback)
+    if state.direction == "outbound":
+        state.from_ = intern(state.from_)
+    else:
+        state.to = intern(state.to)
+    return state
+
+
 def is_open(packed: bytes) -> bool:
     """Whether an encoded state is that of an open call, without decoding it: its first field is nil then."""
     return packed[_FIRST] == _NIL
 
 
+def read_closed_at(packed: bytes) -> int | None:
+    """As the first field of an encoded state says, without decoding the others if it is a time after January 1970."""
+    if packed[_FIRST] == _UINT64:
+        return int.from_bytes(packed[_FIRST + 1 : _FIRST + 9], "big")
+    return decode_state(packed).closed_at
+
+
 #: The header of an array of more than 15 fields takes three bytes in MessagePack.
 _FIRST: Final = 3
 _NIL: Final = 0xC0
+_UINT64: Final = 0xCF

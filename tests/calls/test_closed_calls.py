@@ -1,13 +1,16 @@
 """Closed calls come back as they were, whatever their URLs."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streams.calls import closed as module
 from streams.calls.closed import ClosedCalls
-from streams.calls.state import CallState, encode_state, is_open
+from streams.calls.state import CallState, decode_state, encode_state, is_open, read_closed_at
 
-urls = st.none() | st.sampled_from(["https://example.com/a", "https://example.com/b", "urn:x"]) | st.text()
+LONG = "https://example.com/a/path/that/is/longer/than/an/end"
+urls = st.none() | st.sampled_from([LONG, LONG[:-1], f"{LONG[:9]}b{LONG[9:]}", "urn:x"]) | st.text()
 calls = st.builds(
     CallState,
     closed_at=st.integers(0, 2**62),
@@ -26,7 +29,7 @@ calls = st.builds(
 
 def remember(closed: ClosedCalls, remembered: dict[bytes, CallState]) -> None:
     for call_id, state in remembered.items():
-        closed.put(call_id, state, encode_state(state))
+        closed.put(call_id, encode_state(state))
 
 
 @given(st.dictionaries(st.binary(max_size=3), calls, max_size=8))
@@ -55,8 +58,40 @@ def test_calls_that_share_nothing_come_back_too() -> None:
     assert all(closed.get(call_id) == state for call_id, state in remembered.items())
 
 
+def test_calls_with_the_same_urls_need_no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restart takes over millions."""
+    decoded = 0
+
+    def decode(packed: bytes) -> CallState:
+        nonlocal decoded
+        decoded += 1
+        return decode_state(packed)
+
+    monkeypatch.setattr(module, "decode_state", decode)
+    closed = ClosedCalls(1000)
+    state = CallState(2**33, "busy", "inbound", "+12", "+34", 2, 3, url=LONG, status_callback=LONG)
+    remember(closed, {number.to_bytes(3, "big"): state for number in range(100)})
+    remember(closed, {b"none": replace(state, url=None, status_callback=None)})
+    assert [closed.closed_at(call_id) for call_id in (b"\0\0\7", b"none", b"unknown")] == [2**33, 2**33, None]
+    assert decoded == 1
+
+
+def test_what_is_known_of_urls_is_bounded() -> None:
+    closed = ClosedCalls(1000)
+    for number in range(2 * module._MOST_PAIRS):
+        state = CallState(
+            1, "busy", "inbound", "+12", "+34", 2, 3, status_callback=f"{LONG}{number}", canceled=number
+        )
+        closed.put(b"one", encode_state(state))
+        closed.put(b"two", encode_state(replace(state, status_callback="x")))
+    assert len(closed._tails) == len(closed._numbers) + 1 <= module._MOST_PAIRS + 1
+    assert len(closed._by_end) <= module._MOST_PAIRS
+
+
 @given(calls)
-def test_whether_it_is_open_is_seen_without_decoding(state: CallState) -> None:
+def test_whether_it_is_open_and_when_it_closed_is_seen_without_decoding(state: CallState) -> None:
     assert not is_open(encode_state(state))
+    assert read_closed_at(encode_state(state)) == state.closed_at
     state.closed_at = None
     assert is_open(encode_state(state))
+    assert read_closed_at(encode_state(state)) is None

@@ -232,3 +232,28 @@ def test_what_is_forgotten_is_gone_from_the_compacted_changelog_too() -> None:
         outcome.cut()
     compacted |= dict(outcome.changelog)
     assert not any(compacted.values())
+
+
+@pytest.mark.parametrize("is_restored", [False, True])
+@pytest.mark.parametrize(("direction", "own"), [("inbound", "to"), ("outbound", "from_")])
+def test_open_calls_share_what_is_their_accounts(direction: str, own: str, is_restored: bool) -> None:
+    """Half of what an open call takes, if each had its own."""
+    partition = CallsPartition(Rules(), 0)
+    event = {
+        "status": "ringing",
+        "direction": direction,
+        "from": "+12125550100",
+        "to": "+442079460100",
+        "url": "https://example.com/answer",
+        "statusCallback": "https://example.com/status",
+    }
+    for n in range(2):
+        partition.process([(n, 5, None, msgspec.json.encode({"id": f"c{n}", **event}), [])], _FAR)
+    if is_restored:
+        cut = partition.cut()
+        partition = CallsPartition(Rules(), 0)
+        partition.restore(cut.rows)
+        partition.ready(cut.header)
+    one, other = partition.open.values()
+    for name in (own, "url", "status_callback"):
+        assert getattr(one, name) is getattr(other, name)
