@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, Protocol, TypeAlias
@@ -38,6 +39,9 @@ class Closed(Protocol):
     def forget(self, call_id: bytes, closed_at: int) -> None:
         """Forget a call that is remembered."""
 
+    def restore(self, rows: Iterable[Row]) -> None:
+        """Take over from the changelog what calls say now; None: a call is not, or not any more, closed."""
+
     def past(self, horizon: int) -> Iterable[tuple[bytes, int]]:
         """Calls that closed before a moment (epoch ms), with their own: some of them at once, all in the end."""
 
@@ -61,8 +65,9 @@ class ClosedCalls:
         #: Encoded pairs of URLs by their number; 0 is for calls that are kept whole.
         self._tails: list[bytes] = [b""]
         self._numbers: dict[Urls, int] = {}
-        #: The number of the latest pair whose last bytes are these.
+        #: The number of the latest pair whose last bytes are these; and of the latest pair of all.
         self._by_end: dict[bytes, int] = {}
+        self._latest = 0
 
     def get(self, call_id: bytes) -> CallState | None:
         """See `Closed`."""
@@ -86,13 +91,25 @@ class ClosedCalls:
 
     def put(self, call_id: bytes, packed: bytes) -> None:
         """See `Closed`."""
-        number = self._number(packed)
-        kept = packed[: len(packed) - len(self._tails[number])]
-        self._calls[call_id] = kept + number.to_bytes(_NUMBER_SIZE, "big")
+        self._calls[call_id] = self._shortened(packed)
 
     def forget(self, call_id: bytes, _closed_at: int) -> None:
         """See `Closed`."""
         self._calls.pop(call_id, None)
+
+    def restore(self, rows: Iterable[Row]) -> None:
+        """See `Closed`. A restart waits for this, row by row, hence no `retain`: a list a span, not a call a row."""
+        calls, width = self._calls, self._retained.width
+        retained: defaultdict[int, list[bytes]] = defaultdict(list)
+        for call_id, packed in rows:
+            if packed is None or (moment := read_closed_at(packed)) is None:
+                calls.pop(call_id, None)
+                continue
+            if call_id not in calls or moment != self.closed_at(call_id):
+                retained[moment - moment % width].append(call_id)
+            calls[call_id] = self._shortened(packed)
+        for start, call_ids in retained.items():
+            self._retained.extend(start, call_ids)
 
     def past(self, horizon: int) -> Iterator[tuple[bytes, int]]:
         """See `Closed`; by whole spans."""
@@ -109,6 +126,13 @@ class ClosedCalls:
 
     def __len__(self) -> int:
         return len(self._calls)
+
+    def _shortened(self, packed: bytes) -> bytes:
+        """An encoded state, with the number of its URLs in their place."""
+        number = self._latest
+        if number == 0 or not packed.endswith(self._tails[number]):
+            number = self._latest = self._number(packed)
+        return packed[: len(packed) - len(self._tails[number])] + number.to_bytes(_NUMBER_SIZE, "big")
 
     def _number(self, packed: bytes) -> int:
         """That of the URLs in an encoded state, which is decoded only where their end is not known or not unique."""
@@ -209,6 +233,18 @@ class StoredCalls:
         self._fresh[call_id] = None
         self._rows.append((key, None))
         self._gone.add(key)
+
+    def restore(self, rows: Iterable[Row]) -> None:
+        """See `Closed`."""
+        for call_id, packed in rows:
+            former = self.closed_at(call_id)
+            moment = None if packed is None else read_closed_at(packed)
+            if former is not None and former != moment:
+                self.forget(call_id, former)
+            if packed is not None and moment is not None:
+                if former != moment:
+                    self.retain(call_id, moment)
+                self.put(call_id, packed)
 
     def past(self, horizon: int) -> Iterator[tuple[bytes, int]]:
         """See `Closed`; not those that closed since the last cut, and not too many at once."""

@@ -33,12 +33,21 @@ class Spans(Generic[K]):
         start = moment - moment % self.width
         keys = self._keys.get(start)
         if keys is None:
-            self._keys[start] = [key]
-            heappush(self._starts, start)
+            self.extend(start, [key])
         else:
             keys.append(key)
-        self.size += 1
+            self.size += 1
         return start
+
+    def extend(self, start: int, keys: list[K]) -> None:
+        """Put many keys into the span that starts then."""
+        known = self._keys.get(start)
+        if known is None:
+            self._keys[start] = keys
+            heappush(self._starts, start)
+        else:
+            known += keys
+        self.size += len(keys)
 
     def take(self, before: int) -> Iterator[tuple[int, list[K]]]:
         """Remove the spans that start before a moment, in order, with their starts."""

@@ -27,7 +27,6 @@ from streams.calls.state import (
     decode_state,
     encode_state,
     is_open,
-    read_closed_at,
     share_strings,
 )
 from streams.calls.windows import WindowKey, Windows
@@ -343,26 +342,16 @@ class CallsPartition:
 
         Returns rows for the store, which are to be written before the next call.
         """
-        restored, latest = self._restored, dict(rows)
+        restored, latest, closed = self._restored, dict(rows), list[Row]()
         for key, value in latest.items():
             if value is not None and (key.startswith(WINDOW_ROW) or is_open(value)):
                 restored[key] = value
-                self._restore_closed(key, None)
+                closed.append((key, None))
             else:
                 restored.pop(key, None)
-                self._restore_closed(key, value)
+                closed.append((key, value))
+        self.closed.restore(closed)
         return self.closed.stored(latest.items())
-
-    def _restore_closed(self, call_id: bytes, packed: bytes | None) -> None:
-        """A call is closed now, and says this; or, without it, is not among the closed ones any more."""
-        former = self.closed.closed_at(call_id)
-        moment = None if packed is None else read_closed_at(packed)
-        if former is not None and former != moment:
-            self.closed.forget(call_id, former)
-        if moment is not None and former != moment:
-            self.closed.retain(call_id, moment)
-        if packed is not None:
-            self.closed.put(call_id, packed)
 
     def ready(self, ledger: bytes | None) -> None:
         """Everything is restored; `ledger` is that of the last cut, None when there was none.

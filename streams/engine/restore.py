@@ -16,7 +16,7 @@ from msgspec import Struct
 from streams.engine import clients
 from streams.engine.config import Config
 from streams.engine.fetch import RecordBatch, drain
-from streams.engine.processor import Processor, Row
+from streams.engine.processor import Processor
 from streams.engine.store import Store
 from streams.errors import OperatorError
 
@@ -80,17 +80,12 @@ class Target:
     def apply(self, config: Config, batch: RecordBatch) -> None:
         """Take over rows of the changelog. Raises StateVersionError."""
         self.rows += len(batch.records)
+        rows = {key or b"": value for _, _, key, value, _ in batch.records}  # of each key the last one counts
+        self._packed = rows.pop(config.position_key, None) or self._packed
         with _understood(batch.partition):
-            rows = self.processor.restore(self._without_position(batch, config.position_key))
+            stored = self.processor.restore(rows.items())
         if self.store is not None:
-            self.store.write(rows, batch.next_offset, self._packed, config.wall_clock())
-
-    def _without_position(self, batch: RecordBatch, position_key: bytes) -> Iterator[Row]:
-        for _, _, key, value, _ in batch.records:
-            if key != position_key:
-                yield key or b"", value
-            elif value is not None:
-                self._packed = value
+            self.store.write(stored, batch.next_offset, self._packed, config.wall_clock())
 
     def ready(self, config: Config, number: int) -> None:
         """All rows are there. Raises StateVersionError."""
