@@ -63,7 +63,7 @@ class Selection:
     """Which dead letters: all that fit every condition. An empty one holds for everything.
 
     Times are event times in epoch ms, `since` included and `until` excluded; places are partition and offset of
-    the dead letter.
+    the dead letter, origins those of the record that was rejected.
     """
 
     reasons: frozenset[str] = frozenset()
@@ -72,6 +72,7 @@ class Selection:
     partitions: frozenset[int] = frozenset()
     keys: frozenset[bytes] = frozenset()
     places: frozenset[tuple[int, int]] = frozenset()
+    origins: frozenset[tuple[int, int]] = frozenset()
 
     def holds(self, letter: DeadLetter) -> bool:
         """Whether it is one of them."""
@@ -82,6 +83,7 @@ class Selection:
             and (not self.partitions or letter.partition in self.partitions)
             and (not self.keys or letter.key in self.keys)
             and (not self.places or (letter.partition, letter.offset) in self.places)
+            and (not self.origins or (letter.rejection.partition, letter.rejection.offset) in self.origins)
         )
 
 

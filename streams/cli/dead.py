@@ -25,7 +25,7 @@ C = TypeVar("C", bound=Callable[..., None])
 
 
 class _Place(click.ParamType):
-    """Where a dead letter lies: `PARTITION:OFFSET`."""
+    """Where a record lies in its topic: `PARTITION:OFFSET`."""
 
     name = "partition:offset"
 
@@ -41,6 +41,13 @@ class _Place(click.ParamType):
 def _selecting(command: C) -> C:
     """The options that choose dead letters; all given ones must hold."""
     for option in (
+        click.option(
+            "--origin",
+            "origins",
+            type=_Place(),
+            multiple=True,
+            help="Only what came from this place, as the live page and the logs name it; repeatable.",
+        ),
         click.option(
             "--key", "keys", multiple=True, help="Only those with this key, mostly a call id; repeatable."
         ),
@@ -98,6 +105,7 @@ def list_(
     until: int | None,
     partitions: tuple[int, ...],
     keys: tuple[str, ...],
+    origins: tuple[tuple[int, int], ...],
     limit: int | None,
     as_json: bool,
 ) -> None:
@@ -106,6 +114,7 @@ def list_(
     \b
     Example:
       telefonie dead list --reason schema --since 2h
+      telefonie dead list --origin 3:1742
       telefonie dead list --json | jq -r .reason | sort | uniq -c
     """
     from streams.deadletters import Selection
@@ -116,6 +125,7 @@ def list_(
         until=until,
         partitions=frozenset(partitions),
         keys=frozenset(map(os.fsencode, keys)),
+        origins=frozenset(origins),
     )
     if limit is None and sys.stdout.isatty():
         limit = _ON_A_TERMINAL
@@ -237,6 +247,7 @@ def redrive(
     until: int | None,
     partitions: tuple[int, ...],
     keys: tuple[str, ...],
+    origins: tuple[tuple[int, int], ...],
     everything: bool,
     limit: int | None,
     transform: str | None,
@@ -268,11 +279,12 @@ def redrive(
         until=until,
         partitions=frozenset(partitions),
         keys=frozenset(map(os.fsencode, keys)),
+        origins=frozenset(origins),
         places=frozenset(places),
     )
     if (selection == Selection()) != everything:
         raise click.UsageError(
-            "choose dead letters by place, --reason, --since, --until, --partition or --key; or --all"
+            "choose dead letters by place, --reason, --since, --until, --partition, --key or --origin; or --all"
         )
     settings = Settings.load(os.environ)
     logs.configure(settings)

@@ -86,6 +86,7 @@ def test_list_chooses_and_shows_nothing_of_a_call(scene: Scene) -> None:
     assert places(scene.rows("--reason", "schema", "--partition", "0")) == ["0:0", "0:3"]
     assert places(scene.rows("--since", moment(3), "--until", moment(5))) == ["0:3", "0:4"]
     assert places(scene.rows("--key", "call-1", "--key", "call-5")) == ["0:1", "1:1", "0:5"]
+    assert places(scene.rows("--origin", "1:102", "--origin", "0:104")) == ["1:2", "0:4"]
     assert len(scene.rows("--since", "2h", "--until", "1m")) == 9
     assert places(scene.rows("--limit", "2")) == ["0:4", "0:5"]
     assert scene.rows("--limit", "1", "--reason", "schema") == [
@@ -126,6 +127,7 @@ def test_redrive_sends_what_was_rejected_back_to_its_partition_once(scene: Scene
     assert (dry.stderr, scene.sent()) == ("3 would be sent back\n", [])
     assert scene.run("redrive", "0:1").stderr == "1 sent back, 0 had been sent before\n"
     assert scene.run("redrive", "--reason", "malformed").stderr == "2 sent back, 1 had been sent before\n"
+    assert scene.run("redrive", "--origin", "0:101").stderr == "0 sent back, 1 had been sent before\n"
     first = scene.sent()[0]
     assert (first.partition, first.key, first.value) == (0, b"call-1", scene.letter(0, 1).value)
     assert first.timestamp == NOW - HOUR + 60_000
