@@ -40,9 +40,9 @@ def rights(heading: str, setup: Setup) -> list[Rule]:
 class Scene:
     """Topics of its own, and workers who log in with a password over TLS or with a certificate."""
 
-    def __init__(self, secured: Secured) -> None:
+    def __init__(self, secured: Secured, settings: dict[str, str] | None = None) -> None:
         self.secured = secured
-        self.setup = Setup(secured.brokers, partitions=2)
+        self.setup = Setup(secured.brokers, partitions=2, settings=settings or {})
 
     def as_user(self, user: str, **more: str) -> Setup:
         """The setup of a user; one without a password has a certificate."""
@@ -50,7 +50,7 @@ class Scene:
             given = self.secured.settings("SSL", **self.secured.shown("client"))
         else:
             given = self.secured.settings("SASL_SSL", **login(user))
-        return replace(self.setup, settings={**given, "PARTITIONS": "2", **more})
+        return replace(self.setup, settings={**self.setup.settings, **given, "PARTITIONS": "2", **more})
 
     def run(self, user: str, *command: str) -> Result:
         """A command, as that user."""
@@ -104,6 +104,28 @@ def test_everything_runs_with_exactly_these_rights(scene: Scene, tmp_path: Path)
     assert len(notes) == 3
     again = scene.run("looker", "dead", "list")
     assert again.exit_code == 0, again.stderr
+
+
+def test_with_repartition_there_are_two_topics_more(secured: Secured, tmp_path: Path) -> None:
+    scene = Scene(secured, {"REPARTITION": "true"})
+    more = rights("With repartition", scene.setup)
+    for who, heading, operations in (
+        ("maker", "Making and checking topics", ("Create", "Describe", "DescribeConfigs")),
+        ("worker", "A worker", ()),
+        ("looker", "Looking", ("Read",)),
+    ):
+        theirs = [replace(rule, operations=operations or rule.operations) for rule in more]
+        secured.allow(who, *rights(heading, scene.setup), *theirs)
+    made = scene.run("maker", "topics", "create")
+    assert made.exit_code == 0, made.stderr
+    produce_calls(secured.brokers, scene.setup.calls, CALLS, seed=1, mix=Mix(0.1, 0.1, 0.1, 0.1))
+    with Worker(scene.as_user("worker"), tmp_path / "log") as worker:
+        wait_until_done(scene.setup)
+        assert worker.terminate() == 0
+    check_exactly_once(scene.setup)
+    for command in (["status"], ["completed", "tail"], ["dead", "list"], ["replay", "--compare"]):
+        looked = scene.run("looker", *command)
+        assert looked.exit_code == 0, looked.stderr
 
 
 def test_a_certificate_is_a_user_too(scene: Scene, tmp_path: Path) -> None:
