@@ -4,12 +4,20 @@ import os
 import re
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 from support.load import produce_calls, producing
-from support.worker import Setup, Worker, check_exactly_once, run_until_caught_up, wait_until_done
+from support.worker import (
+    Setup,
+    Worker,
+    check_exactly_once,
+    check_repartitioned,
+    run_until_caught_up,
+    wait_until_done,
+)
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -42,6 +50,20 @@ def test_sigkills_at_random_moments(
                 time.sleep(chance.uniform(1.5, 3.5))
                 worker.kill()
     run_until_caught_up(setup, tmp_path / "log")
+    check_exactly_once(setup)
+
+
+def test_sigkills_while_records_go_through_the_internal_topic(
+    setup: Setup, tmp_path: Path, seed: int, chance: Random
+) -> None:
+    setup = replace(setup, settings={**setup.settings, "REPARTITION": "true"})
+    with producing(setup.brokers, setup.calls, 2_000, seed, seconds=4):
+        for _ in range(2):
+            with Worker(setup, tmp_path / "log") as worker:
+                time.sleep(chance.uniform(2.0, 4.0))
+                worker.kill()
+    run_until_caught_up(setup, tmp_path / "log")
+    check_repartitioned(setup)
     check_exactly_once(setup)
 
 
