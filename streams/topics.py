@@ -34,7 +34,7 @@ DEADLINE_SECONDS = 15.0
 # A dead letter is a record of any size with our headers added; a completed call is an event and more.
 _MAX_BYTES = 2 * 1024 * 1024
 # Kafka compacts no segment that it still writes to: that much a partition's restart reads in vain at the worst.
-_CHANGELOG_SEGMENT_BYTES = 64 * 1024 * 1024
+_CHANGELOG_SEGMENT_BYTES = 16 * 1024 * 1024
 _COMPARED = ("cleanup.policy", "retention.ms", "max.message.bytes", "message.timestamp.type", "segment.bytes")
 _HOUR = 3_600_000
 _INTERNAL = ("repartition", "changelog")

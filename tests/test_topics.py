@@ -45,7 +45,7 @@ def test_the_changelog_keeps_state_for_ever_and_is_compacted_soon() -> None:
     config = topics.needed(SETTINGS)[-1].config
     assert (config["retention.ms"], config["segment.ms"]) == ("-1", "3600000")
     assert config["min.cleanable.dirty.ratio"] == "0.1"
-    assert config["segment.bytes"] == str(64 << 20)
+    assert config["segment.bytes"] == str(16 << 20)
 
 
 def test_with_repartition_there_is_a_topic_more_and_how_far_it_is() -> None:
@@ -118,7 +118,7 @@ def test_missing_topics() -> None:
         ({"changelog": {"cleanup_policy": "compact,delete"}}, "error", "state would be deleted"),
         ({"calls": {"cleanup_policy": "compact"}}, "error", "events would be removed before they are read"),
         ({"completed": {"cleanup_policy": "delete"}}, "warning", "has cleanup.policy delete"),
-        ({"changelog": {"segment_bytes": 1 << 30}}, "warning", "has segment.bytes 1073741824, set it to 67108864"),
+        ({"changelog": {"segment_bytes": 1 << 30}}, "warning", "has segment.bytes 1073741824, set it to 16777216"),
         ({"calls": {"message_timestamp_type": "LogAppendTime"}}, "warning", "the times of arrival"),
         ({"dead": {"retention_ms": 3_600_000}}, "warning", "keeps records for 1h, less than TELEFONIE_CALL"),
         ({"dead": {"max_message_bytes": 1_048_588}, "calls": {"max_message_bytes": 1_048_588}}, "warning",

@@ -33,6 +33,50 @@ def test_the_others_read_the_address_and_the_assignor_what_it_has_always_read() 
         assert described(group(("a", said.encode(), assigned(2, 1))), "in") == [Member("a", HERE, [1, 2])]
 
 
+class Cluster:
+    """Topics by name, with their number of partitions."""
+
+    def __init__(self, **topics: int) -> None:
+        self._topics = topics
+
+    def topics(self) -> set[str]:
+        return {*self._topics, "foreign"}
+
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        return set(range(self._topics[topic])) if topic in self._topics else None
+
+
+def shares(
+    cluster: Cluster, members: dict[str, list[tuple[str, list[int]]]]
+) -> dict[str, dict[str, list[int]]]:
+    """Who gets what, after they had that; at first they had nothing."""
+    topics = sorted(cluster.topics() - {"foreign"})
+    made, said = assignor(HERE), {}
+    for member, held in members.items():
+        places = [TopicPartition(topic, number) for topic, numbers in held for number in numbers]
+        said[member] = made._metadata(topics, places, 1 if places else -1)
+    return {member: dict(given.assignment) for member, given in made.assign(cluster, said).items()}
+
+
+def test_each_topic_is_spread_over_all_members() -> None:
+    cluster = Cluster(calls=4, internal=4)
+    first = shares(cluster, {"a": []})
+    assert first == {"a": {"calls": [0, 1, 2, 3], "internal": [0, 1, 2, 3]}}
+    two = shares(cluster, {"a": [*first["a"].items()], "b": []})
+    assert {member: [len(numbers) for numbers in share.values()] for member, share in two.items()} == {
+        "a": [2, 2],
+        "b": [2, 2],
+    }
+    again = shares(cluster, {member: [*share.items()] for member, share in two.items()})
+    assert again == two, "what need not move does not"
+    three = shares(cluster, {**{member: [*share.items()] for member, share in two.items()}, "c": []})
+    for topic in ("calls", "internal"):
+        assert sorted(n for share in three.values() for n in share.get(topic, [])) == [0, 1, 2, 3]
+        assert max(len(share.get(topic, [])) for share in three.values()) == 2
+    many = shares(cluster, {f"m{n}": [] for n in range(8)})
+    assert all(sum(map(len, share.values())) == 1 for share in many.values()), "nobody is idle"
+
+
 def test_a_member_that_tells_no_address_is_a_member_all_the_same() -> None:
     plain = StickyPartitionAssignor._metadata(["in"], [TopicPartition("in", 0)])
     without = ConsumerProtocolMemberMetadata(0, ["in"], b"")
