@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -43,11 +43,12 @@ _Call: TypeAlias = tuple[int, str]
 
 
 class Extent(Struct):
-    """What was replayed of one partition of the log, and the stream time (ms) that it has reached."""
+    """What was replayed of one partition of the log."""
 
-    stream_time: int = -1
     #: The first and the last offset, by partition of the calls topic; in between nothing is left out.
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
+    #: The ids of the calls that are open at its end: if their timeout closed them, it did so later.
+    open: Collection[bytes] = ()
 
     def cover(self, records: Iterable[Source]) -> None:
         """Further records, by where they lie in the calls topic."""
@@ -56,10 +57,11 @@ class Extent(Struct):
             first, _ = offsets.get(source.partition, (source.offset, 0))
             offsets[source.partition] = first, source.offset
 
-    def holds(self, call: _Completed) -> bool:
-        """Whether the record that caused a revision was replayed."""
+    def causes(self, call: _Completed) -> bool:
+        """Whether a replay must come to this revision too."""
         first, last = self.offsets.get(call.source.partition, (0, -1))
-        return first <= call.source.offset <= last
+        is_later = call.closed_by == "timeout" and call.id.encode() in self.open
+        return first <= call.source.offset <= last and not is_later
 
 
 class Difference(Struct):
@@ -116,11 +118,8 @@ class Comparison:
                 number = call.source.partition if keyed is None else partition_of(call.id.encode(), keyed)
                 extent = extents.get(number)
                 if extent is not None:
-                    due = call.closed_by == "timeout" and timestamp >= extent.stream_time
                     self._real.setdefault((number, call.id), []).append(
-                        _Revision(
-                            call.revision, _digest(key, value, timestamp), extent.holds(call) and not due
-                        )
+                        _Revision(call.revision, _digest(key, value, timestamp), extent.causes(call))
                     )
         self._compare()
 

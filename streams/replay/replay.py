@@ -102,7 +102,7 @@ async def replay(
         await run.cut(log)
     if comparison is not None:
         for part in parts.values():
-            part.extent.stream_time = part.calls.ledger.stream_time
+            part.extent.open = part.calls.open.keys()
         extents = {log.partition: part.extent for log, part in parts.items()}
         count = len(await reading.partitions(consumer, config.source)) if settings.repartition else None
         await comparison.read(consumer, settings.completed_topic, extents, count)

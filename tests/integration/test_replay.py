@@ -122,6 +122,28 @@ def test_a_part_of_the_log_is_compared_with_what_came_of_it(processed: Setup, tm
     assert done["comparison"]["calls"]["equal"] > 100
 
 
+def test_a_call_that_only_the_next_record_closes_is_not_of_the_range(kafka: str, tmp_path: Path) -> None:
+    """It is past its timeout when it begins: what is due is closed before the next record, which is not replayed."""
+    setup = Setup(kafka, partitions=1, settings={"CALL_TIMEOUT": "60s"})
+    setup.create()
+    begun = [
+        f'{{"id":"{n}","status":"ringing","direction":"inbound","from":"+12125550100","to":"+12125550101"}}'
+        for n in range(3)
+    ]
+    now = int(time.time() * 1000)
+    times = (now, now - milliseconds("1h"), now)
+    produce(
+        kafka, setup.calls, [Record(value.encode(), b"k", at) for value, at in zip(begun, times, strict=True)]
+    )
+    run_until_caught_up(setup, tmp_path / "log")
+    [published] = real(setup, setup.topic("completed"))
+    assert b'"closed_by":"timeout"' in published[2]
+    [part] = replay(setup, "--to", "2", "--compare")
+    assert part["comparison"]["calls"]["extra"] == 0
+    [whole] = replay(setup, "--compare")
+    assert whole["comparison"]["calls"]["equal"] == 1
+
+
 def test_compare_names_what_differs(kafka: str, tmp_path: Path) -> None:
     setup = Setup(kafka, partitions=1)
     setup.create()
