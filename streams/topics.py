@@ -33,9 +33,14 @@ DEADLINE_SECONDS = 15.0
 
 # A dead letter is a record of any size with our headers added; a completed call is an event and more.
 _MAX_BYTES = 2 * 1024 * 1024
-# Kafka compacts no segment that it still writes to: that much a partition's restart reads in vain at the worst.
-_CHANGELOG_SEGMENT_BYTES = 16 * 1024 * 1024
-_COMPARED = ("cleanup.policy", "retention.ms", "max.message.bytes", "message.timestamp.type", "segment.bytes")
+_COMPARED = (
+    "cleanup.policy",
+    "retention.ms",
+    "max.message.bytes",
+    "message.timestamp.type",
+    "segment.bytes",
+    "delete.retention.ms",
+)
 _HOUR = 3_600_000
 _INTERNAL = ("repartition", "changelog")
 _ANY_TIME = 2**63 - 1
@@ -99,7 +104,11 @@ def needed(settings: Settings) -> tuple[Topic, ...]:
         # Compacted early and often: a restart reads all of it.
         "min.cleanable.dirty.ratio": "0.1",
         "segment.ms": str(_HOUR),
-        "segment.bytes": str(_CHANGELOG_SEGMENT_BYTES),
+        # Kafka compacts no segment that it still writes to.
+        "segment.bytes": str(16 * 1024 * 1024),
+        # Tombstones of the calls that were forgotten: no restore takes longer, and a store on disk that is used is at
+        # most half as old (`streams.engine.store`).
+        "delete.retention.ms": str(2 * _HOUR if settings.store == "rocksdb" else _HOUR // 6),
     }
     calls, source = settings.calls_topic, settings.source_topic
     repartition = (
@@ -236,7 +245,7 @@ def _faults(
     if topic.role in ("output", "repartition") and calls:
         yield from _small_records(existing, calls)
     if topic.role == "changelog":
-        yield from _large_segments(existing)
+        yield from _slow_or_short(topic, existing)
 
 
 def _partition_fault(topic: Topic, has: int, source: int) -> tuple[Verdict, str]:
@@ -287,13 +296,25 @@ def _small_records(existing: Existing, calls: Existing) -> Iterator[tuple[Verdic
         )
 
 
-def _large_segments(existing: Existing) -> Iterator[tuple[Verdict, str]]:
-    size = int(existing.config.get("segment.bytes", 0))
-    if size > _CHANGELOG_SEGMENT_BYTES:
+def _slow_or_short(topic: Topic, existing: Existing) -> Iterator[tuple[Verdict, str]]:
+    """A changelog that keeps more than a restart needs, or less."""
+    for name, why in (
+        (
+            "segment.bytes",
+            "nothing is compacted before its segment is full or an hour old, and a restart reads all of it",
+        ),
+        ("delete.retention.ms", "for so long a restart reads of each call that it was forgotten"),
+    ):
+        wanted = int(topic.config[name])
+        if int(existing.config.get(name, wanted)) > wanted:
+            yield "warning", f"has {name} {existing.config[name]}, set it to {wanted}: {why}"
+    wanted = int(topic.config["delete.retention.ms"])
+    kept = int(existing.config.get("delete.retention.ms", wanted))
+    if kept < wanted:
         yield (
-            "warning",
-            f"has segment.bytes {size}, set it to {_CHANGELOG_SEGMENT_BYTES}: nothing is compacted before its segment "
-            "is full or an hour old, and each restart reads that",
+            "error",
+            f"has delete.retention.ms {kept}, needed is {wanted}: a worker that is away or restoring for longer could "
+            "take a call that was forgotten for an open one",
         )
 
 

@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 
 #: Of the checkpoint and all that lies beside it; another one's store is made anew.
 VERSION = 1
-#: Milliseconds: half of what Kafka keeps a tombstone by default. An older store could have missed one.
-OLDEST = 12 * 3_600_000
+#: Milliseconds: half of `delete.retention.ms`, for which Kafka keeps a tombstone. An older store could have missed one.
+OLDEST = 3_600_000
 #: Bytes that RocksDB gathers in memory, of each partition, before it writes a file; there may be two such buffers.
 _WRITE_BUFFER = 16 << 20
 #: Bytes that it keeps of all files of a worker.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streams.engine import store as module
-from streams.engine.store import Changelog, Store, StoreError, Stores
+from streams.engine.store import OLDEST, Changelog, Store, StoreError, Stores
 
 LOG = Changelog(b"changelog-id-16b", 10, 1_000)
 NOW = 1_764_000_000_000
@@ -81,7 +81,7 @@ def unreadable(directory: Path) -> None:
         (None, (LOG._replace(topic=b"another-id-16byt"), NOW), "another changelog"),
         (None, (LOG._replace(end=500), NOW), "which holds 10 to 500"),
         (None, (LOG._replace(begin=502), NOW), "which holds 502 to 1000"),
-        (None, (LOG, NOW + 13 * 3_600_000), "13.0 hours ago"),
+        (None, (LOG, NOW + 2 * OLDEST), "2.0 hours ago"),
         (None, (LOG, NOW - 1), "hours ago"),
     ],
 )
@@ -136,7 +136,7 @@ def test_stores_of_partitions_that_went_elsewhere_are_removed_in_time(tmp_path: 
     stores = Stores(tmp_path, "worker")
     for number in range(3):
         stores.open(number, LOG, NOW).close()
-    old = time.time() - 13 * 3_600
+    old = time.time() - 2 * OLDEST / 1000
     for number in (0, 1):
         for file in (stores.directory / str(number)).iterdir():
             os.utime(file, (old, old))
