@@ -78,7 +78,7 @@ def is_harmless(document: bytes) -> bool:
 def known(document: bytes, names: Container[object]) -> dict[object, object] | None:
     """Of a map its entries with these names, the last of each, arrays and maps empty; None of anything else.
 
-    Raises what msgspec does for what is not MessagePack, or has a map among its names.
+    Raises what msgspec does for what is not MessagePack, or has a map or an extension among its names.
     """
     found: dict[object, object] = {}
     name: object = None
@@ -91,8 +91,8 @@ def known(document: bytes, names: Container[object]) -> dict[object, object] | N
             continue
         is_name = around.is_name or (around.is_map and around.left % 2 == 0)
         value, items, at = _item(document, at)
-        if is_name and isinstance(value, dict):
-            raise msgspec.DecodeError("MessagePack data is malformed: a map is a name")
+        if is_name and isinstance(value, dict | msgspec.msgpack.Ext):
+            raise msgspec.DecodeError("MessagePack data is malformed: a map or an extension is a name")
         if is_call and len(open_) == 2:
             if is_name:
                 name = value if isinstance(value, str) else None
