@@ -45,6 +45,14 @@ _LIFE_SECONDS = 60 * 86_400
 """So long ago the calls begin: an hour of the soak is some days of theirs."""
 #: The last 256 MiB of each partition: the disk is not what is tried.
 _TOPICS = {"retention.bytes": str(256 << 20), "segment.bytes": str(32 << 20)}
+#: As it is made, but what was forgotten is gone as much sooner as calls are forgotten sooner than after a day.
+_CHANGELOG = {
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": "0.1",
+    "segment.bytes": str(16 << 20),
+    "delete.retention.ms": "150000",
+    "retention.ms": "-1",
+}
 _SETTINGS = {"CALL_RETENTION": "30m", "CALL_TIMEOUT": "10m", "INSTANCE_ID": "soak", "LOG_LEVEL": "warning"}
 
 
@@ -188,6 +196,7 @@ def main(limit: int, minutes: float | None, rate: float, faults: float | None, s
     progress = Progress(limit)
     with tempfile.TemporaryDirectory() as directory, Cluster(Path(directory) / "kafka") as cluster:
         make_topics(cluster.bootstrap(), CALLS, *(f"{COMPLETED}{kind}" for kind in OUTPUTS), **_TOPICS)
+        make_topics(cluster.bootstrap(), f"{GROUP}-calls-changelog", **_CHANGELOG)
         of_sender = (cluster.bootstrap(), seed, rate, progress)
         sender = multiprocessing.Process(target=send, args=of_sender, daemon=True)
         sender.start()

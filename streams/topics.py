@@ -106,9 +106,9 @@ def needed(settings: Settings) -> tuple[Topic, ...]:
         "segment.ms": str(_HOUR),
         # Kafka compacts no segment that it still writes to.
         "segment.bytes": str(16 * 1024 * 1024),
-        # Tombstones of the calls that were forgotten: no restore takes longer, and a store on disk that is used is at
-        # most half as old (`streams.engine.store`).
-        "delete.retention.ms": str(2 * _HOUR if settings.store == "rocksdb" else _HOUR // 6),
+        # Tombstones of the calls that were forgotten: a day of them by default, as many as there are calls remembered.
+        # No restore takes so long, and a store on disk that is used is at most half as old (`streams.engine.store`).
+        "delete.retention.ms": str(2 * _HOUR),
     }
     calls, source = settings.calls_topic, settings.source_topic
     repartition = (
@@ -312,9 +312,9 @@ def _slow_or_short(topic: Topic, existing: Existing) -> Iterator[tuple[Verdict, 
     kept = int(existing.config.get("delete.retention.ms", wanted))
     if kept < wanted:
         yield (
-            "error",
-            f"has delete.retention.ms {kept}, needed is {wanted}: a worker that is away or restoring for longer could "
-            "take a call that was forgotten for an open one",
+            "warning",
+            f"has delete.retention.ms {kept}, set it to {wanted}: a worker that restores for longer, or whose store on "
+            "disk is older, may take a call that was forgotten for an open one",
         )
 
 
