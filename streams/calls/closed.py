@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -21,37 +22,52 @@ Urls: TypeAlias = tuple[str | None, str | None]
 WINDOW_ROW: Final = b"\xffwindow "
 
 
-class Closed(Protocol):
+class Closed(ABC):
     """The closed calls of one partition, by id."""
 
     def get(self, call_id: bytes) -> CallState | None:
         """The state of a call; None when it is not remembered."""
-
-    def retain(self, call_id: bytes, closed_at: int) -> None:
-        """A call has closed (epoch ms): from now on it waits to be forgotten."""
+        packed = self.packed(call_id)
+        return None if packed is None else decode_state(packed)
 
     def closed_at(self, call_id: bytes) -> int | None:
         """When a call closed; None when it is not remembered."""
+        packed = self.packed(call_id)
+        return None if packed is None else read_closed_at(packed)
 
+    @abstractmethod
+    def packed(self, call_id: bytes) -> bytes | None:
+        """The state of a call, encoded; None when it is not remembered."""
+
+    @abstractmethod
+    def retain(self, call_id: bytes, closed_at: int) -> None:
+        """A call has closed (epoch ms): from now on it waits to be forgotten."""
+
+    @abstractmethod
     def put(self, call_id: bytes, packed: bytes) -> None:
         """Remember what a call says now; `packed` is its state, encoded."""
 
+    @abstractmethod
     def forget(self, call_id: bytes, closed_at: int) -> None:
         """Forget a call that is remembered."""
 
+    @abstractmethod
     def restore(self, rows: Iterable[Row]) -> None:
         """Take over from the changelog what calls say now; None: a call is not, or not any more, closed."""
 
+    @abstractmethod
     def past(self, horizon: int) -> Iterable[tuple[bytes, int]]:
         """Calls that closed before a moment (epoch ms), with their own: some of them at once, all in the end."""
 
+    @abstractmethod
     def stored(self, rows: Iterable[Row]) -> list[Row]:
         """What a store has to take over when these rows have been written to the changelog."""
 
+    @abstractmethod
     def __len__(self) -> int: ...
 
 
-class ClosedCalls:
+class ClosedCalls(Closed):
     """In memory, in a fifth of what their states would take: as bytes, and the URLs kept once.
 
     A call is what the changelog has of it; its last two fields, `url` and `status_callback`, are nearly half of that
@@ -69,17 +85,8 @@ class ClosedCalls:
         self._by_end: dict[bytes, int] = {}
         self._latest = 0
 
-    def get(self, call_id: bytes) -> CallState | None:
+    def packed(self, call_id: bytes) -> bytes | None:
         """See `Closed`."""
-        packed = self._packed(call_id)
-        return None if packed is None else decode_state(packed)
-
-    def closed_at(self, call_id: bytes) -> int | None:
-        """See `Closed`."""
-        packed = self._packed(call_id)
-        return None if packed is None else read_closed_at(packed)
-
-    def _packed(self, call_id: bytes) -> bytes | None:
         kept = self._calls.get(call_id)
         if kept is None:
             return None
@@ -174,7 +181,7 @@ class Store(Protocol):
         """Keys and values from `first` up to, without, `end`, in the order of their bytes."""
 
 
-class StoredCalls:
+class StoredCalls(Closed):
     """In a store: memory holds only those that are on their way into it.
 
     The store has five kinds of rows, told apart by their first byte: closed calls by id, when they closed (to find
@@ -199,17 +206,8 @@ class StoredCalls:
             for key, value in self._store.scan(kind, _after(kind)):
                 yield key[1:], value
 
-    def get(self, call_id: bytes) -> CallState | None:
+    def packed(self, call_id: bytes) -> bytes | None:
         """See `Closed`."""
-        packed = self._packed(call_id)
-        return None if packed is None else decode_state(packed)
-
-    def closed_at(self, call_id: bytes) -> int | None:
-        """See `Closed`."""
-        packed = self._packed(call_id)
-        return None if packed is None else read_closed_at(packed)
-
-    def _packed(self, call_id: bytes) -> bytes | None:
         for recent in (self._fresh, self._handed):
             if call_id in recent:
                 return recent[call_id]
