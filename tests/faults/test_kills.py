@@ -71,7 +71,7 @@ def test_sigkills_in_a_row_at_random_moments(
     check(setup)
 
 
-@pytest.mark.parametrize(("kills", "calls"), [(4, 1_500), pytest.param(30, 40_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "calls"), [(4, 1_500), pytest.param(30, 40_000, marks=LONG)])
 def test_sigkills_while_events_are_on_their_way_through_the_internal_topic(
     kafka: str, tmp_path: Path, seed: int, chance: Random, kills: int, calls: int
 ) -> None:

@@ -40,7 +40,10 @@ def rows_read(worker: Worker) -> int:
     return int(re.findall(r"restored partitions .* from (\d+) rows", worker.said())[-1])
 
 
-@pytest.mark.parametrize(("kills", "calls"), [(3, 3_000), pytest.param(25, 40_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("kills", "calls"),
+    [(3, 3_000), pytest.param(25, 40_000, marks=(pytest.mark.slow, pytest.mark.timeout(600)))],
+)
 def test_sigkills_at_random_moments(
     setup: Setup, tmp_path: Path, seed: int, chance: Random, kills: int, calls: int
 ) -> None:
