@@ -10,9 +10,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import GroupLoadInProgressError, KafkaError
 from faust.serializers.schemas import Schema
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
@@ -59,9 +61,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return bool(self.consumer.flow_active)
 
     def refusal(self) -> BaseException | None:
-        """What keeps us out of the group; aiokafka waits until somebody asks, and tries again only then."""
+        """What keeps us out of the group; aiokafka waits until somebody asks, and tries again only then.
+
+        A coordinator that is still reading what it knows of the group does not: it is asked again.
+        """
         coordinator = self._consumer._coordinator if self._consumer is not None else None
-        return None if coordinator is None else coordinator._pending_exception
+        refusal = None if coordinator is None else coordinator._pending_exception
+        if GroupLoadInProgressError.__name__ in repr(refusal):  # wrapped into another, as text
+            self.thread_loop.call_soon_threadsafe(_ask_again, coordinator)
+            return None
+        return refusal
 
     def is_connected(self) -> bool:
         """Whether there is a connection to any broker; also when nothing is fetched, heartbeats need one."""
@@ -92,6 +101,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         assignment = self._ensure_consumer()._subscription.subscription.assignment
         state = assignment._tp_state.get(tp) if assignment is not None else None
         return None if state is None or state.lso is None else max(0, state.lso - next_offset)
+
+
+def _ask_again(coordinator: Any) -> None:
+    with suppress(KafkaError):
+        coordinator.check_errors()
 
 
 class Consumer(driver.Consumer):

@@ -72,7 +72,7 @@ def _without_source(record: Record) -> tuple[object, object, object]:
 
 
 @pytest.mark.parametrize(
-    "rejects", [100_000, pytest.param(1_000_000, marks=(pytest.mark.slow, pytest.mark.timeout(900)))]
+    "rejects", [100_000, pytest.param(2_000_000, marks=(pytest.mark.slow, pytest.mark.timeout(900)))]
 )
 def test_a_flood_of_rejects_is_neither_slow_nor_large(
     kafka: str, tmp_path: Path, seed: int, rejects: int
@@ -92,7 +92,9 @@ def test_a_flood_of_rejects_is_neither_slow_nor_large(
         produce_calls(kafka, setup.calls, 200, seed + 1)
         wait_until_done(setup)
         assert worker.terminate() == 0
-    assert sizes[-1] < sizes[1] * 1.15 + 8 * 2**20, f"grows: {sizes}"
+    assert rates[-1] > rates[0] / 5, f"slows down: {rates}"
+    # To keep a reject would take 100 bytes at least; buffers and the allocator are warm after a million or so.
+    assert sizes[-1] - sizes[-2] < 8 * 2**20 + rejects / 4 * 10, f"grows: {sizes}"
     check_exactly_once(setup)
 
 
