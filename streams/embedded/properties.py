@@ -29,6 +29,10 @@ _COMMON = {
     "transaction.state.log.num.partitions": "1",
     "share.coordinator.state.topic.num.partitions": "1",
     "log.cleaner.dedupe.buffer.size": "16777216",
+    # A broker that starts reads all of these topics before groups and transactions go on, and a segment of 100 MB (the
+    # default) is not compacted before it is full: hours of commits, in one partition.
+    "offsets.topic.segment.bytes": "4194304",
+    "transaction.state.log.segment.bytes": "4194304",
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
     # After a SIGKILL the controller waits for the old session to end: 9 s by default.
