@@ -62,7 +62,7 @@ class Application(faust.App):
     async def on_start(self) -> None:
         """Look after the brokers from the start: Faust's own tasks begin only once partitions are assigned."""
         await super().on_start()
-        self.add_future(_every(self, 1.0, Watch(self).look)())
+        self.add_future(_every(self, 1.0, Watchdog(self).look)())
 
     def _create_directories(self) -> None:
         """Nothing is kept in files."""
@@ -140,7 +140,7 @@ def _every(
     return run
 
 
-class Watch:
+class Watchdog:
     """Says so when the brokers are silent, and gives up when they stay so: an orchestrator can do more."""
 
     def __init__(self, app: Application) -> None:

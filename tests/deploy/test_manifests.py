@@ -22,11 +22,12 @@ from support.manifests import (
     templates,
 )
 
-from streams.app import STOP_SECONDS, Watch
+from streams.app import STOP_SECONDS
 from streams.engine.config import Config
 from streams.metrics import TABLE as METRICS
 from streams.metrics import Metrics
 from streams.settings import TABLE, Settings
+from streams.watch import Watch
 from streams.web import WebServer
 
 PRODUCTION = [name for name in OVERLAYS if name.startswith("production")]
