@@ -19,6 +19,7 @@ from streams import topics
 from streams.calls.partition import CallsPartition, Rules
 from streams.calls.repartition import Repartition, RepartitionedCalls
 from streams.codecs import CallDecoder
+from streams.credentials import client_options
 from streams.engine.application import application
 from streams.engine.config import Config
 from streams.engine.engine import Engine
@@ -56,7 +57,7 @@ def config_of(settings: Settings, *, idle_clock: bool = True) -> Config:
         changelog=settings.changelog_topic,
         processor=processor,
         stores=Path(settings.data_dir) / "state" / settings.app_id if settings.store == "rocksdb" else None,
-        client=settings.kafka(),
+        client=client_options(settings),
         commit_interval=settings.commit_interval,
         instance_id=settings.instance_id,
         session_timeout=settings.session_timeout,

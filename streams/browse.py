@@ -11,6 +11,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from streams.brokers import Unreachable, connected
+from streams.credentials import client_options
 from streams.errors import OperatorError
 from streams.reading import partitions, whole
 from streams.settings import Settings
@@ -24,7 +25,7 @@ _FETCH_BYTES = 4 << 20
 async def browser(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     """A read_committed consumer without a group. Raises Unreachable when no broker answers."""
     consumer = AIOKafkaConsumer(
-        **settings.kafka(),
+        **client_options(settings),
         client_id=f"{settings.app_id}-browse",
         enable_auto_commit=False,
         auto_offset_reset="none",

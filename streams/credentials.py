@@ -11,7 +11,7 @@ import re
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from tempfile import TemporaryFile
 from typing import Any, Final
 
@@ -20,7 +20,39 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams.errors import OperatorError
-from streams.settings import PREFIX
+from streams.settings import PREFIX, Settings, SettingsError
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments for any aiokafka client: where the brokers are and how to talk to them.
+
+    Credentials that were given as files are read again for each connection. SettingsError when no brokers are set or
+    the certificates cannot be used.
+    """
+    servers, who = settings.addresses(), _credentials(settings)
+    if settings.files:
+        who = {name: Renewed(partial(_credential_now, settings, name)) for name in who}
+    return {
+        "bootstrap_servers": servers,
+        "security_protocol": settings.security_protocol,
+        # aiokafka wants a mechanism even where none is used.
+        "sasl_mechanism": settings.sasl_mechanism or "PLAIN",
+        **who,
+    }
+
+
+def _credential_now(settings: Settings, name: str) -> Any:
+    return _credentials(settings.renewed())[name]
+
+
+def _credentials(settings: Settings) -> dict[str, Any]:
+    secured = "SSL" in settings.security_protocol
+    certificates = settings.ssl_ca, settings.ssl_cert, settings.ssl_key
+    return {
+        "ssl_context": _ssl_context(*certificates) if secured else None,
+        "sasl_plain_username": settings.sasl_username,
+        "sasl_plain_password": settings.sasl_password,
+    }
 
 
 class Renewed:
@@ -81,32 +113,24 @@ _SIGNS: Final = {
 }
 
 
-class CertificateError(ValueError):
-    """What OpenSSL says of certificates that it cannot use; `part` is `ca` or `cert`."""
-
-    def __init__(self, part: str, reason: str) -> None:
-        super().__init__(reason)
-        self.part = part
-
-
 # One entry is the certificates of now, the other one those before.
 @lru_cache(maxsize=2)
-def ssl_context(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
+def _ssl_context(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
     """A TLS context that trusts `ca` (None: what the system trusts) and shows `cert`; all are PEM texts.
 
-    Host names are checked. Raises CertificateError.
+    Host names are checked. Raises SettingsError.
     """
     try:
         context = ssl.create_default_context(cadata=ca)
     except ssl.SSLError as error:
-        raise CertificateError("ca", str(error)) from None
+        raise SettingsError(f"{PREFIX}SSL_CA cannot be used: {error}") from None
     if cert and key:
         try:
             with _as_file(cert) as cert_file, _as_file(key) as key_file:
                 # Without a password given, OpenSSL would ask the terminal for that of an encrypted key.
                 context.load_cert_chain(cert_file, key_file, password="")
         except ssl.SSLError as error:
-            raise CertificateError("cert", str(error)) from None
+            raise SettingsError(f"{PREFIX}SSL_CERT with {PREFIX}SSL_KEY cannot be used: {error}") from None
     return context
 
 

@@ -24,6 +24,7 @@ from aiokafka.errors import ProducerFenced
 from streams import browse, topics
 from streams.brokers import connected
 from streams.codecs import Rejection, split_headers
+from streams.credentials import client_options
 from streams.errors import OperatorError
 from streams.reading import partitions
 from streams.settings import Settings
@@ -175,7 +176,7 @@ async def redrive(
     """
     await topics.make_redriven(settings)
     producer = AIOKafkaProducer(
-        **settings.kafka(),
+        **client_options(settings),
         client_id=f"{settings.app_id}-redrive",
         transactional_id=f"{settings.app_id}-redrive",
         transaction_timeout_ms=_TRANSACTION_MS,

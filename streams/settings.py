@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -342,44 +341,11 @@ class Settings:
         }
         return replace(self, **again)
 
-    def kafka(self) -> dict[str, Any]:
-        """Keyword arguments for any aiokafka client: where the brokers are and how to talk to them.
-
-        Credentials that were given as files are read again for each connection. SettingsError when `brokers` is not
-        set or the certificates cannot be used.
-        """
-        from streams.credentials import Renewed
-
+    def addresses(self) -> list[str]:
+        """Where the brokers are. Raises SettingsError when `brokers` is not set."""
         if self.brokers is None:
             raise SettingsError(f"{PREFIX}BROKERS is missing: it takes {_ADDRESSES.takes}")
-        who = self._credentials()
-        if self.files:
-            who = {name: Renewed(partial(self._credential_now, name)) for name in who}
-        return {
-            "bootstrap_servers": self.brokers.split(","),
-            "security_protocol": self.security_protocol,
-            # aiokafka wants a mechanism even where none is used.
-            "sasl_mechanism": self.sasl_mechanism or "PLAIN",
-            **who,
-        }
-
-    def _credential_now(self, name: str) -> Any:
-        return self.renewed()._credentials()[name]
-
-    def _credentials(self) -> dict[str, Any]:
-        from streams.credentials import CertificateError, ssl_context
-
-        names = {"ca": f"{PREFIX}SSL_CA", "cert": f"{PREFIX}SSL_CERT with {PREFIX}SSL_KEY"}
-        secured = "SSL" in self.security_protocol
-        try:
-            context = ssl_context(self.ssl_ca, self.ssl_cert, self.ssl_key) if secured else None
-        except CertificateError as error:
-            raise SettingsError(f"{names[error.part]} cannot be used: {error}") from None
-        return {
-            "ssl_context": context,
-            "sasl_plain_username": self.sasl_username,
-            "sasl_plain_password": self.sasl_password,
-        }
+        return self.brokers.split(",")
 
 
 TABLE: tuple[Setting, ...] = tuple(

@@ -22,6 +22,7 @@ from streams.calls.ledger import Ledger, decode_ledger
 from streams.calls.partition import CallsPartition
 from streams.codecs import Reason
 from streams.codecs import Status as CallStatus
+from streams.credentials import client_options
 from streams.engine.config import Config
 from streams.engine.restore import Position, StateVersionError, Target, bounds, read_position, restore
 from streams.errors import OperatorError
@@ -157,7 +158,7 @@ async def _recounted(consumer: Any, config: Config, points: Mapping[int, _Point]
 
 
 async def _committed(settings: Settings) -> dict[TopicPartition, int]:
-    async with connected(AIOKafkaAdminClient(**settings.kafka()), settings) as admin:
+    async with connected(AIOKafkaAdminClient(**client_options(settings)), settings) as admin:
         offsets = await admin.list_consumer_group_offsets(settings.app_id)
     return {log: place.offset for log, place in offsets.items() if place.offset >= 0}
 

@@ -21,6 +21,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from streams.brokers import CONNECT_SECONDS, Unreachable, connected
+from streams.credentials import client_options
 from streams.errors import OperatorError
 from streams.settings import FOREVER, PREFIX, Settings, duration_text
 
@@ -326,7 +327,7 @@ def _missing(cluster: Mapping[str, Existing], names: Iterable[str]) -> None:
 
 @asynccontextmanager
 async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    client = AIOKafkaAdminClient(request_timeout_ms=int(CONNECT_SECONDS * 1000), **settings.kafka())
+    client = AIOKafkaAdminClient(request_timeout_ms=int(CONNECT_SECONDS * 1000), **client_options(settings))
     async with connected(client, settings) as admin:
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):

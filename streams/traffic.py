@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 
 from streams import topics
 from streams.brokers import connected
+from streams.credentials import client_options
 from streams.settings import Settings
 
 _BATCH_BYTES = 256 * 1024
@@ -38,7 +39,7 @@ async def send(settings: Settings, events: Iterable[Keyed], *, live: bool, tally
         enable_idempotence=True,
         linger_ms=5 if live else 20,
         max_batch_size=_BATCH_BYTES,
-        **settings.kafka(),
+        **client_options(settings),
     )
     async with connected(producer, settings):
         await _send_all(producer, settings.calls_topic, events, live, tally)

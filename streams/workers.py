@@ -8,6 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streams.brokers import CONNECT_SECONDS, Unreachable, connected
+from streams.credentials import client_options
 from streams.engine.members import MembersUnknownError, described
 from streams.errors import OperatorError
 from streams.settings import PREFIX, Settings
@@ -15,7 +16,7 @@ from streams.settings import PREFIX, Settings
 
 async def addresses(settings: Settings) -> list[str]:
     """The URLs of the workers of the group, of those that tell it. Raises OperatorError when there are none."""
-    async with connected(AIOKafkaAdminClient(**settings.kafka()), settings) as admin:
+    async with connected(AIOKafkaAdminClient(**client_options(settings)), settings) as admin:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 (answer,) = await admin.describe_consumer_groups([settings.app_id])

@@ -87,6 +87,22 @@ def test_imports_point_one_way(name: str) -> None:
     assert not inside & forbidden
 
 
+def module_of(imported: str) -> str | None:
+    """The file of ours that an import takes something from: a name in it, or itself."""
+    path = imported.replace(".", "/")
+    tried = (f"{path}.py", f"{path}/__init__.py", f"{path.rpartition('/')[0]}.py")
+    return next((each for each in tried if each in MODULES), None)
+
+
+def test_no_module_needs_itself() -> None:
+    needs = {
+        name: {module_of(each) for each in imports(tree)} - {None, name} for name, tree in MODULES.items()
+    }
+    for _ in MODULES:  # those that need nothing more, one after the other
+        needs = {name: left for name, all_of in needs.items() if (left := all_of & needs.keys())}
+    assert not needs, f"a circle, and what needs it: {sorted(needs)}"
+
+
 @pytest.mark.parametrize("name", modules(*PURE))
 def test_the_domain_has_no_broker_no_log_and_no_clock(name: str) -> None:
     assert not {imported.split(".")[0] for imported in imports(MODULES[name])} & IMPURE_MODULES

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 from support.secured import Authority
 
 from streams import credentials
+from streams.credentials import client_options
 from streams.settings import Settings
 
 
@@ -33,7 +34,7 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def connect(settings: Settings) -> None:
     """As every client of aiokafka does it."""
-    options = settings.kafka()
+    options = client_options(settings)
     del options["bootstrap_servers"]
     asyncio.run(client.create_conn("a", 1, **options))
 
@@ -67,7 +68,7 @@ def test_each_connection_has_what_the_files_hold_then(
     contexts = [each["ssl_context"] for each in connected]
     assert contexts[0] is contexts[1] is contexts[2], "nothing is made anew without need"
     assert contexts[3].get_ca_certs() != contexts[2].get_ca_certs()
-    assert "hush" not in repr(by_files.kafka()) + repr(by_files)
+    assert "hush" not in repr(client_options(by_files)) + repr(by_files)
 
 
 def test_a_file_that_cannot_be_used_is_a_connection_that_failed(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from streams.credentials import client_options
 from streams.settings import FOREVER, TABLE, Settings, SettingsError, duration_text, milliseconds
 
 SECRETS = {"API_TOKEN", "SASL_PASSWORD", "SSL_KEY"}
@@ -222,7 +223,7 @@ def test_every_setting_says_what_it_means_and_is_typed() -> None:
 
 def test_kafka_needs_brokers() -> None:
     with pytest.raises(SettingsError, match="TELEFONIE_BROKERS is missing: it takes host:port,…"):
-        Settings().kafka()
+        client_options(Settings())
 
 
 def test_kafka_gives_what_clients_take() -> None:
@@ -230,7 +231,7 @@ def test_kafka_gives_what_clients_take() -> None:
         BROKERS="a:1,b:2", SECURITY_PROTOCOL="SASL_PLAINTEXT", SASL_MECHANISM="SCRAM-SHA-512",
         SASL_USERNAME="u", SASL_PASSWORD="p",
     )  # fmt: skip
-    assert settings.kafka() == {
+    assert client_options(settings) == {
         "bootstrap_servers": ["a:1", "b:2"],
         "security_protocol": "SASL_PLAINTEXT",
         "ssl_context": None,
@@ -255,7 +256,7 @@ def test_certificates_become_a_context(certificate: tuple[Path, Path]) -> None:
     settings = load(
         BROKERS="a:1", SECURITY_PROTOCOL="SSL", SSL_CA_FILE=cert, SSL_CERT_FILE=cert, SSL_KEY_FILE=key
     )
-    context = settings.kafka()["ssl_context"].now()
+    context = client_options(settings)["ssl_context"].now()
     assert context.check_hostname
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
     assert [dict(part[0] for part in ca["subject"])["commonName"] for ca in context.get_ca_certs()] == [
@@ -270,7 +271,7 @@ def test_certificates_that_cannot_be_used(certificate: tuple[Path, Path], name: 
     del values[f"{name}_FILE"]
     settings = load(BROKERS="a:1", SECURITY_PROTOCOL="SSL", **values, **{name: "-----BEGIN RUBBISH-----\n"})
     with pytest.raises(SettingsError, match=f"TELEFONIE_{name}.* cannot be used"):
-        settings.kafka()
+        client_options(settings)
 
 
 def test_an_encrypted_key_is_refused_instead_of_asking_for_its_password(
@@ -282,4 +283,4 @@ def test_an_encrypted_key_is_refused_instead_of_asking_for_its_password(
     subprocess.run(lock, check=True, capture_output=True, timeout=30)
     settings = load(BROKERS="a:1", SECURITY_PROTOCOL="SSL", SSL_CERT_FILE=cert, SSL_KEY_FILE=locked)
     with pytest.raises(SettingsError, match="TELEFONIE_SSL_KEY cannot be used"):
-        settings.kafka()
+        client_options(settings)

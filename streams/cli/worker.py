@@ -29,10 +29,11 @@ def worker(until_caught_up: bool, as_json: bool) -> None:
     """
     from streams import logs
     from streams.app import Worker
+    from streams.credentials import client_options
     from streams.web.server import WebServer
 
     settings = Settings.load(os.environ)
-    settings.kafka()  # says what is missing before anything starts
+    client_options(settings)  # says what is missing before anything starts
     logs.configure(settings)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer
 from msgspec import Raw, Struct
 
 from streams import reading
+from streams.credentials import client_options
 from streams.engine.processor import Output as Record
 from streams.engine.writer import BATCH_BYTES
 from streams.errors import OperatorError
@@ -63,7 +64,7 @@ class Topics:
     def producer(settings: Settings) -> AIOKafkaProducer:
         """The producer it needs; to be started and stopped by whoever asks for it."""
         return AIOKafkaProducer(
-            acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES, **settings.kafka()
+            acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES, **client_options(settings)
         )
 
     async def write(self, kind: str, partition: int, records: Sequence[Record]) -> None:
