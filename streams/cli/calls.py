@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from streams.cli.asking import Workers
-from streams.cli.options import Duration, fields, json_option, table, text
+from streams.cli.options import Duration, country_option, fields, json_option, table, text
 from streams.codecs import STATUSES
 from streams.errors import OperatorError
 from streams.settings import Settings
@@ -81,13 +81,7 @@ def _show(document: dict[str, Any], as_json: bool) -> None:
     multiple=True,
     help="Only of this status; repeatable.",
 )
-@click.option(
-    "--country",
-    "countries",
-    multiple=True,
-    metavar="CODE",
-    help="Only from or to this country (such as DE); repeatable.",
-)
+@country_option
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="The oldest so many."
 )

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from streams.calls.times import instant
-from streams.cli.options import Moment, fields, json_option, table, text
+from streams.cli.options import Moment, country_option, fields, json_option, table, text
 from streams.codecs import STATUSES
 from streams.errors import OperatorError
 from streams.settings import Settings
@@ -87,13 +87,7 @@ async def _get(settings: Settings, call_id: str) -> list[Any]:
     multiple=True,
     help="Only of this status; repeatable.",
 )
-@click.option(
-    "--country",
-    "countries",
-    multiple=True,
-    metavar="CODE",
-    help="Only from or to this country (such as DE); repeatable.",
-)
+@country_option
 @click.option(
     "--since", type=Moment(), help="Only revisions from this time on: RFC 3339, or 2h for two hours ago."
 )

@@ -6,7 +6,9 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Any, TypeVar
+from dataclasses import replace
+from functools import wraps
+from typing import Any
 
 import click
 import msgspec
@@ -20,8 +22,6 @@ from streams.settings import Settings
 
 _ON_A_TERMINAL = 50  # dead letters, unless told otherwise
 _TRANSFORM_SECONDS = 30.0
-
-C = TypeVar("C", bound=Callable[..., None])
 
 
 class _Place(click.ParamType):
@@ -38,8 +38,32 @@ class _Place(click.ParamType):
         return int(found[1]), int(found[2])
 
 
-def _selecting(command: C) -> C:
-    """The options that choose dead letters; all given ones must hold."""
+def _selecting(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that choose dead letters: the command is given them as `selection`; all given ones must hold."""
+
+    @wraps(command)
+    def selected(
+        *,
+        reasons: tuple[str, ...],
+        since: int | None,
+        until: int | None,
+        partitions: tuple[int, ...],
+        keys: tuple[str, ...],
+        origins: tuple[tuple[int, int], ...],
+        **others: Any,
+    ) -> None:
+        from streams.deadletters import Selection
+
+        selection = Selection(
+            reasons=frozenset(reasons),
+            since=since,
+            until=until,
+            partitions=frozenset(partitions),
+            keys=frozenset(map(os.fsencode, keys)),
+            origins=frozenset(origins),
+        )
+        command(selection=selection, **others)
+
     for option in (
         click.option(
             "--origin",
@@ -72,8 +96,8 @@ def _selecting(command: C) -> C:
             help="Only those rejected for this; repeatable.",
         ),
     ):
-        command = option(command)
-    return command
+        selected = option(selected)
+    return selected
 
 
 @click.group()
@@ -99,16 +123,7 @@ def dead() -> None:
     help=f"Only the newest so many, 0 for all.  [default: {_ON_A_TERMINAL} on a terminal, else all]",
 )
 @json_option
-def list_(
-    reasons: tuple[str, ...],
-    since: int | None,
-    until: int | None,
-    partitions: tuple[int, ...],
-    keys: tuple[str, ...],
-    origins: tuple[tuple[int, int], ...],
-    limit: int | None,
-    as_json: bool,
-) -> None:
+def list_(selection: Any, limit: int | None, as_json: bool) -> None:
     """List dead letters with their reasons; never what is in them.
 
     \b
@@ -117,16 +132,6 @@ def list_(
       telefonie dead list --origin 3:1742
       telefonie dead list --json | jq -r .reason | sort | uniq -c
     """
-    from streams.deadletters import Selection
-
-    selection = Selection(
-        reasons=frozenset(reasons),
-        since=since,
-        until=until,
-        partitions=frozenset(partitions),
-        keys=frozenset(map(os.fsencode, keys)),
-        origins=frozenset(origins),
-    )
     if limit is None and sys.stdout.isatty():
         limit = _ON_A_TERMINAL
     asyncio.run(_list(Settings.load(os.environ), selection, limit, as_json))
@@ -242,12 +247,7 @@ async def _find(settings: Settings, place: tuple[int, int]) -> tuple[Any, set[by
 @json_option
 def redrive(
     places: tuple[tuple[int, int], ...],
-    reasons: tuple[str, ...],
-    since: int | None,
-    until: int | None,
-    partitions: tuple[int, ...],
-    keys: tuple[str, ...],
-    origins: tuple[tuple[int, int], ...],
+    selection: Any,
     everything: bool,
     limit: int | None,
     transform: str | None,
@@ -273,15 +273,7 @@ def redrive(
     """
     from streams.deadletters import Mending, Selection
 
-    selection = Selection(
-        reasons=frozenset(reasons),
-        since=since,
-        until=until,
-        partitions=frozenset(partitions),
-        keys=frozenset(map(os.fsencode, keys)),
-        origins=frozenset(origins),
-        places=frozenset(places),
-    )
+    selection = replace(selection, places=frozenset(places))
     if (selection == Selection()) != everything:
         raise click.UsageError(
             "choose dead letters by place, --reason, --since, --until, --partition, --key or --origin; or --all"

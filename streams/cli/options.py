@@ -11,6 +11,13 @@ import click
 from streams.settings import milliseconds
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+country_option = click.option(
+    "--country",
+    "countries",
+    multiple=True,
+    metavar="CODE",
+    help="Only from or to this country (such as DE); repeatable.",
+)
 
 
 class Duration(click.ParamType):
