@@ -38,6 +38,41 @@ class _Place(click.ParamType):
         return int(found[1]), int(found[2])
 
 
+#: From the last to the first, as decorators are applied.
+_CHOICES = (
+    click.option(
+        "--origin",
+        "origins",
+        type=_Place(),
+        multiple=True,
+        help="Only what came from this place, as the live page and the logs name it; repeatable.",
+    ),
+    click.option(
+        "--key", "keys", multiple=True, help="Only those with this key, mostly a call id; repeatable."
+    ),
+    click.option(
+        "--partition",
+        "partitions",
+        type=click.IntRange(0),
+        multiple=True,
+        help="Only of this partition; repeatable.",
+    ),
+    click.option("--until", type=Moment(), help="Only those with an event time before this."),
+    click.option(
+        "--since",
+        type=Moment(),
+        help="Only those with an event time from this on: RFC 3339, or 2h for two hours ago.",
+    ),
+    click.option(
+        "--reason",
+        "reasons",
+        type=click.Choice(REASONS),
+        multiple=True,
+        help="Only those rejected for this; repeatable.",
+    ),
+)
+
+
 def _selecting(command: Callable[..., None]) -> Callable[..., None]:
     """The options that choose dead letters: the command is given them as `selection`; all given ones must hold."""
 
@@ -64,38 +99,7 @@ def _selecting(command: Callable[..., None]) -> Callable[..., None]:
         )
         command(selection=selection, **others)
 
-    for option in (
-        click.option(
-            "--origin",
-            "origins",
-            type=_Place(),
-            multiple=True,
-            help="Only what came from this place, as the live page and the logs name it; repeatable.",
-        ),
-        click.option(
-            "--key", "keys", multiple=True, help="Only those with this key, mostly a call id; repeatable."
-        ),
-        click.option(
-            "--partition",
-            "partitions",
-            type=click.IntRange(0),
-            multiple=True,
-            help="Only of this partition; repeatable.",
-        ),
-        click.option("--until", type=Moment(), help="Only those with an event time before this."),
-        click.option(
-            "--since",
-            type=Moment(),
-            help="Only those with an event time from this on: RFC 3339, or 2h for two hours ago.",
-        ),
-        click.option(
-            "--reason",
-            "reasons",
-            type=click.Choice(REASONS),
-            multiple=True,
-            help="Only those rejected for this; repeatable.",
-        ),
-    ):
+    for option in _CHOICES:
         selected = option(selected)
     return selected
 

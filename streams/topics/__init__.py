@@ -1,0 +1,20 @@
+"""The topics that the processor needs: made, and compared with what exists."""
+
+from streams.topics.admin import TopicsError, check, create, make_redriven, prepare, require_calls
+from streams.topics.comparison import ABSENT, Existing, Finding, findings
+from streams.topics.specification import Topic, needed
+
+__all__ = [
+    "ABSENT",
+    "Existing",
+    "Finding",
+    "Topic",
+    "TopicsError",
+    "check",
+    "create",
+    "findings",
+    "make_redriven",
+    "needed",
+    "prepare",
+    "require_calls",
+]
