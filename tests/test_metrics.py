@@ -18,11 +18,13 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from support.calls import generate
 from support.model import Idle
 
-from streams import metrics as m
 from streams.calls.ledger import Tally
 from streams.calls.partition import CallsPartition, Rules
 from streams.codecs import REASONS, STATUSES, CallDecoder
-from streams.metrics import TABLE, Metric, Metrics, PartitionSample, Sample
+from streams.metrics import Metrics, PartitionSample, Reached, Sample
+from streams.metrics import table as m
+from streams.metrics.__main__ import reference
+from streams.metrics.table import TABLE, Metric
 from streams.settings import Settings
 
 NOW = 1_800_000_000
@@ -360,7 +362,7 @@ class TestOffsetAge:
 
 def test_the_lag_of_both_topics_is_told_where_events_are_repartitioned() -> None:
     worker = Worker()
-    worker.state = worker.state._replace(upstream=[m.Reached("telefonie.raw", 2, 5, 9, 1_000)])
+    worker.state = worker.state._replace(upstream=[Reached("telefonie.raw", 2, 5, 9, 1_000)])
     assert worker.series()['telefonie_consumer_lag_records{partition="2",topic="telefonie.raw"}'] == 4
     worker.now += 7
     ages = {key: value for key, value in worker.series().items() if key.startswith(m.OFFSET_AGE.name)}
@@ -385,4 +387,4 @@ def test_two_workers_in_one_process_do_not_share_counts() -> None:
 
 
 def test_the_document_is_current() -> None:
-    assert DOCUMENT.read_text() == m.reference(), "run: python -m streams.metrics > docs/metrics.md"
+    assert DOCUMENT.read_text() == reference(), "run: python -m streams.metrics > docs/metrics.md"

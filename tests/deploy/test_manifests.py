@@ -24,8 +24,8 @@ from support.manifests import (
 
 from streams.app import STOP_SECONDS
 from streams.engine.config import Config
-from streams.metrics import TABLE as METRICS
 from streams.metrics import Metrics
+from streams.metrics.table import TABLE as METRICS
 from streams.settings import TABLE, Settings
 from streams.watch import Watch
 from streams.web import WebServer
