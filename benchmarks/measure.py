@@ -74,6 +74,10 @@ class Offsets:
             return [0] * PARTITIONS
         return [max(0, place.offset) for place in found]
 
+    def ends(self) -> int:
+        """The ends of all partitions: how many records there are to read."""
+        return sum(self._consumer.get_watermark_offsets(each, timeout=10)[1] for each in self._partitions)
+
 
 def follow(processes: Sequence[Process], broker: int, offsets: Offsets, records: int) -> Run:
     """Watch the processes of a group until it has committed so many records; `broker` is the broker's process id.
