@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from streams.engine.fetch import PATIENCE_MS
 from streams.engine.processor import POSITION, Processor, Rows
+
+#: Milliseconds.
+_LEAST_INTERVAL, _MOST_GATHER = 100, 50
 
 
 def wall_clock() -> int:
@@ -49,6 +53,14 @@ class Config:
     position_key: bytes = POSITION
     wall_clock: Callable[[], int] = field(default=wall_clock)
 
+    @property
+    def gather(self) -> int:
+        """Milliseconds for which brokers gather records while some come, see `fetch`: a fifth of what commits wait.
+
+        None where commits are to be quick.
+        """
+        return min(_MOST_GATHER, self.commit_interval // 5) if self.commit_interval >= _LEAST_INTERVAL else 0
+
     def consumer(self) -> dict[str, Any]:
         """Keyword arguments of the consumer of the source."""
         return {
@@ -60,7 +72,7 @@ class Config:
             "auto_offset_reset": "none",
             # A producer upstream may be transactional: what it aborted was never said.
             "isolation_level": "read_committed",
-            "fetch_max_wait_ms": 500,
+            "fetch_max_wait_ms": PATIENCE_MS,
             "max_partition_fetch_bytes": 1 << 20,
             "session_timeout_ms": self.session_timeout,
             "heartbeat_interval_ms": min(3_000, self.session_timeout // 3),

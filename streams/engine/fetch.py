@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import aiokafka
 from aiokafka import TopicPartition
@@ -19,6 +19,11 @@ from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError, Topic
 from streams.engine.processor import Record
 from streams.engine.rights import named
 from streams.errors import OperatorError
+
+#: How long a broker may wait for a first record.
+PATIENCE_MS: Final = 500
+#: Bytes that are worth a fetch at once.
+_MUCH: Final = 256 * 1024
 
 
 class RecordBatch(NamedTuple):
@@ -55,19 +60,33 @@ def check() -> None:
 
 
 async def fetch(
-    fetcher: Any, wanted: Collection[Any], limit: int, timeout: float, is_flowing: Callable[[], bool]
+    fetcher: Any,
+    wanted: Collection[Any],
+    limit: int,
+    timeout: float,
+    is_flowing: Callable[[], bool],
+    gather: int = 0,
 ) -> list[RecordBatch]:
     """What has been fetched for the wanted partitions, about `limit` records each; waits up to `timeout` s for some.
+
+    While records come, the brokers gather them for `gather` ms before they answer: a fetch costs us as much as some
+    hundred records, and a steady flow would be fetched as quickly as we can ask. After a pause nothing is gathered.
 
     Nothing when a rebalance has stopped the flow meanwhile: until the engine has sought its places, the fetcher reads
     from those of the group, and fails where the group has none.
     """
     taken = drain(fetcher, wanted, limit)
     if not taken and timeout:
+        if fetcher._fetch_min_bytes > 1:  # whether it is a pause is to be known soon
+            timeout = min(timeout, 3 * gather / 1000)
         # A future of the fetcher itself: `wait` leaves it alone when the time is up, `wait_for` would cancel it.
         await asyncio.wait([fetcher._create_fetch_waiter()], timeout=timeout)
         if is_flowing():
             taken = drain(fetcher, wanted, limit)
+    # Of the next request, which is sent once we let go.
+    is_steady = bool(taken) and gather > 0
+    fetcher._fetch_min_bytes = _MUCH if is_steady else 1
+    fetcher._fetch_max_wait_ms = gather if is_steady else PATIENCE_MS
     return taken
 
 

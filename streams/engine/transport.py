@@ -54,7 +54,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if not self._is_flowing():
             return {}
         with fetcher._subscriptions.fetch_context():
-            batches = await fetch(fetcher, active_partitions, MAX_RECORDS, timeout or 0, self._is_flowing)
+            gather = self.app.engine.config.gather
+            batches = await fetch(
+                fetcher, active_partitions, MAX_RECORDS, timeout or 0, self._is_flowing, gather
+            )
             return {ensure_TP(batch.partition): [batch] for batch in batches}
 
     def _is_flowing(self) -> bool:
