@@ -4,7 +4,8 @@
 
 Simulated calls in the standard mix are sent at the rate, each record stamped with the moment at which it is sent. A
 CompletedCall has the timestamp of the record that caused it: a read_committed consumer takes the difference to its own
-clock, which is the same. Everybody shares the machine: broker, producer, worker and reader.
+clock, which is the same. Everybody shares the machine: broker, producer, worker and reader. What the worker costs at
+that rate is told too: commits and fetches cost the same however few records they are for.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import click
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from benchmarks.load import PARTITIONS, make_topics
-from benchmarks.measure import Offsets, spread
+from benchmarks.measure import Offsets, cpu_seconds, spread
 from benchmarks.worker import OUTPUTS, environment, worker
 from streams.embedded import Cluster
 from streams.simulation import Event, events
@@ -32,7 +33,7 @@ from streams.simulation import Event, events
 _WARM_SECONDS = 5.0
 _EVENTS_A_CALL = 4.3
 _TURN_SECONDS = 0.01
-_VARIANTS = (("exactly_once", "100ms"), ("at_least_once", "25ms"))
+_VARIANTS = (("exactly_once", "100ms"), ("at_least_once", "1s"), ("at_least_once", "25ms"))
 
 
 def produce(brokers: str, topic: str, rate: int, seconds: float, seed: int) -> None:
@@ -78,13 +79,15 @@ def ages(brokers: str, topic: str, ended: threading.Event) -> Iterator[tuple[flo
         reader.close()
 
 
-def run(brokers: str, name: str, guarantee: str, interval: str, rate: int, seconds: float) -> list[int]:
-    """The ages of all completed calls that were read from the sixth second on."""
+def run(
+    brokers: str, name: str, guarantee: str, interval: str, rate: int, seconds: float
+) -> tuple[list[int], float]:
+    """The ages of all completed calls that were read from the sixth second on, and how many cores the worker used."""
     calls, completed = f"{name}.calls", f"{name}.completed"
     make_topics(brokers, calls, *(f"{completed}{kind}" for kind in OUTPUTS))
     env = environment(brokers, name, calls, completed, GUARANTEE=guarantee, COMMIT_INTERVAL=interval)
     ended, found, begun = threading.Event(), [], inf
-    with worker(env), multiprocessing.get_context("spawn").Pool(1) as pool:
+    with worker(env) as process, multiprocessing.get_context("spawn").Pool(1) as pool:
         pool.apply(produce, (brokers, calls, 1_000, 1.0, 1))
         while Offsets(brokers, name, calls).committed() < 1_000:
             time.sleep(0.1)
@@ -93,9 +96,12 @@ def run(brokers: str, name: str, guarantee: str, interval: str, rate: int, secon
         for at, age in ages(brokers, completed, ended):
             begun = min(begun, at)
             if at - begun > _WARM_SECONDS:
+                if not found:
+                    warm_at, spent = at, cpu_seconds(process.pid)
                 found.append(age)
+        cores = (cpu_seconds(process.pid) - spent) / (time.monotonic() - warm_at)
         sending.get()
-    return found
+    return found, cores
 
 
 @click.command()
@@ -108,15 +114,18 @@ def main(rate: int, seconds: float, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as directory, Cluster(Path(directory)) as cluster:
         for number in range(rounds):
             for guarantee, interval in _VARIANTS:
-                name = f"{guarantee}-{number}"
-                seen = run(cluster.bootstrap(), name, guarantee, interval, rate, seconds)
+                name = f"{guarantee}-{interval}-{number}"
+                seen, cores = run(cluster.bootstrap(), name, guarantee, interval, rate, seconds)
                 cuts = statistics.quantiles(seen, n=100)
-                found[guarantee, interval].append([cuts[49], cuts[98], max(seen)])
+                found[guarantee, interval].append([cuts[49], cuts[98], max(seen), cores])
     load = os.getloadavg()[0]
     print(f"{rate:,} events/s for {seconds:.0f} s, {rounds} rounds; load average at the end {load:.1f}")
     for (guarantee, interval), rows in found.items():
-        p50, p99, most = (spread(column, ".0f") for column in zip(*rows, strict=True))
-        print(f"{guarantee}, {interval}: p50 {p50} ms, p99 {p99} ms, greatest {most} ms")
+        *waits, cores = zip(*rows, strict=True)
+        p50, p99, most = (spread(column, ".0f") for column in waits)
+        print(
+            f"{guarantee}, {interval}: p50 {p50} ms, p99 {p99} ms, greatest {most} ms; {spread(cores, '.2f')} cores"
+        )
 
 
 if __name__ == "__main__":
