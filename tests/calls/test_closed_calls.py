@@ -95,3 +95,21 @@ def test_whether_it_is_open_and_when_it_closed_is_seen_without_decoding(state: C
     state.closed_at = None
     assert is_open(encode_state(state))
     assert read_closed_at(encode_state(state)) is None
+
+
+def test_a_call_that_closed_again_is_forgotten_after_its_last_closing() -> None:
+    """Its changelog may still hold the row from before it was forgotten and begun anew."""
+    closed = ClosedCalls(10)
+    state = CallState(100, "busy", "inbound", "+12", "+34", 2, 3)
+    closed.restore([(b"call", encode_state(state))])
+    closed.restore([(b"call", encode_state(replace(state, closed_at=500)))])
+    assert list(closed.past(300)) == []
+    assert list(closed.past(600)) == [(b"call", 500)]
+
+
+@given(st.dictionaries(st.binary(max_size=3), calls, max_size=8))
+def test_what_is_restored_lies_in_memory_as_what_has_just_closed(remembered: dict[bytes, CallState]) -> None:
+    closed, restored = ClosedCalls(1000), ClosedCalls(1000)
+    remember(closed, remembered)
+    restored.restore((call_id, encode_state(state)) for call_id, state in remembered.items())
+    assert restored._calls == closed._calls
