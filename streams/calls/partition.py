@@ -193,7 +193,7 @@ class CallsPartition:
             self.windows.amend(before, old, state, found)
             self.ledger.amend(before, state)
             self.tally.amended(old, state, found)
-            self.published[call_id] = found
+            self._remember(call_id, found)
         if effect != CHANGED:
             self._count_unchanged(effect)
         self.changed[call_id] = state
@@ -209,9 +209,7 @@ class CallsPartition:
 
     def _keep_closed(self, call_id: bytes, state: CallState, found: Facts) -> None:
         assert state.closed_at is not None, "the call has just been closed"
-        if len(self.published) >= _PUBLISHED:
-            self.published.clear()
-        self.published[call_id] = found
+        self._remember(call_id, found)
         self.open.pop(call_id, None)
         self.changed.pop(call_id, None)  # so that the one key object lies in it, and in all of `closed`
         self.changed[call_id] = state
@@ -219,6 +217,11 @@ class CallsPartition:
         self.windows.add(state, found)
         self.ledger.close(state)
         self.tally.closed(state, found)
+
+    def _remember(self, call_id: bytes, found: Facts) -> None:
+        if len(self.published) >= _PUBLISHED:
+            self.published.clear()
+        self.published[call_id] = found
 
     def _count_unchanged(self, effect: int) -> None:
         self.tally.unchanged["out-of-order" if effect else "duplicate"] += 1

@@ -9,6 +9,7 @@ from support import model
 from support.calls import generate
 
 from streams.calls import deadlines
+from streams.calls import partition as module
 from streams.calls.partition import CallsPartition, Rules
 from streams.codecs import CallDecoder
 
@@ -245,7 +246,7 @@ def test_open_calls_share_what_is_their_accounts(direction: str, own: str, is_re
         "from": "+12125550100",
         "to": "+442079460100",
         "url": "https://example.com/answer",
-        "statusCallback": "https://example.com/status",
+        "status_callback": "https://example.com/status",
     }
     for n in range(2):
         partition.process([(n, 5, None, msgspec.json.encode({"id": f"c{n}", **event}), [])], _FAR)
@@ -257,3 +258,44 @@ def test_open_calls_share_what_is_their_accounts(direction: str, own: str, is_re
     one, other = partition.open.values()
     for name in (own, "url", "status_callback"):
         assert getattr(one, name) is getattr(other, name)
+
+
+def event(call_id: str, status: str, **others: str) -> bytes:
+    numbers = {"from": "+12125550100", "to": "+442079460100"}
+    return msgspec.json.encode({"id": call_id, "status": status, "direction": "inbound", **numbers, **others})
+
+
+def test_a_window_is_published_when_it_ends_and_when_it_is_corrected_and_not_else() -> None:
+    partition, offset = CallsPartition(Rules(kpi_window=1000), 0), 0
+
+    def published(timestamp: int, value: bytes) -> tuple[int, int]:
+        """How many completed calls and KPI windows a cut publishes after one more record."""
+        nonlocal offset
+        partition.process([(offset, timestamp, None, value, [])], _FAR)
+        offset += 1
+        cut = partition.cut()
+        rows.extend(cut.rows)
+        headers.append(cut.header)
+        return len(cut.outputs["completed"]), len(cut.outputs["kpis"])
+
+    rows: list[tuple[bytes, bytes | None]] = []
+    headers: list[bytes] = []
+    assert published(999, event("a", "completed")) == (1, 0)
+    assert published(1000, event("b", "ringing")) == (0, 1), "stream time has reached its end"
+    partition = CallsPartition(Rules(kpi_window=1000), 0)
+    partition.restore(rows)
+    partition.ready(headers[-1])
+    assert published(1000, event("b", "in-progress")) == (0, 0), "it was published before"
+    assert published(1000, event("a", "completed", recording_url="https://example.com/1")) == (1, 0)
+    assert published(1000, event("a", "completed", price="-1", price_unit="USD")) == (1, 1), "it is corrected"
+
+
+def test_what_is_remembered_of_published_calls_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PUBLISHED", 3)
+    partition = CallsPartition(Rules(), 0)
+    for price in ("-1", "-2"):
+        for n in range(10):
+            value = event(f"c{n}", "completed", price=price, price_unit="USD")
+            partition.process([(n, 5, None, value, [])], _FAR)
+            assert 0 < len(partition.published) <= 3
+    assert len(partition.cut().outputs["completed"]) == 20
