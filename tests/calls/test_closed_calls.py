@@ -113,3 +113,12 @@ def test_what_is_restored_lies_in_memory_as_what_has_just_closed(remembered: dic
     remember(closed, remembered)
     restored.restore((call_id, encode_state(state)) for call_id, state in remembered.items())
     assert restored._calls == closed._calls
+
+
+def test_a_span_that_is_past_in_part_loses_no_call() -> None:
+    closed = ClosedCalls(10)
+    for moment in (101, 108):
+        closed.retain(b"%d" % moment, moment)
+        closed.put(b"%d" % moment, encode_state(CallState(moment, "busy", "inbound", "+12", "+34", 2, 3)))
+    found = [call_id for horizon in (105, 200) for call_id, _ in closed.past(horizon)]
+    assert sorted(found) == [b"101", b"108"]
