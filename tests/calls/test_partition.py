@@ -1,5 +1,6 @@
 """The processor against the naive model, however the log is cut."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from random import Random
 
@@ -141,6 +142,20 @@ def run(
     return outcome
 
 
+def standing(completed: list[model.Completed]) -> tuple[Counter[str], int]:
+    """Calls by the status that their last revision says, and how many are closed by their timeout by it."""
+    status, timed_out, last = Counter[str](), Counter[bool](), dict[str, dict]()
+    for each in completed:
+        value = each.value
+        if value["revision"] > 1:  # else a call, perhaps of an id that was forgotten
+            status[last[each.key]["status"]] -= 1
+            timed_out[last[each.key]["closed_by"] == "timeout"] -= 1
+        status[value["status"]] += 1
+        timed_out[value["closed_by"] == "timeout"] += 1
+        last[each.key] = value
+    return status, timed_out[True]
+
+
 def same_as_model(chosen: model.Settings, steps: list, outcome: Outcome) -> None:
     expected = model.Partition(chosen).run(steps)
     found = [
@@ -167,6 +182,9 @@ def same_as_model(chosen: model.Settings, steps: list, outcome: Outcome) -> None
     assert ledger.applied == expected.figures["applied"]
     assert outcome.key_mismatches == expected.figures["key mismatch"]
     assert {reason: n for reason, n in ledger.rejected.items() if n} == dict(expected.rejected)
+    status, timed_out = standing(found)
+    assert {name: n for name, n in ledger.closed.items() if n} == {name: n for name, n in status.items() if n}
+    assert ledger.timed_out == timed_out
     assert ledger.opened == sum(ledger.closed.values()) + len(outcome.partition.open)
     assert sum(ledger.closed.values()) == expected.figures["closed"]
     assert {key.decode() for key in outcome.partition.open} == set(expected.open)
@@ -299,3 +317,30 @@ def test_what_is_remembered_of_published_calls_is_bounded(monkeypatch: pytest.Mo
             partition.process([(n, 5, None, value, [])], _FAR)
             assert 0 < len(partition.published) <= 3
     assert len(partition.cut().outputs["completed"]) == 20
+
+
+def test_an_amendment_counts_only_what_it_makes_true() -> None:
+    partition, counted = CallsPartition(Rules(), 0), []
+    for offset, value in enumerate(
+        (
+            event("a", "busy"),
+            event("a", "completed"),
+            event("a", "completed", price="-1", price_unit="USD"),
+            event("a", "completed", price="-1", price_unit="USD", answered_by="human"),
+            event("a", "completed", price="0.5", price_unit="USD", answered_by="human"),
+        )
+    ):
+        partition.process([(offset, 5, None, value, [])], _FAR)
+        tally = partition.cut().tally
+        counted.append((dict(tally.answered), set(tally.anomalies), tally.charges, tally.refunds))
+    answered, anomalies, charges, refunds = zip(*counted, strict=True)
+    assert answered == ({}, {("inbound", "unknown"): 1}, {}, {}, {})
+    assert anomalies == (
+        {"id-not-uuid", "no-history"},
+        {"conflicting-status", "missing-answer"},
+        set(),
+        set(),
+        set(),
+    )
+    assert charges == ({}, {}, {"USD": 1}, {}, {})
+    assert refunds == ({}, {}, {}, {}, {"USD": 1.5})
