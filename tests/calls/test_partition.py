@@ -278,7 +278,7 @@ def test_open_calls_share_what_is_their_accounts(direction: str, own: str, is_re
         assert getattr(one, name) is getattr(other, name)
 
 
-def event(call_id: str, status: str, **others: str) -> bytes:
+def event(call_id: str, status: str, **others: str | int) -> bytes:
     numbers = {"from": "+12125550100", "to": "+442079460100"}
     return msgspec.json.encode({"id": call_id, "status": status, "direction": "inbound", **numbers, **others})
 
@@ -344,3 +344,19 @@ def test_an_amendment_counts_only_what_it_makes_true() -> None:
     )
     assert charges == ({}, {}, {"USD": 1}, {}, {})
     assert refunds == ({}, {}, {}, {}, {"USD": 1.5})
+
+
+@pytest.mark.parametrize(
+    ("said", "durations"),
+    [
+        ({"duration": 7, "start_time": "2026-11-25T03:00:00Z", "end_time": "2026-11-25T03:00:09Z"}, [7]),
+        ({"start_time": "2026-11-25T03:00:00Z", "end_time": "2026-11-25T03:00:09.5Z"}, [9.5]),
+        ({"start_time": "2026-11-25T03:00:00Z"}, []),
+    ],
+)
+def test_how_long_a_call_was_is_what_its_producer_says_else_from_start_to_end(
+    said: dict, durations: list[float]
+) -> None:
+    partition = CallsPartition(Rules(), 0)
+    partition.process([(0, 5, None, event("a", "completed", **said), [])], _FAR)
+    assert partition.cut().tally.durations == durations
