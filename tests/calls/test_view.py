@@ -80,3 +80,12 @@ def test_open_calls_are_chosen_by_age_status_and_country() -> None:
     assert ids(statuses=frozenset({"ringing"})) == ["new", "french"]
     assert ids(countries=frozenset({"FR", "ZZ"})) == ["french"]
     assert ids(countries=frozenset({"DE"}), statuses=frozenset({"queued"})) == ["old"]
+
+
+def test_a_closed_call_is_shown_until_stream_time_passes_its_retention() -> None:
+    calls = partition((0, {"status": "busy"}))
+    end = START + 24 * HOUR
+    assert calls.advance(end)
+    assert describe(calls, "one") is not None
+    assert calls.advance(end + 1)
+    assert describe(calls, "one") is None
