@@ -141,11 +141,11 @@ class Worker(faust.Worker):
         self.watch.count = await topics.prepare(self.settings)
         if self.until_caught_up:
             self.ends = await ends(self.app.engines[0].config)
+        self.install_signal_handlers()
         if self.web is not None:
             await self.web.start()
             self.app.engine.address = self.web.advertised
             log.info("HTTP is at %s, for other workers at %s", self.web.address, self.web.advertised)
-        self.install_signal_handlers()
 
     async def on_shutdown(self) -> None:
         """Everything of Faust has stopped, the last cut is committed."""
@@ -195,8 +195,8 @@ class Worker(faust.Worker):
             return
         if failure is None:
             log.error(
-                "the worker could not stop in order within %.0f s: the brokers do not answer; what was not "
-                "committed is done again by the next worker",
+                "the worker could not stop in order within %.0f s: the brokers do not answer, or its group waits for "
+                "a member that is gone; what was not committed is done again by the next worker",
                 seconds,
             )
         else:

@@ -64,6 +64,20 @@ class Application(faust.App):
         await super().on_start()
         self.add_future(_every(self, 1.0, Watchdog(self).look)())
 
+    async def _on_partitions_revoked(self, revoked: Any) -> None:
+        """A rebalance. While we stop it waits for the last commit, so that no other worker fences that.
+
+        Faust closes the consumer instead, out of another thread than the one it runs in: what it waits for from the
+        brokers is then never answered, and the group misses us only after the session timeout.
+        """
+        if self.should_stop:
+            await self.consumer.committed_last.wait()
+            return
+        await super()._on_partitions_revoked(revoked)
+
+    def _on_rebalance_when_stopped(self) -> None:
+        """What is assigned to us while we stop is not begun; the consumer leaves the group when it stops."""
+
     def _create_directories(self) -> None:
         """Nothing is kept in files."""
 

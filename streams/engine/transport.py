@@ -19,6 +19,7 @@ from faust.serializers.schemas import Schema
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+from mode import Service
 
 from streams.engine.fetch import RecordBatch, fetch
 from streams.engine.identity import topic_id
@@ -62,6 +63,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _is_flowing(self) -> bool:
         return bool(self.consumer.flow_active)
+
+    async def stop(self) -> None:
+        """As of Faust, which waits for the thread's end with the worker's loop held up: what the thread may still ask
+        of it would never be answered, and no clock would end that."""
+        if self._started.is_set():
+            await Service.stop(self)
+            if self._thread is not None:
+                await asyncio.to_thread(self._thread.stop)
 
     def refusal(self) -> BaseException | None:
         """What keeps us out of the group; aiokafka waits until somebody asks, and tries again only then.
@@ -119,6 +128,11 @@ class Consumer(driver.Consumer):
     #: monotonic: when records were last asked for.
     asked_at = 0.0
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        #: Nothing will be committed any more.
+        self.committed_last = asyncio.Event()
+
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -158,6 +172,13 @@ class Consumer(driver.Consumer):
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         return any(await asyncio.gather(*(engine.commit() for engine in self.app.engines)))
+
+    async def on_stop(self) -> None:
+        """The last commit."""
+        try:
+            await super().on_stop()
+        finally:
+            self.committed_last.set()
 
     async def perform_seek(self) -> None:
         """To where the state is, which is not always where the group is (see Engine.assign)."""

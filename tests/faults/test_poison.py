@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,15 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from support.inject import raise_on
 from support.kafka import Record, create_topics, produce, read_topic
 from support.load import produce_calls, simulated
-from support.worker import Setup, Worker, check_exactly_once, run_until_caught_up, wait_until_done
+from support.worker import (
+    WALL,
+    Setup,
+    Worker,
+    check_exactly_once,
+    processors,
+    run_until_caught_up,
+    wait_until_done,
+)
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -23,9 +32,7 @@ def test_a_record_on_which_the_code_raises_is_set_aside_and_the_partition_goes_o
     setup = Setup(kafka, partitions=1)
     setup.create()
     records = simulated(60, seed)
-    poison = [n for n, each in enumerate(records) if b"completed" in each.value][5]
-    if function == "begin":
-        poison = 0
+    poison = 0 if function == "begin" else list(_closing(setup, records))[5]
     marker = "https://poison.example"
     spoilt = records[poison].value.replace(b"{", b'{"recording_url":"%s",' % marker.encode(), 1)
     with Worker(
@@ -61,6 +68,17 @@ def test_a_record_on_which_the_code_raises_is_set_aside_and_the_partition_goes_o
         assert worker.terminate() == 0
     expected = [_without_source(r) for r in read_topic(kafka, other.topic("completed"))]
     assert [_without_source(r) for r in completed] == expected
+
+
+def _closing(setup: Setup, records: list[Record]) -> Iterator[int]:
+    """Which of the records close an open call: all functions but `begin` have to do with them."""
+    partition = processors(setup)(0)
+    for number, each in enumerate(records):
+        before = len(partition.open)
+        assert each.timestamp is not None
+        partition.process([(number, each.timestamp, each.key, each.value, list(each.headers))], WALL)
+        if len(partition.open) < before:
+            yield number
 
 
 def _without_source(record: Record) -> tuple[object, object, object]:

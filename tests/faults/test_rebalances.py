@@ -8,10 +8,11 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
+from signal import SIGTERM
 
 import pytest
 from support.inject import slow
-from support.load import producing
+from support.load import produce_calls, producing
 from support.worker import (
     Setup,
     Worker,
@@ -93,6 +94,64 @@ def test_sigterm_in_the_middle_of_a_recovery_ends_at_once(kafka: str, tmp_path: 
         wait_for("it restores", lambda: worker.get("/ready") == 503)
         time.sleep(1)
         assert worker.terminate(10) == 0, worker.said()[-3000:]
+
+
+STOPS_SLOWLY = """
+import asyncio, faust
+_quick = faust.App._consumer_wait_empty
+
+async def _slow(app, *args):
+    if app.should_stop:
+        await asyncio.sleep(8)
+    await _quick(app, *args)
+
+faust.App._consumer_wait_empty = _slow
+"""
+
+
+def test_a_rebalance_waits_for_the_last_commit_of_a_worker_that_stops(
+    kafka: str, tmp_path: Path, seed: int
+) -> None:
+    """Whoever gets its partitions would fence that commit otherwise. Then it leaves the group by itself: nobody has
+    to wait for the end of its session."""
+    setup = Setup(kafka, partitions=6, settings={"SESSION_TIMEOUT": "60s", "COMMIT_INTERVAL": "30s"})
+    setup.create()
+    with Worker(setup, tmp_path / "first", before=STOPS_SLOWLY) as first:
+        wait_for("it works", first.assignments)
+        produce_calls(kafka, setup.calls, 500, seed)
+        time.sleep(1)
+        first.signal(SIGTERM)
+        with Worker(setup, tmp_path / "second") as second:
+            assert first.ends(25) == 0, first.said()[-3000:]
+            assert not second.assignments()
+            wait_for("all are the second's", lambda: second.assignments()[-1:] == [[*range(6)]], timeout=25)
+            assert "from 0 rows" not in second.said(), "the last commit was not empty"
+            assert second.terminate() == 0
+            wait_until_done(setup)
+    assert "Heartbeat send request failed" not in first.said()
+    check_exactly_once(setup)
+
+
+THREAD_HANGS = """
+import asyncio, mode.threads, streams.app
+
+async def _hang(thread):
+    await asyncio.sleep(60)
+
+mode.threads.ServiceThread._gather_remaining_tasks = _hang
+streams.app.STOP_SECONDS = 3.0
+"""
+
+
+def test_a_client_that_does_not_stop_does_not_hold_up_the_clock_that_ends_the_worker(
+    kafka: str, tmp_path: Path
+) -> None:
+    setup = Setup(kafka)
+    setup.create()
+    with Worker(setup, tmp_path / "log", before=THREAD_HANGS) as worker:
+        wait_for("it works", worker.assignments)
+        assert worker.terminate() == 1
+        assert "the worker could not stop in order within 3 s" in worker.said()
 
 
 def test_partitions_that_need_not_move_do_not(kafka: str, tmp_path: Path, seed: int) -> None:

@@ -99,6 +99,9 @@ class Setup:
         return sum(committed_offsets(self.brokers, self.group, topic).values())
 
 
+_STACKS = "import faulthandler, signal; faulthandler.register(signal.SIGQUIT)"
+
+
 class Worker:
     """One `telefonie worker`; its log is in a file. Killed at the end of the `with` if it still runs.
 
@@ -115,7 +118,7 @@ class Worker:
     ) -> None:
         self.log = log
         self._log_start = log.stat().st_size if log.exists() else 0
-        command = f"{before}\nfrom streams.cli import main\nmain(prog_name='telefonie')"
+        command = f"{_STACKS}\n{before}\nfrom streams.cli import main\nmain(prog_name='telefonie')"
         with log.open("ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", command, "worker", *options],
@@ -169,8 +172,13 @@ class Worker:
         self.process.send_signal(number)
 
     def ends(self, timeout: float = 60) -> int:
-        """Wait until it ends by itself; returns the exit code."""
-        return self.process.wait(timeout)
+        """Wait until it ends by itself; returns the exit code. Where it does not, its log says what it waits for."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGQUIT)
+            time.sleep(1)
+            raise
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -182,7 +190,7 @@ class Worker:
         """SIGTERM, once it hears signals; returns the exit code."""
         wait_for("it hears signals", lambda: "HTTP is at" in self.said() or not self.running)
         self.process.terminate()
-        return self.process.wait(timeout)
+        return self.ends(timeout)
 
     def finish(self, timeout: float = 120) -> str:
         """Wait for an exit with code 0; returns stdout."""
