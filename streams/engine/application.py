@@ -73,7 +73,10 @@ class Application(faust.App):
         if self.should_stop:
             await self.consumer.committed_last.wait()
             return
+        await self.tables.recovery.break_off()
         await super()._on_partitions_revoked(revoked)
+        for engine in self.engines:
+            await engine.suspend()
 
     def _on_rebalance_when_stopped(self) -> None:
         """What is assigned to us while we stop is not begun; the consumer leaves the group when it stops."""

@@ -100,6 +100,8 @@ class Engine:
         self.address = ""
         self.failure: BaseException | None = None
         self._stores: Stores | None = None
+        #: A rebalance is under way: whatever is ours may by now be somebody else's.
+        self._suspended = False
         self._committing = asyncio.Lock()
         self._assigning = asyncio.Lock()
 
@@ -116,7 +118,7 @@ class Engine:
     async def process(self, batch: RecordBatch) -> None:
         """Apply a batch; afterwards wait if the brokers do not keep up with what is to be written."""
         owned = self.partitions.get(batch.partition.partition)
-        if owned is None or batch.next_offset <= owned.next_offset or self.failure is not None:
+        if owned is None or batch.next_offset <= owned.next_offset or self._is_closed():
             return  # fetched before a rebalance or a seek; or nothing counts any more
         if batch.first > owned.next_offset:
             await self._seek_back(batch, owned)
@@ -137,8 +139,12 @@ class Engine:
         owned.heard_at = time.monotonic()
         owned.waiting_since = owned.waiting_since or owned.heard_at
         self.observer.applied(batch.partition.partition, batch, now - start)
-        while self._pending() > MAX_PENDING and self.failure is None:
+        while self._pending() > MAX_PENDING and not self._is_closed():
             await self.commit()
+
+    def _is_closed(self) -> bool:
+        """Whether nothing can be committed, for now or for ever."""
+        return self._suspended or self.failure is not None
 
     def _pending(self) -> int:
         return sum(owned.processor.pending for owned in self.partitions.values())
@@ -157,29 +163,39 @@ class Engine:
         A failure stops the worker: memory is ahead of the log then, and the next owner starts from the last cut.
         """
         async with self._committing:
-            if self.failure is not None:
-                return 0
-            begun = time.perf_counter()
-            try:
-                cuts = [
-                    (number, owned, *self._cut(owned))
-                    for number, owned in self.partitions.items()
-                    if owned.dirty
-                ]
-                await asyncio.gather(*(self._write(owned, cut, at) for _, owned, cut, at, _ in cuts))
-            except asyncio.CancelledError:
-                self.failure = RuntimeError("a commit was cancelled")
-                raise
-            except Exception as error:
-                await self.fail(error)
-                return 0
-            for number, owned, cut, next_offset, since in cuts:
-                owned.committed = next_offset
-                owned.committed_at = self.config.wall_clock()
-                if owned.waiting_since is not None and owned.waiting_since <= since:
-                    owned.waiting_since = since if owned.dirty else None
-                self.observer.committed(number, cut, next_offset, time.perf_counter() - begun)
-            return len(cuts)
+            return await self._commit()
+
+    async def suspend(self) -> None:
+        """A rebalance has begun: commit once more, and then nothing before it is over (see `assign`).
+
+        Another worker may have what was ours as soon as we have answered, and would fence a later commit.
+        """
+        async with self._committing:
+            await self._commit()
+            self._suspended = True
+
+    async def _commit(self) -> int:
+        if self._is_closed():
+            return 0
+        begun = time.perf_counter()
+        try:
+            cuts = [
+                (number, owned, *self._cut(owned)) for number, owned in self.partitions.items() if owned.dirty
+            ]
+            await asyncio.gather(*(self._write(owned, cut, at) for _, owned, cut, at, _ in cuts))
+        except asyncio.CancelledError:
+            self.failure = RuntimeError("a commit was cancelled")
+            raise
+        except Exception as error:
+            await self.fail(error)
+            return 0
+        for number, owned, cut, next_offset, since in cuts:
+            owned.committed = next_offset
+            owned.committed_at = self.config.wall_clock()
+            if owned.waiting_since is not None and owned.waiting_since <= since:
+                owned.waiting_since = since if owned.dirty else None
+            self.observer.committed(number, cut, next_offset, time.perf_counter() - begun)
+        return len(cuts)
 
     @staticmethod
     def _cut(owned: Owned) -> tuple[Cut, int, float]:
@@ -213,7 +229,7 @@ class Engine:
         Only from a committed state: a step that is repeated after a crash must find the same time.
         """
         since = await self._supplied()
-        if since is None:
+        if since is None or self._is_closed():
             return
         now = time.monotonic()
         for number, owned in list(self.partitions.items()):
@@ -286,6 +302,7 @@ class Engine:
                 self.remaining = {}
             self._kept = {}
             self.partitions = dict(sorted(ready.items()))
+            self._suspended = False
         self.observer.assigned(self.partitions)
 
     def _keep(self, numbers: Iterable[int]) -> None:

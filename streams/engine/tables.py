@@ -70,31 +70,30 @@ class Recovery(Service):
     def on_partitions_revoked(self, revoked: Collection[TP]) -> None:
         """Nothing is buffered here."""
 
-    async def begin(self, assigned: Collection[TP], generation: int) -> None:
+    async def begin(self, assigned: Collection[TP]) -> None:
         """Start to restore, instead of whatever an earlier assignment has started."""
-        await self._end()
-        self._task = asyncio.get_running_loop().create_task(self._recover(assigned, generation))
+        await self.break_off()
+        self._task = asyncio.get_running_loop().create_task(self._recover(assigned))
 
     async def on_stop(self) -> None:
         """Leave off."""
-        await self._end()
+        await self.break_off()
 
-    async def _end(self) -> None:
+    async def break_off(self) -> None:
+        """Another rebalance has begun: what is assigned now counts no more, and no record may flow because of it."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
 
-    async def _recover(self, assigned: Collection[TP], generation: int) -> None:
+    async def _recover(self, assigned: Collection[TP]) -> None:
         app = self.app
         self.in_recovery = app.in_recovery = True
         try:
             for engine in app.engines:
                 await engine.assign(assigned)
             await app.on_rebalance_complete.send()
-            if app.consumer_generation_id != generation:
-                return  # another rebalance has begun and will come here again
             self.in_recovery = app.in_recovery = False
             app.consumer.resume_partitions(assigned)
             await app.consumer.perform_seek()
@@ -136,4 +135,4 @@ class Tables(TableManager):
     ) -> None:
         """Partitions have been assigned."""
         self._recovery_started.set()
-        await self.recovery.begin(assigned, generation_id)
+        await self.recovery.begin(assigned)

@@ -177,6 +177,38 @@ def test_former_owners_are_fenced_before_the_groups_offsets_and_the_changelog_ar
     assert seen == ["identified", "let go", "fenced", "fenced", "offsets", "restored"]
 
 
+def test_from_the_last_commit_before_a_rebalance_to_its_end_nothing_is_applied_or_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody else may have the partition by then."""
+    made, recorder, _ = engine(next_offset=5)
+    written: list[int] = []
+
+    async def write(_owned: Owned, _cut: object, next_offset: int) -> None:
+        await asyncio.sleep(0)
+        written.append(next_offset)
+
+    monkeypatch.setattr(made, "_write", write)
+    monkeypatch.setattr(made.observer, "committed", lambda *_: None, raising=False)
+    monkeypatch.setattr(recorder, "cut", lambda: None, raising=False)
+
+    async def work() -> None:
+        await made.process(batch(5, 8))
+        await made.suspend()
+        assert written == [8]
+        await made.process(batch(8, 9))
+        made.partitions[0].clock_moved = True
+        assert await made.commit() == 0
+        await made.suspend()
+
+    asyncio.run(work())
+    assert recorder.offsets == [5, 6, 7]
+    assert written == [8]
+    made.partitions[0] = Owned(recorder, None, 8)  # type: ignore[arg-type]
+    made.partitions[0].heard_at = float("-inf")
+    asyncio.run(made.tick())  # would ask the consumer how far it is
+
+
 def test_the_log_waits_when_too_much_waits_for_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     made, recorder, _ = engine(next_offset=5)
     other = Recorder()

@@ -96,6 +96,31 @@ def test_sigterm_in_the_middle_of_a_recovery_ends_at_once(kafka: str, tmp_path: 
         assert worker.terminate(10) == 0, worker.said()[-3000:]
 
 
+def test_a_rebalance_breaks_off_what_the_one_before_it_has_begun(
+    kafka: str, tmp_path: Path, seed: int
+) -> None:
+    """The first worker is not ready again when the third joins; it is while the second still keeps them waiting. What
+    it would commit then could already be another's."""
+    setup = Setup(kafka, partitions=6, settings={"SESSION_TIMEOUT": "3s"})
+    setup.create()
+    takes_over_slowly = slow("streams.engine.engine:Engine._identify", 6, call=2)
+    joins_slowly = slow("streams.engine.application:Application._on_partitions_revoked", 10, call=2)
+    with (
+        producing(kafka, setup.calls, 1_000, seed, seconds=20) as sending,
+        Worker(setup, tmp_path / "first", before=takes_over_slowly) as first,
+    ):
+        wait_for("it works", first.assignments)
+        with Worker(setup, tmp_path / "second", before=joins_slowly) as second:
+            wait_for("the second has its half", second.assignments)
+            with Worker(setup, tmp_path / "third") as third:
+                wait_for("the first has its third", lambda: len(first.assignments()[-1]) == 2)
+                assert [len(each) for each in first.assignments()] == [6, 2]
+                wait_until_done(setup, sending)
+                for worker in (first, second, third):
+                    assert worker.terminate() == 0, worker.said()[-3000:]
+    check_exactly_once(setup)
+
+
 STOPS_SLOWLY = """
 import asyncio, faust
 _quick = faust.App._consumer_wait_empty

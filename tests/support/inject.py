@@ -15,14 +15,18 @@ streams.engine.application.TICK_SECONDS = 0.2
 """
 """The idle clock looks five times a second; after other code, to be joined with it."""
 
-_SIGNAL = """
-import importlib, os, threading
+_POINT = """
+import importlib
 _module, _path = {point!r}.split(":")
 _owner = importlib.import_module(_module)
 *_outer, _name = _path.split(".")
 for _each in _outer:
     _owner = getattr(_owner, _each)
 _original, _calls = getattr(_owner, _name), 0
+"""
+
+_SIGNAL = """
+import os, threading
 
 def _strike():
     if {delay!r}:
@@ -60,15 +64,16 @@ setattr(_owner, {name!r}, _broken)
 
 
 _SLOW = """
-import asyncio, importlib
-_module = importlib.import_module({module!r})
-_quick = getattr(_module, {name!r})
+import asyncio
 
 async def _slow(*args, **options):
-    await asyncio.sleep({seconds})
-    return await _quick(*args, **options)
+    global _calls
+    _calls += 1
+    if _calls == ({call} or _calls):
+        await asyncio.sleep({seconds})
+    return await _original(*args, **options)
 
-setattr(_module, {name!r}, _slow)
+setattr(_owner, _name, _slow)
 """
 
 
@@ -82,7 +87,8 @@ def signal_at(point: str, signal: Signals, *, call: int = 1, after: bool = False
 
     Before the call or `after` it; with `delay`, so many seconds later while the worker goes on.
     """
-    return _SIGNAL.format(point=point, signal=int(signal), call=call, after=after, delay=delay)
+    strike = _SIGNAL.format(signal=int(signal), call=call, after=after, delay=delay)
+    return _POINT.format(point=point) + strike
 
 
 def raise_on(module: str, name: str, marker: str) -> str:
@@ -90,7 +96,6 @@ def raise_on(module: str, name: str, marker: str) -> str:
     return _RAISE.format(module=module, name=name, marker=marker)
 
 
-def slow(point: str, seconds: float) -> str:
-    """A coroutine function of a module, `module:name`, takes so much longer."""
-    module, _, name = point.partition(":")
-    return _SLOW.format(module=module, name=name, seconds=seconds)
+def slow(point: str, seconds: float, *, call: int = 0) -> str:
+    """A coroutine function, `module:name` or `module:Class.method`, takes so much longer; or its n-th `call` does."""
+    return _POINT.format(point=point) + _SLOW.format(seconds=seconds, call=call)
