@@ -65,12 +65,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return bool(self.consumer.flow_active)
 
     async def stop(self) -> None:
-        """As of Faust, which waits for the thread's end with the worker's loop held up: what the thread may still ask
-        of it would never be answered, and no clock would end that."""
-        if self._started.is_set():
+        """As of Faust, in two things better.
+
+        It waits for the thread's end with the worker's loop held up: what the thread may still ask of that would never
+        be answered, and no clock would end it. And a thread that is only just starting is forgotten: the process would
+        not end for it.
+        """
+        if self._thread is not None:
             await Service.stop(self)
-            if self._thread is not None:
-                await asyncio.to_thread(self._thread.stop)
+            await asyncio.to_thread(self._thread.stop)
 
     def refusal(self) -> BaseException | None:
         """What keeps us out of the group; aiokafka waits until somebody asks, and tries again only then.

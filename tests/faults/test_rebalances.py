@@ -168,6 +168,27 @@ streams.app.STOP_SECONDS = 3.0
 """
 
 
+TERMINATED_AT_THE_START = """
+import os, signal, time
+from streams.engine.transport import ConsumerThread
+_quick = ConsumerThread._start_thread
+
+def _late(thread):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(1)
+    _quick(thread)
+
+ConsumerThread._start_thread = _late
+"""
+
+
+def test_sigterm_while_the_client_is_only_starting_ends_the_worker(kafka: str, tmp_path: Path) -> None:
+    setup = Setup(kafka)
+    setup.create()
+    with Worker(setup, tmp_path / "log", before=TERMINATED_AT_THE_START) as worker:
+        assert worker.ends(15) == 0, worker.said()[-3000:]
+
+
 def test_a_client_that_does_not_stop_does_not_hold_up_the_clock_that_ends_the_worker(
     kafka: str, tmp_path: Path
 ) -> None:
