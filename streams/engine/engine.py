@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
+from math import inf
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -217,9 +218,10 @@ class Engine:
             await self.app.crash(self.failure)
 
     def waited(self) -> float:
-        """Seconds for which the longest waiting change has not been committed; 0 when nothing waits."""
+        """Seconds by which the commit of what has waited for longest is overdue; 0 when none is."""
         since = [owned.waiting_since for owned in self.partitions.values() if owned.waiting_since is not None]
-        return time.monotonic() - min(since) if since else 0.0
+        due = min(since, default=inf) + self.config.commit_interval / 1000
+        return max(0.0, time.monotonic() - due)
 
     # -- the clock of idle partitions
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -226,6 +227,23 @@ def test_the_log_waits_when_too_much_waits_for_a_commit(monkeypatch: pytest.Monk
     monkeypatch.setattr(made, "commit", commit)
     asyncio.run(made.process(batch(5, 7)))
     assert commits == 3
+
+
+@pytest.mark.parametrize(
+    ("interval", "since", "overdue"),
+    [(100, [-7], 6.9), (5_000, [-7, -6], 2), (10_000, [-7], 0), (100, [], 0)],
+)
+def test_a_change_waits_for_the_brokers_only_once_its_commit_is_overdue(
+    interval: int, since: list[float], overdue: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interval of minutes is no reason to take the brokers for lost."""
+    made, recorder, _ = engine(next_offset=5)
+    monkeypatch.setattr("streams.engine.engine.time.monotonic", lambda: 1000.0)
+    made.config = replace(made.config, commit_interval=interval)
+    for number, at in enumerate(since):
+        made.partitions[number] = Owned(recorder, None, 5)  # type: ignore[arg-type]
+        made.partitions[number].waiting_since = 1000.0 + at
+    assert made.waited() == pytest.approx(overdue)
 
 
 def test_time_that_the_idle_clock_has_moved_is_committed_before_the_next_record(

@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from support.inject import config
 from support.kafka import Record, produce
-from support.load import produce_calls, producing
+from support.load import produce_calls, producing, simulated
 from support.proxy import APIS, Proxy
 from support.worker import (
     Setup,
@@ -63,13 +63,14 @@ def test_the_only_broker_is_stopped_and_started_under_load(
 
 def test_a_broker_that_stalls_is_waited_for(own_broker: OwnBroker, tmp_path: Path, seed: int) -> None:
     cluster = own_broker()
-    setup = Setup(cluster.bootstrap())
+    setup = Setup(cluster.bootstrap(), settings={"COMMIT_INTERVAL": "5s"})
     setup.create()
     (broker,) = cluster.brokers
+    more = simulated(2_000, seed + 1)
     with Worker(setup, tmp_path / "log") as worker:
         produce_calls(setup.brokers, setup.calls, 500, seed)
         wait_for("a commit", setup.committed)
-        produce_calls(setup.brokers, setup.calls, 2_000, seed + 1)
+        produce(setup.brokers, setup.calls, more)  # which the next commit, seconds from now, is about
         broker.pause()
         wait_for("it says so", lambda: "waiting for the brokers" in worker.said(), 25)
         assert worker.get("/ready") == 503
