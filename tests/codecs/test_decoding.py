@@ -18,6 +18,7 @@ from call_documents import (
 from call_oracle import judge, judge_document
 
 from streams.codecs import STATUSES, Call, CallDecoder, Rejected
+from streams.codecs.decoding import _valid_uris
 
 JSON = ("content-type", b"application/json")
 MSGPACK = ("content-type", b"application/msgpack")
@@ -85,6 +86,7 @@ def test_texts(name: str, good: list[str], bad: list[str]) -> None:
     for value in good:
         assert judge_document(REQUIRED | {name: value}) == "accepted", value
         assert decode(text(**{name: value}), ())
+        assert decode(text(**{name: value, "duration": 60.0}), ()), "the second tier says the same"
     for value in bad:
         assert judge_document(REQUIRED | {name: value}) == "schema", value
         rejected = rejection(text(**{name: value}))
@@ -244,7 +246,8 @@ def test_an_unknown_property_may_hold_any_json(value: bytes) -> None:
 )  # fmt: skip
 def test_what_is_not_json_in_utf8_is_malformed_wherever_it_stands(value: bytes) -> None:
     for name in ("x", "url", "duration"):
-        for document in (raw(name, value), b"[1," + value + b"]"):
+        past_all_bounds = raw("y", b"1e400")[:-1] + b', "' + name.encode() + b'": ' + value + b"}"
+        for document in (raw(name, value), past_all_bounds, b"[1," + value + b"]"):
             rejected = rejection(document)
             assert (rejected.reason, rejected.path) == ("malformed", None)
             assert rejected.message.isprintable()
@@ -434,7 +437,32 @@ def test_json_announced_as_message_pack_and_the_reverse_are_malformed_or_no_call
     assert rejection(packed(), JSON).reason == "malformed"
 
 
+# Memory
+
+
+def test_of_the_uris_that_were_found_valid_only_some_are_remembered() -> None:
+    for number in range(2_000):
+        assert decode(text(url=f"https://hostile.example/{number}"), ())
+    long = "https://hostile.example/" + "x" * 1_000
+    assert decode(text(url=long), ())
+    assert len(_valid_uris) <= 1_100
+    assert long not in _valid_uris
+
+
 # Messages
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (b'{"x": 1 2}', "the value is not JSON in UTF-8: expected ',' or '}' (byte 8)"),
+        (b'{"x": "\\ud800"}', "the value is not JSON in UTF-8: it ends too early or has a lone surrogate"),
+        (b'{"x": "\xff"}', "the value is not JSON in UTF-8: it has invalid UTF-8"),
+        (b"[" * 5_000, "the value is not JSON in UTF-8: it is nested too deeply"),
+    ],
+)
+def test_a_malformed_value_is_told_why(document: bytes, message: str) -> None:
+    assert rejection(document).message == message
 
 
 def test_messages_never_quote_the_value() -> None:
