@@ -23,8 +23,10 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if os.environ.get("TEST_BROKER", "embedded") == "container":
         yield from _container()
         return
+    from support.kafka import PATIENT_CONTROLLER
+
     train()  # once on a machine: ten seconds
-    with Cluster(tmp_path_factory.mktemp("kafka")) as cluster:
+    with Cluster(tmp_path_factory.mktemp("kafka"), settings=PATIENT_CONTROLLER) as cluster:
         yield cluster.bootstrap()
 
 

@@ -14,7 +14,7 @@ from signal import SIGTERM
 import pytest
 from confluent_kafka.admin import AdminClient
 from support.inject import config
-from support.kafka import Record, produce
+from support.kafka import PATIENT_CONTROLLER, Record, produce
 from support.load import produce_calls, producing, simulated
 from support.proxy import APIS, Proxy
 from support.worker import (
@@ -62,7 +62,7 @@ def test_the_only_broker_is_stopped_and_started_under_load(
 
 
 def test_a_broker_that_stalls_is_waited_for(own_broker: OwnBroker, tmp_path: Path, seed: int) -> None:
-    cluster = own_broker()
+    cluster = own_broker(settings=PATIENT_CONTROLLER)
     setup = Setup(cluster.bootstrap(), settings={"COMMIT_INTERVAL": "5s"})
     setup.create()
     (broker,) = cluster.brokers

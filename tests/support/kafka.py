@@ -9,6 +9,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient, NewTopic
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+PATIENT_CONTROLLER = {"broker.session.timeout.ms": "120000"}
+"""For a broker that stands still, on purpose or since the machine does, and is not to be fenced for it.
+
+Kafka 4.3.1 was seen to leave a transaction for ever without its markers that was being committed when the only broker
+came back and was fenced at once: its own log says that it is complete.
+"""
+
 _QUIET = {"log_level": "0", "broker.address.family": "v4"}
 
 
