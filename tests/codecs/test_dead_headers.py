@@ -29,3 +29,9 @@ def test_a_record_of_another_kind_is_no_dead_letter(own) -> None:
 def test_places_that_are_no_numbers_are_none_of_ours() -> None:
     written = dead_headers([], Rejected("empty", "nothing"), "calls", 3, 4)
     assert split_headers([*written[:-1], ("dead-offset", b"four")]) is None
+
+
+def test_headers_of_others_are_read_whatever_is_in_them() -> None:
+    *_, topic, partition, offset = dead_headers([], Rejected("empty", "nothing"), "calls", 3, 4)
+    odd = [("dead-reason", None), ("dead-message", b"\xff"), topic, partition, offset]
+    assert split_headers(odd) == ([], Rejection("", "\ufffd", None, "calls", 3, 4))

@@ -7,16 +7,18 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import Mock
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from streams.calls.view import OpenSelection
 from streams.engine.members import Member, MembersUnknownError
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.web import WebServer
-from streams.web.access import _is_loopback
+from streams.web.access import Access, _is_loopback, access
 
 PHONE = "+12125550123"
 TOKEN = "s3cret-token="
@@ -143,7 +145,15 @@ def test_a_query_is_understood_or_refused() -> None:
         [(selection, limit)] = worker.asked
         assert (selection.statuses, selection.countries, limit) == ({"ringing", "queued"}, {"DE"}, 7)
         assert abs((selection.before or 0) + 3_600_000 - time.time() * 1000) < 60_000
-        for query in ("status=completed", "older_than=soon", "limit=0", "limit=²", "limit=1001", "state=x"):
+        for query in (
+            "status=completed",
+            "older_than=soon",
+            "limit=0",
+            "limit=²",
+            "limit=1001",
+            "state=x",
+            "limit=1" + "0" * 5_000,
+        ):
             response, problem = await ask(f"/calls?{query}")
             assert (response.status, response.content_type) == (400, "application/problem+json")
             assert problem["detail"]
@@ -181,6 +191,22 @@ def test_without_a_token_only_this_machine_is_served(headers: dict[str, str]) ->
         assert (await ask("/calls/one", Host="localhost:6066"))[0].status == 200
 
     serve(scene)
+
+
+@pytest.mark.parametrize(
+    ("peer", "found"),
+    [("127.0.0.1", Access.GRANTED), ("192.0.2.1", Access.NOT_LOCAL), ("", Access.NOT_LOCAL)],
+)
+def test_a_local_name_does_not_make_another_machine_this_one(peer: str, found: Access) -> None:
+    transport = Mock()
+    transport.get_extra_info.side_effect = {"peername": (peer, 40_000)}.get
+    request = make_mocked_request("GET", "/calls", {"Host": "localhost"}, transport=transport)
+    assert access(request, None) is found
+
+
+def test_a_token_that_is_no_text_is_a_wrong_one() -> None:
+    request = Mock(headers={"Authorization": "Bearer \udcff"})  # as aiohttp reads bytes that are not UTF-8
+    assert access(request, TOKEN) is Access.NO_TOKEN
 
 
 @pytest.mark.parametrize(

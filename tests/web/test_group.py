@@ -13,12 +13,12 @@ import aiohttp
 import pytest
 from test_calls_api import TOKEN, Worker
 
-from streams.engine.members import Member
+from streams.engine.members import Member, MembersUnknownError
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.web import WebServer
 from streams.web.calls import partition_of
-from streams.web.group import MEMBER, advertised
+from streams.web.group import MEMBER, Group, advertised
 
 PARTITIONS = {"one": [0, 2], "two": [1], "three": [3]}
 
@@ -80,6 +80,24 @@ def test_any_worker_tells_of_any_call(token: str | None) -> None:
             assert (response.status, problem["partitions"], problem["of"]) == (404, [0, 1, 2, 3], 4)
 
     serve(scene, api_token=token)
+
+
+def test_an_id_of_any_kind_comes_whole_to_the_other_worker() -> None:
+    async def scene(site: Site) -> None:
+        site.workers["two"].id = "a?b=c/d%2F#e"
+        response, call = await site.ask("one", "/calls/a%3Fb%3Dc%2Fd%252F%23e")
+        assert (response.status, call["id"]) == (200, "a?b=c/d%2F#e")
+
+    serve(scene)
+
+
+def test_a_worker_that_is_not_certain_asks_the_others_about_its_own_partitions_too() -> None:
+    async def scene(site: Site) -> None:
+        one = site.workers["one"]
+        one.partitions, one.reasons = [0, 1, 2, 3], ["a rebalance is under way"]
+        assert (await site.ask("one", "/calls/two"))[1]["id"] == "two"
+
+    serve(scene)
 
 
 def test_open_calls_are_merged_oldest_first() -> None:
@@ -171,23 +189,24 @@ def test_a_request_for_one_worker_goes_no_further() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "body", "said"),
     [
-        ("HTTP/1.1 401 x", "another TELEFONIE_API_TOKEN"),
-        ("HTTP/1.1 403 x", "need the same TELEFONIE_API_TOKEN"),
-        ("HTTP/1.1 404 x", "is no worker"),
-        ("HTTP/1.1 302 x\r\nLocation: /calls/two", "answers 302"),
-        ("HTTP/1.1 200 x", "answers 200"),
-        ("garbage", "does not answer"),
+        ("HTTP/1.1 401 x", "<", "another TELEFONIE_API_TOKEN"),
+        ("HTTP/1.1 403 x", "<", "need the same TELEFONIE_API_TOKEN"),
+        ("HTTP/1.1 404 x", "<", "is no worker"),
+        ("HTTP/1.1 404 x", '{"detail": "nothing here"}', "is no worker"),
+        ("HTTP/1.1 302 x\r\nLocation: /calls/two", "<", "answers 302"),
+        ("HTTP/1.1 200 x", "<", "answers 200"),
+        ("garbage", "<", "does not answer"),
     ],
 )
-def test_what_is_wrong_with_another_worker_is_said(answer: str, said: str) -> None:
+def test_what_is_wrong_with_another_worker_is_said(answer: str, body: str, said: str) -> None:
     async def scene(site: Site) -> None:
         asked = []
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             asked.append(await reader.readuntil(b"\r\n\r\n"))
-            writer.write(f"{answer}\r\nContent-Length: 1\r\n\r\n<".encode())
+            writer.write(f"{answer}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
             writer.close()
 
         async with await asyncio.start_server(talk, "127.0.0.1", 0) as other:
@@ -200,6 +219,16 @@ def test_what_is_wrong_with_another_worker_is_said(answer: str, said: str) -> No
         assert len(asked) == 1
 
     serve(scene)
+
+
+def test_brokers_that_do_not_say_who_is_in_the_group_are_given_up_in_time() -> None:
+    class Silence:
+        async def members(self) -> tuple[str, list[Member]]:
+            await asyncio.sleep(60)
+            return "", []
+
+    with pytest.raises(MembersUnknownError, match="the brokers do not say who is in the group"):
+        asyncio.run(Group(Settings(), Silence()).others(0.05))
 
 
 def test_a_member_without_an_address_is_named() -> None:
@@ -219,6 +248,7 @@ def test_a_member_without_an_address_is_named() -> None:
     ("values", "address", "wanted"),
     [
         ({}, "http://127.0.0.1:6066", "http://127.0.0.1:6066"),
+        ({}, "http://[::1]:6066", "http://[::1]:6066"),
         ({"http_advertise": "http://w-0.example.com:80"}, "http://0.0.0.0:6066", "http://w-0.example.com:80"),
         ({"brokers": "127.0.0.1:9092"}, "http://0.0.0.0:7", "http://127.0.0.1:7"),
         ({"brokers": "127.0.0.1:9092,x:1"}, "http://[::]:7", "http://127.0.0.1:7"),
