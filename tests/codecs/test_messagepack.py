@@ -7,7 +7,7 @@ import pytest
 
 from streams.codecs.messagepack import known
 
-NAMES = ("url", "price")
+NAMES = dict.fromkeys(("url", "price"))
 #: The formats of the specification, each with more in it than a length misread by one would leave.
 FORMATS = {
     "positive fixint": b"\x07",

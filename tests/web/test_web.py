@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -147,6 +148,26 @@ def test_a_request_has_a_longest_head() -> None:
         response, _ = await site.ask("/live?" + "x" * 20_000)
         assert response.status == 400
         assert (await site.ask("/live"))[0].status == 200
+
+    serve(scene)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /live HTTP/1.1\r\nHost: x\r\nExpect: wonders\r\n\r\n", b"417"),
+        (b"no http at all\r\n\r\n", b"400"),
+    ],
+)
+def test_what_no_route_is_asked_about_is_refused_in_the_same_shape(request_: bytes, status: bytes) -> None:
+    async def scene(site: Site) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(site.server.address).port)
+        writer.write(request_)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        assert head.split()[1] == status
+        assert b"\r\nContent-Type: application/problem+json" in head
+        assert b"\r\nServer: telefonie\r\n" in head
+        writer.close()
 
     serve(scene)
 
