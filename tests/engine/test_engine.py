@@ -11,7 +11,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
 from streams.engine.config import Config
-from streams.engine.engine import MAX_PENDING, Engine, Owned, _start
+from streams.engine.engine import MAX_PENDING, Engine, Owned, _is_of, _start
 from streams.engine.fetch import RecordBatch, RecordsLostError
 from streams.engine.processor import Record
 from streams.engine.restore import Position
@@ -145,6 +145,32 @@ def test_an_offset_that_the_log_does_not_hold_is_refused(
 ) -> None:
     with pytest.raises(RecordsLostError, match=said):
         _start(SOURCE, position, committed, 10, 100)
+
+
+@pytest.mark.parametrize(
+    ("place", "next_offset", "is_ours"),
+    [
+        (OffsetAndMetadata(5, "mine"), 5, True),
+        (
+            OffsetAndMetadata(5, "another's"),
+            5,
+            False,
+        ),  # the idle clock of another commits without an offset more
+        (OffsetAndMetadata(9, "mine"), 5, False),
+        (OffsetAndMetadata(5, "mine"), 6, False),  # what has been applied since was never committed
+        (None, 5, False),
+    ],
+)
+def test_state_is_kept_only_if_the_groups_last_commit_is_its_own(
+    place: OffsetAndMetadata | None, next_offset: int, is_ours: bool
+) -> None:
+    owned = Owned(Recorder(), None, 5)  # type: ignore[arg-type]
+    owned.note, owned.next_offset = "mine", next_offset
+    assert _is_of(place, owned) is is_ours
+
+
+def test_state_of_a_group_that_has_never_committed_is_kept_if_it_has_not_either() -> None:
+    assert _is_of(None, Owned(Recorder(), None, 0))  # type: ignore[arg-type]
 
 
 def test_former_owners_are_fenced_before_the_groups_offsets_and_the_changelog_are_read(
