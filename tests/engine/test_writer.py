@@ -1,9 +1,11 @@
-"""Which partition of an output a record goes to: no Kafka needed."""
+"""Which partition of an output a record goes to, and what lies in a batch: no Kafka needed."""
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from aiokafka.record.memory_records import MemoryRecords
 
 from streams.engine.config import Config
 from streams.engine.processor import Output
@@ -54,3 +56,29 @@ def test_the_partition_follows_the_source_or_the_key() -> None:
         assert all(number == (2 if key is None else partition_of(key, 4)) for key in share)
         assert share == [key for key in keys if key in share]  # in order
     assert sum(map(len, keyed.values())) == len(keys)
+
+
+@pytest.mark.parametrize(
+    "timestamps", [[5, 6], [-1, -1], [-1, 500, 400, -1], [-1, -1, 500], [500, -1, 500], [-1] * 3 + [7] * 3]
+)
+def test_every_record_keeps_its_timestamp_and_those_without_one_have_none(timestamps: list[int]) -> None:
+    found: list[tuple[bytes, int]] = []
+
+    async def send() -> int:
+        writer = Writer(CONFIG, 0)
+
+        async def submit(batch: Any, n: int, _topic: str, _partition: int) -> None:
+            batch.close()
+            records = MemoryRecords(bytes(batch._build())).next_batch()
+            read = [(record.key, record.timestamp) for record in records]
+            assert len(read) == n
+            found.extend(read)
+
+        writer._submit = submit  # type: ignore[assignment, method-assign]
+        records: list[Output] = [(b"%d" % n, b"", at, []) for n, at in enumerate(timestamps)]
+        acks, _ = await writer._send("o", 0, records)
+        await writer.stop()
+        return len(acks)
+
+    assert asyncio.run(send()) <= 2
+    assert found == [(b"%d" % n, at) for n, at in enumerate(timestamps)]
