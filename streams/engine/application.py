@@ -167,6 +167,8 @@ class Watchdog:
         """Raises BrokersLostError after `Config.lost_after`, and what keeps us out of the group."""
         if (refusal := self._app.consumer.refusal()) is not None:
             raise refusal
+        if self._app.in_recovery:  # which may take longer than a group waits for somebody who does not fetch
+            self._app.consumer.stay()
         now = time.monotonic()
         if self._app.consumer.is_connected():
             self._connected_at = now

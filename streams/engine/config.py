@@ -50,6 +50,8 @@ class Config:
     idle_after: int = 60_000
     #: The brokers have taken nothing for so long: they are lost, and the worker ends.
     lost_after: int = 120_000
+    #: Whoever has not asked for records for so long leaves the group, since its loop hangs.
+    max_poll_interval: int = 10 * 60_000
     position_key: bytes = POSITION
     wall_clock: Callable[[], int] = field(default=wall_clock)
 
@@ -77,7 +79,7 @@ class Config:
             "session_timeout_ms": self.session_timeout,
             "heartbeat_interval_ms": min(3_000, self.session_timeout // 3),
             "rebalance_timeout_ms": 60_000,
-            "max_poll_interval_ms": 10 * 60_000,
+            "max_poll_interval_ms": self.max_poll_interval,
             "request_timeout_ms": max(40_000, self.session_timeout),
             "metadata_max_age_ms": 60_000,
         }

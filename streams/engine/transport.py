@@ -87,6 +87,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return None
         return refusal
 
+    def stay(self) -> None:
+        """Ask for no records, and be a member of the group all the same (see `Config.max_poll_interval`)."""
+        if self._consumer is not None:
+            self._consumer._subscription._last_fetch_ended = time.monotonic()
+
     def is_connected(self) -> bool:
         """Whether there is a connection to any broker; also when nothing is fetched, heartbeats need one."""
         client = self._consumer._client if self._consumer is not None else None
@@ -242,6 +247,10 @@ class Consumer(driver.Consumer):
         """As of the thread."""
         refusal: BaseException | None = self._thread.refusal()
         return refusal
+
+    def stay(self) -> None:
+        """As of the thread."""
+        self._thread.stay()
 
     def is_connected(self) -> bool:
         """As of the thread."""

@@ -11,7 +11,7 @@ from random import Random
 from signal import SIGTERM
 
 import pytest
-from support.inject import slow
+from support.inject import config, slow
 from support.load import produce_calls, producing
 from support.worker import (
     Setup,
@@ -83,6 +83,19 @@ def test_rebalances_in_the_middle_of_a_recovery(
         wait_until_done(setup, sending)
         for worker in workers:
             assert worker.terminate() == 0, worker.said()[-3000:]
+    check_exactly_once(setup)
+
+
+def test_a_recovery_may_take_longer_than_a_member_may_be_idle(kafka: str, tmp_path: Path, seed: int) -> None:
+    """aiokafka leaves the group for a member that does not fetch, and joins it again only once that does."""
+    setup = Setup(kafka, settings={"SESSION_TIMEOUT": "3s"})
+    setup.create()
+    produce_calls(kafka, setup.calls, 200, seed)
+    impatient = f"{config(max_poll_interval=4_000)}\n{slow('streams.engine.engine:restore', 12)}"
+    with Worker(setup, tmp_path / "log", before=impatient) as worker:
+        wait_until_done(setup)
+        assert len(worker.restored()) == 1
+        assert worker.terminate() == 0
     check_exactly_once(setup)
 
 
