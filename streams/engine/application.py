@@ -167,8 +167,8 @@ class Watchdog:
         """Raises BrokersLostError after `Config.lost_after`, and what keeps us out of the group."""
         if (refusal := self._app.consumer.refusal()) is not None:
             raise refusal
-        if self._app.in_recovery:  # which may take longer than a group waits for somebody who does not fetch
-            self._app.consumer.stay()
+        if self._app.in_recovery or not any(engine.partitions for engine in self._app.engines):
+            self._app.consumer.stay()  # nothing is fetched then, for longer than the group would wait
         now = time.monotonic()
         if self._app.consumer.is_connected():
             self._connected_at = now

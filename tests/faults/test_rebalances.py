@@ -99,6 +99,25 @@ def test_a_recovery_may_take_longer_than_a_member_may_be_idle(kafka: str, tmp_pa
     check_exactly_once(setup)
 
 
+def test_a_worker_without_partitions_stays_and_takes_over(kafka: str, tmp_path: Path, seed: int) -> None:
+    setup = Setup(kafka, partitions=1, settings={"SESSION_TIMEOUT": "3s"})
+    setup.create()
+    produce_calls(kafka, setup.calls, 200, seed)
+    impatient = config(max_poll_interval=4_000)
+    with Worker(setup, tmp_path / "first", before=impatient) as first:
+        wait_for("it works", first.assignments)
+        with Worker(setup, tmp_path / "second", before=impatient) as second:
+            wait_for("the second is there", lambda: second.assignments() or len(first.assignments()) > 1)
+            time.sleep(10)
+            holder, other = (first, second) if first.assignments()[-1] else (second, first)
+            holder.kill()
+            wait_for("the other one takes over", lambda: other.assignments()[-1:] == [[0]], timeout=20)
+            produce_calls(kafka, setup.calls, 200, seed + 1)
+            wait_until_done(setup)
+            assert other.terminate() == 0
+    check_exactly_once(setup)
+
+
 def test_sigterm_in_the_middle_of_a_recovery_ends_at_once(kafka: str, tmp_path: Path) -> None:
     setup = Setup(kafka)
     setup.create()
