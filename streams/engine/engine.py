@@ -352,8 +352,8 @@ class Engine:
         if not writers:
             return {}
         begun, ready = time.monotonic(), {}
-        async with reader(self.config) as consumer:
-            with ExitStack() as undo:
+        with ExitStack() as undo:
+            async with reader(self.config) as consumer:
                 logs = [TopicPartition(self.config.source, number) for number in writers]
                 # Before the restore: after it a fetch that waits for more would hold the answers up.
                 begins, ends = await consumer.beginning_offsets(logs), await consumer.end_offsets(logs)
@@ -368,7 +368,7 @@ class Engine:
                     start = _start(source, position, committed, begins[source], ends[source])
                     ready[number] = Owned(target.processor, writers[number], start, target.store)
                     ready[number].note = place.metadata if place else None
-                undo.pop_all()
+            undo.pop_all()  # nothing is waited for from here on, so nothing can be broken off
         rows, seconds = sum(target.rows for target in targets.values()), time.monotonic() - begun
         log.info("restored partitions %s from %d rows in %.2f s", sorted(ready), rows, seconds)
         return ready

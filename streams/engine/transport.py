@@ -29,6 +29,10 @@ from streams.engine.members import Member, MembersUnknownError, assignor, member
 MAX_RECORDS = 2000
 
 
+class StoppedError(KafkaError):
+    """The client has stopped with the worker: it cannot be asked any more."""
+
+
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Fetches record batches, in its own thread and event loop."""
 
@@ -74,6 +78,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if self._thread is not None:
             await Service.stop(self)
             await asyncio.to_thread(self._thread.stop)
+
+    async def call_thread(self, fun: Any, *args: Any, **options: Any) -> Any:
+        """As of mode; raises StoppedError after the end."""
+        try:
+            return await super().call_thread(fun, *args, **options)
+        except RuntimeError as error:
+            if self.thread_loop.is_closed():
+                raise StoppedError from error
+            raise
 
     def refusal(self) -> BaseException | None:
         """What keeps us out of the group; aiokafka waits until somebody asks, and tries again only then.
@@ -229,7 +242,10 @@ class Consumer(driver.Consumer):
         """Our id in the group, and all its members. Raises MembersUnknownError."""
         if (coordinator := self._coordinator()) is None:
             raise MembersUnknownError("the worker is starting")
-        found = await self._thread.call_thread(members, coordinator, self.app.engine.config.source)
+        try:
+            found = await self._thread.call_thread(members, coordinator, self.app.engine.config.source)
+        except StoppedError as error:
+            raise MembersUnknownError("the worker has stopped") from error
         return self.member_id, found
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from support.inject import slow
 from support.load import produce_calls, producing
 from support.worker import (
     Setup,
@@ -16,6 +17,7 @@ from support.worker import (
     check_exactly_once,
     check_repartitioned,
     run_until_caught_up,
+    wait_for,
     wait_until_done,
 )
 
@@ -67,6 +69,25 @@ def test_sigkills_while_records_go_through_the_internal_topic(
                 worker.kill()
     run_until_caught_up(setup, tmp_path / "log")
     check_repartitioned(setup)
+    check_exactly_once(setup)
+
+
+def test_a_recovery_that_is_broken_off_at_its_very_end_closes_its_stores(
+    setup: Setup, tmp_path: Path, seed: int
+) -> None:
+    """The client that has read the changelog is just stopping, for the second time in this worker."""
+    dynamic = {name: value for name, value in setup.settings.items() if name != "INSTANCE_ID"}
+    setup = replace(setup, settings={**dynamic, "SESSION_TIMEOUT": "3s"})
+    produce_calls(setup.brokers, setup.calls, 200, seed)
+    with Worker(setup, tmp_path / "first", before=slow("aiokafka:AIOKafkaConsumer.stop", 8, call=2)) as first:
+        wait_for("it starts", lambda: "HTTP is at" in first.said())
+        time.sleep(2)
+        with Worker(setup, tmp_path / "second") as second:
+            wait_for("both work", lambda: first.assignments() and second.assignments())
+            assert len(first.assignments()) == 1
+            wait_until_done(setup)
+            for worker in (first, second):
+                assert worker.terminate() == 0, worker.said()[-3000:]
     check_exactly_once(setup)
 
 
