@@ -151,11 +151,7 @@ def test_an_offset_that_the_log_does_not_hold_is_refused(
     ("place", "next_offset", "is_ours"),
     [
         (OffsetAndMetadata(5, "mine"), 5, True),
-        (
-            OffsetAndMetadata(5, "another's"),
-            5,
-            False,
-        ),  # the idle clock of another commits without an offset more
+        (OffsetAndMetadata(5, "another's"), 5, False),  # an idle clock's commit: no offset more
         (OffsetAndMetadata(9, "mine"), 5, False),
         (OffsetAndMetadata(5, "mine"), 6, False),  # what has been applied since was never committed
         (None, 5, False),

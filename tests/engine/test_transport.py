@@ -1,12 +1,61 @@
-"""What the client's thread answers once it has ended: no Kafka needed."""
+"""What keeps a worker out of the group, what does so for a while only, and what a client says once it has ended."""
 
 import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
 from unittest.mock import AsyncMock, Mock
 
 import pytest
-from aiokafka.errors import KafkaError
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import GroupAuthorizationFailedError, GroupLoadInProgressError, KafkaError
 
 from streams.engine.transport import ConsumerThread, StoppedError
+
+
+def thread(coordinator: object) -> ConsumerThread:
+    """A thread that never runs; what its loop is given it does at once."""
+
+    def at_once(work: Callable[..., None], *args: object) -> None:
+        work(*args)
+
+    made = ConsumerThread.__new__(ConsumerThread)
+    made._consumer = SimpleNamespace(_coordinator=coordinator)
+    made.thread_loop = SimpleNamespace(call_soon_threadsafe=at_once)  # type: ignore[assignment]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("pending", "is_asked_again"),
+    [
+        # As aiokafka says of an answer to SyncGroup that it does not know.
+        (KafkaError(repr(GroupLoadInProgressError())), True),
+        (GroupLoadInProgressError(), True),
+        (GroupAuthorizationFailedError("group"), False),
+        (None, False),
+    ],
+)
+def test_a_coordinator_that_is_loading_is_asked_again(
+    pending: KafkaError | None, is_asked_again: bool
+) -> None:
+    async def go() -> None:
+        noticed = asyncio.get_running_loop().create_future()
+        coordinator = SimpleNamespace(
+            _pending_exception=pending,
+            _error_consumed_fut=noticed,
+            _coordination_task=SimpleNamespace(done=lambda: False),
+        )
+        coordinator.check_errors = lambda: GroupCoordinator.check_errors(coordinator)
+        assert thread(coordinator).refusal() is (None if is_asked_again else pending)
+        assert noticed.done() == is_asked_again
+        assert (coordinator._pending_exception is None) == (is_asked_again or pending is None)
+
+    asyncio.run(go())
+
+
+def test_nothing_keeps_out_who_has_not_begun() -> None:
+    made = ConsumerThread.__new__(ConsumerThread)
+    made._consumer = None
+    assert made.refusal() is None
 
 
 @pytest.mark.parametrize(("has_ended", "raised"), [(True, StoppedError), (False, RuntimeError)])
@@ -14,17 +63,17 @@ def test_a_client_that_has_stopped_says_so_as_one_that_cannot_reach_kafka(
     has_ended: bool, raised: type[Exception]
 ) -> None:
     """Whoever asks while the worker stops expects errors of Kafka, and no others."""
-    thread = ConsumerThread.__new__(ConsumerThread)
-    thread.thread_loop = asyncio.new_event_loop()
-    thread._method_queue = Mock(call=AsyncMock(side_effect=RuntimeError("as of a closed loop")))
+    made = ConsumerThread.__new__(ConsumerThread)
+    made.thread_loop = asyncio.new_event_loop()
+    made._method_queue = Mock(call=AsyncMock(side_effect=RuntimeError("as of a closed loop")))
     if has_ended:
-        thread.thread_loop.close()
+        made.thread_loop.close()
 
     async def ask() -> None:
-        thread.parent_loop = asyncio.get_running_loop()
-        await thread.call_thread(AsyncMock())
+        made.parent_loop = asyncio.get_running_loop()
+        await made.call_thread(AsyncMock())
 
     with pytest.raises(raised):
         asyncio.run(ask())
-    thread.thread_loop.close()
+    made.thread_loop.close()
     assert issubclass(StoppedError, KafkaError)

@@ -153,19 +153,6 @@ def test_a_rebalance_breaks_off_what_the_one_before_it_has_begun(
     check_exactly_once(setup)
 
 
-STOPS_SLOWLY = """
-import asyncio, faust
-_quick = faust.App._consumer_wait_empty
-
-async def _slow(app, *args):
-    if app.should_stop:
-        await asyncio.sleep(8)
-    await _quick(app, *args)
-
-faust.App._consumer_wait_empty = _slow
-"""
-
-
 def test_a_rebalance_waits_for_the_last_commit_of_a_worker_that_stops(
     kafka: str, tmp_path: Path, seed: int
 ) -> None:
@@ -173,7 +160,7 @@ def test_a_rebalance_waits_for_the_last_commit_of_a_worker_that_stops(
     to wait for the end of its session."""
     setup = Setup(kafka, partitions=6, settings={"SESSION_TIMEOUT": "60s", "COMMIT_INTERVAL": "30s"})
     setup.create()
-    with Worker(setup, tmp_path / "first", before=STOPS_SLOWLY) as first:
+    with Worker(setup, tmp_path / "first", before=slow("faust:App._consumer_wait_empty", 8)) as first:
         wait_for("it works", first.assignments)
         produce_calls(kafka, setup.calls, 500, seed)
         time.sleep(1)
@@ -187,17 +174,6 @@ def test_a_rebalance_waits_for_the_last_commit_of_a_worker_that_stops(
             wait_until_done(setup)
     assert "Heartbeat send request failed" not in first.said()
     check_exactly_once(setup)
-
-
-THREAD_HANGS = """
-import asyncio, mode.threads, streams.app
-
-async def _hang(thread):
-    await asyncio.sleep(60)
-
-mode.threads.ServiceThread._gather_remaining_tasks = _hang
-streams.app.STOP_SECONDS = 3.0
-"""
 
 
 TERMINATED_AT_THE_START = """
@@ -226,7 +202,9 @@ def test_a_client_that_does_not_stop_does_not_hold_up_the_clock_that_ends_the_wo
 ) -> None:
     setup = Setup(kafka)
     setup.create()
-    with Worker(setup, tmp_path / "log", before=THREAD_HANGS) as worker:
+    sooner = "import streams.app; streams.app.STOP_SECONDS = 3.0"
+    hangs = slow("mode.threads:ServiceThread._gather_remaining_tasks", 60)
+    with Worker(setup, tmp_path / "log", before=f"{sooner}\n{hangs}") as worker:
         wait_for("it works", worker.assignments)
         assert worker.terminate() == 1
         assert "the worker could not stop in order within 3 s" in worker.said()
