@@ -164,7 +164,10 @@ class Watchdog:
         self._app, self._connected_at = app, time.monotonic()
 
     async def look(self) -> None:
-        """Raises BrokersLostError after `Config.lost_after`, and what keeps us out of the group."""
+        """Also keeps a member that has nothing to fetch in its group.
+
+        Raises BrokersLostError after `Config.lost_after`, and what keeps us out of the group.
+        """
         if (refusal := self._app.consumer.refusal()) is not None:
             raise refusal
         if self._app.in_recovery or not any(engine.partitions for engine in self._app.engines):

@@ -1,6 +1,6 @@
 """More patience for aiokafka's clients: where they give up because of one lost connection, we wait for the brokers.
 
-How long is for `application.Watch` to say.
+How long is for `application.Watchdog` to say.
 """
 
 from __future__ import annotations
