@@ -91,7 +91,7 @@ def run(work: list[list[Record]], *, has_windows: bool = True) -> Round:
 def _recovery(rows: Rows, header: bytes) -> float:
     partition, begun = CallsPartition(Rules(), 0), time.process_time()
     partition.restore(rows)
-    partition.ready(header)
+    list(partition.ready(header))
     return time.process_time() - begun
 
 

@@ -46,7 +46,7 @@ class Remembering:
         rows = closed_calls(number)
         while some := list(islice(rows, _SAMPLE)):
             self._write(self._partition.restore(some))
-        self._partition.ready(None)
+        list(self._partition.ready(None))
         gc.collect()
         gc.freeze()
 

@@ -7,7 +7,7 @@ look at it (semantics, section 4); everything else follows from the log alone, h
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
@@ -40,6 +40,8 @@ Output = tuple[bytes | None, bytes | None, int, list[tuple[str, bytes | None]]]
 
 _JSON: Final[list[tuple[str, bytes | None]]] = [("content-type", b"application/json")]
 _PUBLISHED: Final = 4096
+_STATE_BYTES: Final = 500  # of a call that has changed: its row
+_PIECE: Final = 10_000  # calls that are made ready at a time
 _SPANS: Final = 512  # of a timeout or a retention: how coarsely calls wait for it
 
 
@@ -91,6 +93,8 @@ class CallsPartition:
         self.dead: list[Output] = []
         #: Of records on which the code itself raised: where they lie, and the exception, for the log.
         self.failures: list[tuple[Source, Exception]] = []
+        #: Of the values that are to be published.
+        self._bytes = 0
         self._restored: dict[bytes, bytes] = {}
         if store is not None:
             stored = StoredCalls(store)
@@ -98,11 +102,12 @@ class CallsPartition:
 
     # -- the message path
 
-    def process(self, records: Iterable[Record], wall: int) -> None:
+    def process(self, records: Sequence[Record], wall: int) -> int:
         """Apply records in log order, `wall` being the wall clock (epoch ms) when they are read.
 
         Of each: is it too early (then it moves nothing); stream time moves; what is due is closed; the value
         is decoded; the call is begun, moved, or amended; what that says is published at the next cut.
+        Returns how many records have been applied.
         """
         ledger, tally, deadlines = self.ledger, self.tally, self.deadlines
         decode, latest = self.rules.decoder.decode, wall + self.rules.max_clock_skew
@@ -143,6 +148,7 @@ class CallsPartition:
             events[event.direction][event.status] += 1
             if key != call_id:
                 tally.key_mismatches += 1
+        return len(records)
 
     def _turn(self, call_id: bytes, state: CallState | None, event: Call, ts: int, offset: int) -> None:
         """An event that begins a call, closes it, or comes after its end: all but the common case.
@@ -205,6 +211,7 @@ class CallsPartition:
         found = facts(text, state)
         value = encode_completed(record(text, state, found, self.source(state.offset)))
         self.completed.append((call_id, value, ts, _JSON))
+        self._bytes += len(value)
         return found
 
     def _keep_closed(self, call_id: bytes, state: CallState, found: Facts) -> None:
@@ -232,6 +239,7 @@ class CallsPartition:
         at = self.source(offset)
         said = dead_headers(headers, rejected, at.topic, at.partition, at.offset)
         self.dead.append((key, value, ts, said))
+        self._bytes += len(value or b"")
         self.ledger.rejected[rejected.reason] += 1
         self.tally.rejected[rejected.reason] += 1
 
@@ -271,10 +279,11 @@ class CallsPartition:
         self.ledger.stream_time = wall
         return True
 
-    def settle(self) -> None:
-        """Close what is due at the present stream time, without a record."""
+    def settle(self) -> bool:
+        """Close what is due at the present stream time, without a record; True when more is due."""
         if self.deadlines.next < self.ledger.stream_time:
             self._close_due(self.ledger.stream_time)
+        return False
 
     def _is_past(self, closed_at: int) -> bool:
         return closed_at + self.rules.call_retention < self.ledger.stream_time
@@ -285,6 +294,11 @@ class CallsPartition:
     def pending(self) -> int:
         """How many records the next cut writes: the measure of back-pressure."""
         return len(self.completed) + len(self.dead) + len(self.changed)
+
+    @property
+    def pending_bytes(self) -> int:
+        """About how many bytes of memory wait for the next cut."""
+        return self._bytes + _STATE_BYTES * len(self.changed)
 
     def cut(self) -> Cut:
         """Take everything that has changed since the last cut, as one consistent point of the log."""
@@ -304,7 +318,7 @@ class CallsPartition:
         outputs = {"completed": self.completed, "kpis": kpis, "dead": self.dead}
         stored = self.closed.stored(rows)
         cut = Cut(outputs, rows, stored, encode_ledger(self.ledger), self.tally, self.failures)
-        self.completed, self.dead, self.failures = [], [], []
+        self.completed, self.dead, self.failures, self._bytes = [], [], [], 0
         self.changed, self.tally = {}, Tally()
         self.deadlines.prune(len(self.open))
         return cut
@@ -356,8 +370,8 @@ class CallsPartition:
         self.closed.restore(closed)
         return self.closed.stored(latest.items())
 
-    def ready(self, ledger: bytes | None) -> None:
-        """Everything is restored; `ledger` is that of the last cut, None when there was none.
+    def ready(self, ledger: bytes | None) -> Iterator[None]:
+        """Everything is restored; `ledger` is that of the last cut, None when there was none. Works in pieces.
 
         Raises ValueError for state of a version that is not known here.
         """
@@ -375,8 +389,12 @@ class CallsPartition:
                 self.windows.restore(window, value, self.ledger.stream_time)
             else:
                 opened.append((key, share_strings(decode_state(value))))
+            if len(opened) % _PIECE == 1:
+                yield
         opened.sort(key=lambda item: item[1].first_seen)
-        for key, state in opened:
+        for number, (key, state) in enumerate(opened):
+            if number % _PIECE == 0:
+                yield
             self.open[key] = state
             self.deadlines.add(state.last + self.rules.call_timeout, key)
 

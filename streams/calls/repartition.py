@@ -8,7 +8,7 @@ and the count of keys that are no call ids speak of the record in the calls topi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -57,12 +57,16 @@ class Repartition:
             raise ValueError(f"partition {number}: a topic with so many cannot be repartitioned")
         self._decoder, self._number = decoder, number
         self._out: list[Output] = []
+        #: Of the values in it.
+        self._bytes = 0
 
-    def process(self, records: Iterable[Record], wall: int) -> None:  # noqa: ARG002 - it judges no times
+    def process(self, records: Sequence[Record], wall: int) -> int:  # noqa: ARG002 - it judges no times
         """Send records on, in order."""
         for offset, timestamp, key, value, headers in records:
             origin = (ORIGIN, _encode(Origin(self._number, offset, key)))
             self._out.append((self._key(value, headers), value, timestamp, [*headers, origin]))
+            self._bytes += len(value or b"")
+        return len(records)
 
     def _key(self, value: bytes | None, headers: Headers) -> bytes | None:
         try:
@@ -76,14 +80,20 @@ class Repartition:
         """How many records the next cut writes."""
         return len(self._out)
 
+    @property
+    def pending_bytes(self) -> int:
+        """About how many bytes of memory wait for the next cut."""
+        return self._bytes
+
     def cut(self) -> Forwarded:
         """Take the records that have come since the last cut."""
         cut = Forwarded({"repartition": self._out})
-        self._out = []
+        self._out, self._bytes = [], 0
         return cut
 
-    def settle(self) -> None:
+    def settle(self) -> bool:
         """Nothing ever falls due."""
+        return False
 
     def advance(self, wall: int) -> bool:  # noqa: ARG002
         """There is no time to move."""
@@ -101,8 +111,9 @@ class Repartition:
             pass
         return ()
 
-    def ready(self, header: bytes | None) -> None:
+    def ready(self, header: bytes | None) -> Iterator[None]:  # noqa: ARG002
         """Nothing is to be made ready."""
+        return iter(())
 
 
 class RepartitionedCalls(CallsPartition):
@@ -116,9 +127,9 @@ class RepartitionedCalls(CallsPartition):
         super().__init__(rules, number, store)
         self._internal = topic
 
-    def process(self, records: Iterable[Record], wall: int) -> None:
+    def process(self, records: Sequence[Record], wall: int) -> int:
         """As of `CallsPartition`, after the header has been taken off."""
-        super().process(map(_unwrapped, records), wall)
+        return super().process([_unwrapped(record) for record in records], wall)
 
     def source(self, offset: int) -> Source:
         """Where a record lay in the calls topic."""

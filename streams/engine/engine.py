@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from math import inf
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ from faust.types import TP
 
 from streams.engine.config import Config
 from streams.engine.fetch import RecordBatch, RecordsLostError
-from streams.engine.processor import Cut, Processor
+from streams.engine.processor import Cut, Processor, Record
 from streams.engine.restore import Position, Target, bounds, encode_position, reader, restore
 from streams.engine.rights import named
 from streams.engine.store import Changelog, Store, Stores
@@ -32,8 +32,9 @@ from streams.engine.writer import Writer
 
 log = logging.getLogger(__name__)
 
-#: Records waiting for a commit, in all partitions together: from here on the log has to wait for the brokers.
-MAX_PENDING = 30_000
+#: What waits for a commit, in all partitions together: from here on the log has to wait for the brokers.
+MAX_PENDING = 30_000  # records
+MAX_PENDING_BYTES = 32 << 20
 #: What was seen so long ago still says something about an idle partition.
 _RECENT_SECONDS = 10.0
 
@@ -117,8 +118,13 @@ class Engine:
     # -- the path of a batch
 
     async def process(self, batch: RecordBatch) -> None:
-        """Apply a batch; afterwards wait if the brokers do not keep up with what is to be written."""
-        owned = self.partitions.get(batch.partition.partition)
+        """Apply a batch; wait where the brokers do not keep up with what is to be written.
+
+        What one record makes fall due may be more than fits into one commit or one turn of the event loop. It is then
+        done in pieces, and a commit in between says that the batch is applied up to, without, the record at hand.
+        """
+        number = batch.partition.partition
+        owned = self.partitions.get(number)
         if owned is None or batch.next_offset <= owned.next_offset or self._is_closed():
             return  # fetched before a rebalance or a seek; or nothing counts any more
         if batch.first > owned.next_offset:
@@ -126,29 +132,57 @@ class Engine:
             return
         if owned.clock_moved:
             await self.commit()  # the new time first, so that whoever repeats this finds it
-        records = batch.records
+            if not self._holds(number, owned):
+                return
+        records: Sequence[Record] = batch.records
         if batch.first < owned.next_offset:
             records = [record for record in records if record[0] >= owned.next_offset]
-        start = time.perf_counter()
-        try:
-            owned.processor.process(records, self.config.wall_clock())
-        except Exception as error:  # a part of the batch is in the state: no cut of that may be committed
-            await self.fail(error)
-            return
+        seconds = 0.0
+        while True:
+            start = time.perf_counter()
+            try:
+                applied = owned.processor.process(records, self.config.wall_clock())
+            except Exception as error:  # a part of the batch is in the state: no cut of that may be committed
+                await self.fail(error)
+                return
+            seconds += time.perf_counter() - start
+            owned.heard_at = time.monotonic()
+            owned.waiting_since = owned.waiting_since or owned.heard_at
+            if applied >= len(records):
+                break
+            records = records[applied:]
+            owned.next_offset = records[0][0]
+            await self._turn()
+            if not self._holds(number, owned):
+                return  # the new owner, or we once it is over, read on from the record at hand
         owned.next_offset = batch.next_offset
-        now = time.perf_counter()
-        owned.heard_at = time.monotonic()
-        owned.waiting_since = owned.waiting_since or owned.heard_at
-        self.observer.applied(batch.partition.partition, batch, now - start)
-        while self._pending() > MAX_PENDING and not self._is_closed():
-            await self.commit()
+        self.observer.applied(number, batch, seconds)
+        await self._relieve()
 
     def _is_closed(self) -> bool:
         """Whether nothing can be committed, for now or for ever."""
         return self._suspended or self.failure is not None
 
-    def _pending(self) -> int:
-        return sum(owned.processor.pending for owned in self.partitions.values())
+    def _holds(self, number: int, owned: Owned) -> bool:
+        """Whether a partition may still be worked on; to be asked after every await."""
+        return self.partitions.get(number) is owned and not self._is_closed()
+
+    async def _turn(self) -> None:
+        """Between two pieces of work: let the event loop turn, and commit if too much waits for it."""
+        await asyncio.sleep(0)
+        await self._relieve()
+
+    async def _relieve(self) -> None:
+        """Commit until little enough waits for it."""
+        while self._is_too_much() and not self._is_closed():
+            await self.commit()
+
+    def _is_too_much(self) -> bool:
+        processors = [owned.processor for owned in self.partitions.values()]
+        return (
+            sum(each.pending for each in processors) > MAX_PENDING
+            or sum(each.pending_bytes for each in processors) > MAX_PENDING_BYTES
+        )
 
     async def _seek_back(self, batch: RecordBatch, owned: Owned) -> None:
         """A batch in between was thrown away, as Faust does when a rebalance interrupts it."""
@@ -233,16 +267,25 @@ class Engine:
         since = await self._supplied()
         if since is None or self._is_closed():
             return
-        now = time.monotonic()
         for number, owned in list(self.partitions.items()):
-            idle = now - owned.heard_at >= self.config.idle_after / 1000
-            if not idle or owned.dirty:
+            if owned.dirty or not self._is_idle(number, owned, since):
                 continue
-            tp = TopicPartition(self.config.source, number)
-            if not self.app.consumer.is_caught_up(tp, owned.next_offset, since):
-                continue
-            owned.processor.settle()
-            owned.clock_moved = owned.processor.advance(self.config.wall_clock())
+            while owned.processor.settle():
+                await self._turn()
+                if not self._is_idle(number, owned, since):
+                    break
+            else:
+                owned.clock_moved = owned.processor.advance(self.config.wall_clock())
+
+    def _is_idle(self, number: int, owned: Owned, since: float) -> bool:
+        """Whether a partition is ours, read to its end, and nothing has come for a while; `since` as of `_supplied`."""
+        return (
+            self._holds(number, owned)
+            and time.monotonic() - owned.heard_at >= self.config.idle_after / 1000
+            and self.app.consumer.is_caught_up(
+                TopicPartition(self.config.source, number), owned.next_offset, since
+            )
+        )
 
     async def _supplied(self) -> float | None:
         """Since when (epoch s) a fetch that finds nothing means that there is nothing; None: it means nothing now.

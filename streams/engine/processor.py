@@ -59,13 +59,21 @@ class Processor(Protocol):
 
     @property
     def pending(self) -> int:
-        """About how many records the next cut writes: the measure of back-pressure."""
+        """About how many records the next cut writes: a measure of back-pressure."""
 
-    def process(self, records: Iterable[Record], wall: int) -> None:
-        """Apply records in log order; `wall` is the wall clock (epoch ms). Raising stops the worker."""
+    @property
+    def pending_bytes(self) -> int:
+        """About how many bytes of memory wait for the next cut: the other one."""
 
-    def settle(self) -> None:
-        """Do what is due at the point of time that the state has reached."""
+    def process(self, records: Sequence[Record], wall: int) -> int:
+        """Apply records in log order; `wall` is the wall clock (epoch ms). Raising stops the worker.
+
+        Returns how many have been applied, from the first one on. Fewer than given: much fell due. The engine then
+        lets the event loop turn, commits if too much is pending, and calls again with the rest.
+        """
+
+    def settle(self) -> bool:
+        """Do what is due at the point of time that the state has reached; True: a piece of it, and more is due."""
 
     def advance(self, wall: int) -> bool:
         """Move that point on to the wall clock, for a partition with nothing to read; False when it stays."""
@@ -85,8 +93,9 @@ class Processor(Protocol):
         Returns rows for the store, which are there before the next call.
         """
 
-    def ready(self, header: bytes | None) -> None:
+    def ready(self, header: bytes | None) -> Iterator[None]:
         """All rows are restored; `header` is that of the last cut, None without one.
 
+        Works in pieces, between which the event loop turns; the state is ready once the iterator is exhausted.
         Raises ValueError when this is the state of another version, one that cannot be taken over.
         """

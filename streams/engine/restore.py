@@ -87,11 +87,12 @@ class Target:
         if self.store is not None:
             self.store.write(stored, batch.next_offset, self._packed, config.wall_clock())
 
-    def ready(self, config: Config, number: int) -> None:
+    async def ready(self, config: Config, number: int) -> None:
         """All rows are there. Raises StateVersionError."""
         with _understood(TopicPartition(config.changelog, number)):
             position = self.position
-            self.processor.ready(position.header if position else None)
+            for _ in self.processor.ready(position.header if position else None):
+                await asyncio.sleep(0)
 
 
 @contextmanager
@@ -143,7 +144,7 @@ async def restore(
             if left:
                 await asyncio.wait([consumer._fetcher._create_fetch_waiter()], timeout=0.1)
         for number, target in targets.items():
-            target.ready(config, number)
+            await target.ready(config, number)
     finally:
         gc.enable()
     gc.collect()

@@ -56,11 +56,15 @@ class _Partition:
         """Apply records; what the worker found too early is so again."""
         early = [record for record in records if self._is_early(record)] if self._early else []
         if not early:
-            self.calls.process(records, self._wall)
+            self._apply(records, self._wall)
             return
         for record in records:
             wall = record[1] - self.calls.rules.max_clock_skew - 1 if record in early else self._wall
-            self.calls.process([record], wall)
+            self._apply([record], wall)
+
+    def _apply(self, records: Sequence[Record], wall: int) -> None:
+        while (applied := self.calls.process(records, wall)) < len(records):
+            records = records[applied:]
 
     def _is_early(self, record: Record) -> bool:
         source = self.calls.source_of(record)

@@ -119,7 +119,7 @@ class Outcome:
             if self.store is not None:
                 self.store.write(rows, end)
             at = end
-        self.partition.ready(self.ledger)
+        list(self.partition.ready(self.ledger))
 
 
 def run(
@@ -210,7 +210,7 @@ def test_so_it_does_with_a_store_that_is_behind_when_the_worker_dies(
     same_as_model(chosen, steps, outcome)
     in_memory = CallsPartition(outcome.rules, outcome.number)
     in_memory.restore(outcome.changelog)
-    in_memory.ready(outcome.ledger)
+    list(in_memory.ready(outcome.ledger))
     horizon = outcome.partition.ledger.stream_time - outcome.rules.call_retention
     remembered = {
         call_id: state
@@ -272,7 +272,7 @@ def test_open_calls_share_what_is_their_accounts(direction: str, own: str, is_re
         cut = partition.cut()
         partition = CallsPartition(Rules(), 0)
         partition.restore(cut.rows)
-        partition.ready(cut.header)
+        list(partition.ready(cut.header))
     one, other = partition.open.values()
     for name in (own, "url", "status_callback"):
         assert getattr(one, name) is getattr(other, name)
@@ -302,7 +302,7 @@ def test_a_window_is_published_when_it_ends_and_when_it_is_corrected_and_not_els
     assert published(1000, event("b", "ringing")) == (0, 1), "stream time has reached its end"
     partition = CallsPartition(Rules(kpi_window=1000), 0)
     partition.restore(rows)
-    partition.ready(headers[-1])
+    list(partition.ready(headers[-1]))
     assert published(1000, event("b", "in-progress")) == (0, 0), "it was published before"
     assert published(1000, event("a", "completed", recording_url="https://example.com/1")) == (1, 0)
     assert published(1000, event("a", "completed", price="-1", price_unit="USD")) == (1, 1), "it is corrected"

@@ -28,10 +28,15 @@ class Counter:
     def pending(self) -> int:
         return len(self.out)
 
-    def process(self, records, _wall) -> None:
+    @property
+    def pending_bytes(self) -> int:
+        return 100 * len(self.out)
+
+    def process(self, records, _wall) -> int:
         for _, timestamp, key, _, _ in records:
             self.counts[key] = self.changed[key] = self.counts.get(key, 0) + 1
             self.out.append((key, b"%d" % self.counts[key], timestamp, []))
+        return len(records)
 
     def cut(self) -> Cut:
         cut = Cut({"counts": self.out}, [(key, b"%d" % n) for key, n in self.changed.items()], [], b"")
@@ -42,9 +47,11 @@ class Counter:
         self.counts |= {key: int(value) for key, value in rows}
         return []
 
-    def ready(self, _header) -> None: ...
+    def ready(self, _header):
+        return iter(())
 
-    def settle(self) -> None: ...
+    def settle(self) -> bool:
+        return False
 
     def advance(self, _wall) -> bool:
         return False

@@ -1,7 +1,7 @@
 """What the engine does with batches that do not follow on each other, and where it reads on: no Kafka needed."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
 from streams.engine.config import Config
-from streams.engine.engine import MAX_PENDING, Engine, Owned, _is_of, _start
+from streams.engine.engine import MAX_PENDING, MAX_PENDING_BYTES, Engine, Owned, _is_of, _start
 from streams.engine.fetch import RecordBatch, RecordsLostError
 from streams.engine.processor import Record
 from streams.engine.restore import Position
@@ -22,13 +22,16 @@ SOURCE = TopicPartition("in", 0)
 class Recorder:
     """A processor that only notes offsets."""
 
-    pending = 0
+    pending = pending_bytes = 0
+    #: How many records it applies at a time.
+    piece = 1 << 30
 
     def __init__(self) -> None:
         self.offsets: list[int] = []
 
-    def process(self, records: Iterable[Record], wall: int) -> None:  # noqa: ARG002
-        self.offsets += [record[0] for record in records]
+    def process(self, records: Sequence[Record], wall: int) -> int:  # noqa: ARG002
+        self.offsets += [record[0] for record in records[: self.piece]]
+        return min(self.piece, len(records))
 
 
 class Silence:
@@ -91,8 +94,8 @@ def test_a_batch_that_fails_half_way_stops_the_worker_and_nothing_of_it_is_commi
     async def crash(error: BaseException) -> None:
         crashed.append(error)
 
-    def fail(records: Iterable[Record], wall: int) -> None:
-        Recorder.process(recorder, list(records)[:1], wall)
+    def fail(records: Sequence[Record], wall: int) -> int:
+        Recorder.process(recorder, records[:1], wall)
         raise OSError("the disk is broken")
 
     app.crash, recorder.process, recorder.pending = crash, fail, 1  # type: ignore[attr-defined, method-assign]
@@ -232,18 +235,23 @@ def test_from_the_last_commit_before_a_rebalance_to_its_end_nothing_is_applied_o
     asyncio.run(made.tick())  # would ask the consumer how far it is
 
 
-def test_the_log_waits_when_too_much_waits_for_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("measure", "most"), [("pending", MAX_PENDING), ("pending_bytes", MAX_PENDING_BYTES)]
+)
+def test_the_log_waits_when_too_much_waits_for_a_commit(
+    measure: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, recorder, _ = engine(next_offset=5)
     other = Recorder()
-    other.pending = MAX_PENDING  # one record from another partition is one too many
+    setattr(other, measure, most)  # one record, or byte, from another partition is one too many
     made.partitions[1] = Owned(other, None, 0)  # type: ignore[arg-type]
-    recorder.pending = 1
+    setattr(recorder, measure, 1)
     commits = 0
 
     async def commit() -> int:
         nonlocal commits
         commits += 1
-        recorder.pending -= 1 if commits == 3 else 0  # others had their turn first
+        setattr(recorder, measure, 0 if commits == 3 else 1)  # others had their turn first
         return 1
 
     monkeypatch.setattr(made, "commit", commit)
@@ -283,6 +291,92 @@ def test_time_that_the_idle_clock_has_moved_is_committed_before_the_next_record(
     asyncio.run(made.process(batch(5, 7)))
     assert seen == [[]]
     assert recorder.offsets == [5, 6]
+
+
+def test_a_batch_is_applied_in_pieces_between_which_the_loop_turns_and_what_is_too_much_is_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, recorder, _ = engine(next_offset=5)
+    recorder.piece, turns = 1, 0
+    committed: list[tuple[list[int], int]] = []
+
+    async def commit() -> int:
+        committed.append((list(recorder.offsets), made.partitions[0].next_offset))
+        recorder.pending = 0
+        return 1
+
+    def process(records: Sequence[Record], wall: int) -> int:
+        recorder.pending = MAX_PENDING + 1 if recorder.offsets == [5] else 0
+        return Recorder.process(recorder, records, wall)
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def work() -> None:
+        counting = asyncio.create_task(count_turns())
+        await made.process(RecordBatch(SOURCE, 5, 20, batch(6, 10).records[::2] + batch(12, 13).records))
+        counting.cancel()
+
+    monkeypatch.setattr(made, "commit", commit)
+    recorder.process = process  # type: ignore[method-assign]
+    recorder.offsets.append(5)
+    asyncio.run(work())
+    assert recorder.offsets == [5, 6, 8, 12]
+    assert committed == [([5, 6], 8)], "the next offset is that of the first record that is not applied"
+    assert made.partitions[0].next_offset == 20
+    assert turns >= 2
+
+
+@pytest.mark.parametrize("taken", ["suspended", "lost", "replaced"])
+def test_a_partition_that_is_taken_away_between_two_pieces_is_left_as_it_is(taken: str) -> None:
+    made, recorder, _ = engine(next_offset=5)
+    recorder.piece = 1
+    owned = made.partitions[0]
+
+    async def take() -> None:
+        if taken == "suspended":
+            made._suspended = True
+        elif taken == "lost":
+            made.partitions = {}
+        else:
+            made.partitions = {0: Owned(Recorder(), None, 5)}  # type: ignore[arg-type]
+
+    async def work() -> None:
+        await asyncio.gather(made.process(batch(5, 8)), take())
+
+    asyncio.run(work())
+    assert recorder.offsets == [5]
+    assert owned.next_offset == 6, "where to read on"
+
+
+def test_what_is_due_in_an_idle_partition_is_done_in_pieces_before_its_time_moves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, recorder, app = engine(next_offset=5)
+    made.partitions[0].heard_at = float("-inf")
+    done: list[str] = []
+    hears_at = 7
+
+    def settle() -> bool:
+        done.append("settle")
+        if len(done) == hears_at:
+            made.partitions[0].heard_at = float("inf")
+        return len(done) not in {3, 4}
+
+    def advance(_wall: int) -> bool:
+        done.append("advance")
+        return False
+
+    monkeypatch.setattr(app, "is_caught_up", lambda *_: True, raising=False)
+    monkeypatch.setattr(recorder, "settle", settle, raising=False)
+    monkeypatch.setattr(recorder, "advance", advance, raising=False)
+    asyncio.run(made.tick())
+    assert done == ["settle"] * 3 + ["advance"]
+    asyncio.run(made.tick())  # something comes in between
+    assert done == ["settle"] * 3 + ["advance"] + ["settle"] * 3
 
 
 class Upstream:

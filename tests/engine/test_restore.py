@@ -3,7 +3,7 @@
 import asyncio
 import os
 import tracemalloc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 from support.kafka import Record, produce
@@ -22,7 +22,8 @@ class Forgetful:
         self.rows += sum(1 for _ in rows)
         return []
 
-    def ready(self, header: bytes | None) -> None: ...
+    def ready(self, header: bytes | None) -> Iterator[None]:  # noqa: ARG002
+        return iter(())
 
 
 @pytest.mark.kafka
