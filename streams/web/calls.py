@@ -104,7 +104,7 @@ class CallsApi:
         owner = [member for member in others if likely in member.partitions]
         problems = []
         for some in (owner, [member for member in others if member not in owner]):
-            for reply in await self._group.ask(some, f"/calls/{quote(call_id, safe='')}"):
+            for reply in await self._group.ask(some, f"/calls/{quote(call_id, safe='')}", granted=True):
                 if reply.status == HTTPStatus.OK:
                     return reply.document, []
                 searched |= reply.partitions
@@ -139,7 +139,8 @@ class CallsApi:
         if alone:
             return []
         try:
-            replies = await self._group.ask(await self._group.others(), "/calls", list(request.query.items()))
+            others = await self._group.others()
+            replies = await self._group.ask(others, "/calls", list(request.query.items()), granted=True)
         except MembersUnknownError as error:
             return [str(error)]
         return [reply.problem or reply.document for reply in replies]
@@ -148,12 +149,13 @@ class CallsApi:
 
     async def _status(self, request: web.Request) -> web.Response:
         document = self._lookup.status()
-        if access(request, self._settings.api_token) is Access.GRANTED:
+        granted = access(request, self._settings.api_token) is Access.GRANTED
+        if granted:
             document["longest"] = self._lookup.longest()
         if self._is_alone(request):
             return web.json_response(document)
         try:
-            replies = await self._group.ask(await self._group.others(), "/status")
+            replies = await self._group.ask(await self._group.others(), "/status", granted=granted)
         except MembersUnknownError as error:
             return web.json_response(document | {"others": [], "problems": [str(error)]})
         others = [reply.document for reply in replies if not reply.problem]

@@ -3,6 +3,8 @@
 Nothing else is ever asked than the addresses that the members themselves have told it. A request between workers names
 the member that it is meant for: that one answers for itself alone, so no request is passed on twice, and an address
 that leads to another worker is noticed.
+
+A worker asks with no more rights than the client that it answers has: what another one says may be passed on as it is.
 """
 
 from __future__ import annotations
@@ -53,6 +55,15 @@ class Reply(NamedTuple):
         return set(self.document.get("partitions", ()))
 
 
+class _Request(NamedTuple):
+    """What other workers are asked."""
+
+    path: str
+    query: Query
+    rights: dict[str, str]
+    limit: aiohttp.ClientTimeout
+
+
 class Group:
     """The workers but this one. Its connections are closed by `stop`."""
 
@@ -70,32 +81,45 @@ class Group:
         return [member for member in found if member.id != own]
 
     async def ask(
-        self, members: Iterable[Member], path: str, query: Query = (), seconds: float = _ANSWER_SECONDS
+        self,
+        members: Iterable[Member],
+        path: str,
+        query: Query = (),
+        *,
+        granted: bool,
+        seconds: float = _ANSWER_SECONDS,
     ) -> list[Reply]:
-        """Ask these workers at the same time, and wait so long at most."""
-        limit = aiohttp.ClientTimeout(seconds)
-        return await asyncio.gather(*(self._ask(member, path, query, limit) for member in members))
+        """Ask these workers at the same time, and wait at most `seconds`.
 
-    async def _ask(self, member: Member, path: str, query: Query, limit: aiohttp.ClientTimeout) -> Reply:
+        `granted` says whether the client on whose behalf they are asked may see call data.
+        """
+        request = _Request(path, query, self._rights(granted), aiohttp.ClientTimeout(seconds))
+        return await asyncio.gather(*(self._ask(member, request) for member in members))
+
+    async def _ask(self, member: Member, request: _Request) -> Reply:
         who = f"the worker of the partitions {member.partitions}"
         if urlsplit(member.address).scheme not in ("http", "https"):
             return Reply(member, problem=f"{who} does not say where it is: set its {PREFIX}HTTP_ADVERTISE")
         who = f"{who} at {member.address}"
         try:
             async with self._client().get(
-                member.address + path,
-                params=query,
-                headers=self._headers(member),
+                member.address + request.path,
+                params=request.query,
+                headers={MEMBER: member.id, **request.rights},
                 allow_redirects=False,
-                timeout=limit,
+                timeout=request.limit,
             ) as answer:
                 return _judged(member, answer.status, _document(await answer.read()), who)
         except (aiohttp.ClientError, OSError) as error:
             return Reply(member, problem=f"{who} does not answer ({_reason(error)})")
 
-    def _headers(self, member: Member) -> dict[str, str]:
+    def _rights(self, granted: bool) -> dict[str, str]:
+        """The headers that give another worker's answer the rights of the client."""
+        if not granted:
+            # Without a token an address of this machine would be enough, were this not said.
+            return {"Forwarded": "for=unknown"}
         token = self._settings.api_token
-        return {MEMBER: member.id} | ({"Authorization": f"Bearer {token}"} if token else {})
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:

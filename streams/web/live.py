@@ -138,7 +138,7 @@ class Live:
                 self._members_at = time.monotonic()
             except MembersUnknownError as error:
                 problems.append(str(error))
-        replies = await self._group.ask(self._members, "/status", seconds=_PATIENCE)
+        replies = await self._group.ask(self._members, "/status", granted=True, seconds=_PATIENCE)
         if any(reply.problem for reply in replies):
             self._members_at = -_MEMBERS_EVERY  # it may be gone
         return (

@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from support.pages import PHONE, MadeUpWorker
+from support.pages import MadeUpWorker
 
 from streams.engine.members import Member
 from streams.metrics import Metrics
@@ -233,21 +233,3 @@ def test_the_page_is_for_browsers_and_takes_nothing_from_elsewhere() -> None:
             assert response.content_type == "text/plain"
 
     serve(scene)
-
-
-@pytest.mark.parametrize("token", [None, TOKEN])
-def test_no_route_tells_a_stranger_a_phone_number_or_an_id(token: str | None) -> None:
-    async def scene(site: Site) -> None:
-        routes = site.server._runner.app.router.routes()
-        paths = {route.resource.canonical for route in routes if route.resource is not None}
-        assert paths == {"/", "/page.css", "/page.js", "/icon.svg", "/live", "/ready", "/metrics", "/status",
-                         "/calls", "/calls/{id}", "/events"}  # fmt: skip
-        stranger = {"Host": "elsewhere.example.com", "Accept": "text/html"}
-        for path in paths:
-            async with site.client.get(site.server.address + path, headers=stranger) as response:
-                body = await (response.content.readuntil(b"}\n\n") if path == "/events" else response.read())
-                assert response.status == (200 if not path.startswith("/calls") else 401 if token else 403)
-            for secret in (PHONE, site.worker.longest()[0]["id"], "a-call"):
-                assert secret.encode() not in body, path
-
-    serve(scene, api_token=token)
