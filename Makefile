@@ -1,24 +1,18 @@
 # The front door: what CI runs is what a person runs.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PYTHON ?= python3.11
-BIN := .venv/bin
-STAMP := .venv/.ready
+# Which Python: PYTHON=python3.13 make ...; found by .ci/venv unless it is named.
+export VENV ?= .venv
+BIN := $(VENV)/bin
 ARGS ?=
 
 .PHONY: help
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(STAMP): requirements-dev.lock pyproject.toml
-	@echo "setting up .venv (the first time takes a minute or two)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@
-
 .PHONY: setup
-setup: $(STAMP) ## make .venv with the command .venv/bin/telefonie
+setup: ## make .venv with the command .venv/bin/telefonie, or bring it up to date
+	@.ci/venv
 
 .PHONY: run
 run: setup ## run everything on an embedded Apache Kafka; ARGS="--input FILE" feeds a file instead
@@ -41,8 +35,8 @@ check: setup ## everything quick: format, lint, types, unit and property tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@# From a directory where no codecs/ shadows the standard library's module of that name.
-	@mkdir -p .venv/types && ln -sfn ../../streams .venv/types/streams
-	@cd .venv/types && ../bin/mypy --config-file ../../pyproject.toml
+	@mkdir -p $(VENV)/types && ln -sfn ../../streams $(VENV)/types/streams
+	@cd $(VENV)/types && ../bin/mypy --config-file ../../pyproject.toml
 	@$(BIN)/python -m pytest -m "not kafka and not container and not cluster and not browser and not slow" $(ARGS)
 
 .PHONY: k8s-check

@@ -118,12 +118,14 @@ _SIGNS: Final = {
 def _ssl_context(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
     """A TLS context that trusts `ca` (None: what the system trusts) and shows `cert`; all are PEM texts.
 
-    Host names are checked. Raises SettingsError.
+    Host names are checked; TLS is 1.2 or later. Raises SettingsError.
     """
     try:
         context = ssl.create_default_context(cadata=ca)
     except ssl.SSLError as error:
         raise SettingsError(f"{PREFIX}SSL_CA cannot be used: {error}") from None
+    # Python's own default, but Debian builds Python without it and leaves the version to the system's OpenSSL.
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     if cert and key:
         try:
             with _as_file(cert) as cert_file, _as_file(key) as key_file:

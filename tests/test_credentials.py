@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,19 @@ def test_each_connection_has_what_the_files_hold_then(
     assert contexts[0] is contexts[1] is contexts[2], "nothing is made anew without need"
     assert contexts[3].get_ca_certs() != contexts[2].get_ca_certs()
     assert "hush" not in repr(client_options(by_files)) + repr(by_files)
+
+
+def test_tls_is_at_least_1_2_whatever_python_was_built_with(
+    monkeypatch: pytest.MonkeyPatch, by_files: Settings
+) -> None:
+    def as_debian_builds_it(**_: Any) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", as_debian_builds_it)
+    monkeypatch.setattr(credentials, "_ssl_context", credentials._ssl_context.__wrapped__)
+    assert client_options(by_files)["ssl_context"].now().minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 def test_a_file_that_cannot_be_used_is_a_connection_that_failed(
