@@ -1,9 +1,12 @@
 """Dead letters: found again, and once mended sent back to where they came from, each of them once.
 
-A record that has been sent back is noted in the compacted topic `{APP_ID}-redriven`, in the transaction that
-sends it; a redrive reads all notes before it begins. The transactional id is the same for all redrives of an
-APP_ID, so that one fences another: what a former one left open is ended before the notes are read, and a former
-one that still lives can send nothing any more.
+A record that has been sent back is noted in the compacted topic `{DEAD_TOPIC}-redriven`, in the transaction that
+sends it; a redrive reads all notes before it begins. The transactional id is the same for all redrives of a topic of
+dead letters, whatever their APP_ID, so that one fences another: what a former one left open is ended before the notes
+are read, and a former one that still lives can send nothing any more.
+
+Earlier releases kept them in `{APP_ID}-redriven`. Those are read too, whatever the APP_ID: the value of a note is
+the place of its dead letter, which begins with the name of the topic.
 
 A note is about the rejected record, not about the letter: after a crash under `at_least_once` the dead letters
 may hold the same record twice.
@@ -26,7 +29,6 @@ from streams.brokers import connected
 from streams.codecs import Rejection, split_headers
 from streams.credentials import client_options
 from streams.errors import OperatorError
-from streams.reading import partitions
 from streams.settings import Settings
 
 #: Records and bytes of values in one transaction: what may wait for its end, and is done again after a crash.
@@ -128,14 +130,23 @@ async def _ranges(
 
 
 async def notes(consumer: AIOKafkaConsumer, settings: Settings) -> set[bytes]:
-    """The notes of all records that have been sent back. Raises TopicsError when their topic is missing."""
-    wanted = await browse.ranges(consumer, settings.redriven_topic)
-    return {bytes(record.key) async for record in browse.read(consumer, wanted) if record.key is not None}
+    """The notes of all records that have been sent back; none before the first redrive."""
+    place = f"{settings.dead_topic}/".encode()
+    found: set[bytes] = set()
+    for topic in sorted(await _noted(consumer)):
+        async with aclosing(browse.read(consumer, await browse.ranges(consumer, topic))) as records:
+            found |= {
+                bytes(each.key)
+                async for each in records
+                if each.key and (each.value or b"").startswith(place)
+            }
+    return found
 
 
-async def notes_so_far(consumer: AIOKafkaConsumer, settings: Settings) -> set[bytes]:
-    """The same for those who only look: none before the first redrive."""
-    return await notes(consumer, settings) if await partitions(consumer, settings.redriven_topic) else set()
+async def _noted(consumer: AIOKafkaConsumer) -> set[str]:
+    """The topics in which notes may lie, as far as this user may see them: ours, and those of earlier releases."""
+    cluster = await consumer._client.fetch_all_metadata()
+    return {topic for topic in cluster.topics() if topic.endswith("-redriven")}
 
 
 @dataclass
@@ -178,7 +189,7 @@ async def redrive(
     producer = AIOKafkaProducer(
         **client_options(settings),
         client_id=f"{settings.app_id}-redrive",
-        transactional_id=f"{settings.app_id}-redrive",
+        transactional_id=f"{settings.dead_topic}-redrive",
         transaction_timeout_ms=_TRANSACTION_MS,
         acks="all",
         max_request_size=_MAX_REQUEST_BYTES,

@@ -312,8 +312,8 @@ class Settings:
 
     @property
     def redriven_topic(self) -> str:
-        """The internal topic that notes which dead letters have been sent back."""
-        return f"{self.app_id}-redriven"
+        """The internal topic that notes which dead letters have been sent back: one for all groups that share them."""
+        return f"{self.dead_topic}-redriven"
 
     @classmethod
     def load(cls, env: Mapping[str, str]) -> Settings:
@@ -417,7 +417,7 @@ def _contradictions(settings: Settings) -> Iterator[str]:
 def _topic_clashes(settings: Settings) -> Iterator[str]:
     seen = {
         _metric_name(settings.changelog_topic): f"the changelog topic made from {PREFIX}APP_ID",
-        _metric_name(settings.redriven_topic): f"the topic of redriven records made from {PREFIX}APP_ID",
+        _metric_name(settings.redriven_topic): f"the topic of redriven records made from {PREFIX}DEAD_TOPIC",
         _metric_name(settings.repartition_topic): f"the repartition topic made from {PREFIX}APP_ID",
         _metric_name(
             settings.repartition_changelog_topic

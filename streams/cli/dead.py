@@ -143,10 +143,10 @@ def list_(selection: Any, limit: int | None, as_json: bool) -> None:
 
 async def _list(settings: Settings, selection: Any, limit: int | None, as_json: bool) -> None:
     from streams.browse import browser, newest
-    from streams.deadletters import notes_so_far, select
+    from streams.deadletters import notes, select
 
     async with browser(settings) as consumer:
-        done = await notes_so_far(consumer, settings)
+        done = await notes(consumer, settings)
         async with aclosing(select(consumer, settings, selection)) as letters:
             found = await newest(letters, limit or sys.maxsize, _stamp)
     if as_json:
@@ -220,10 +220,10 @@ def show(place: tuple[int, int], only_value: bool, as_json: bool) -> None:
 
 async def _find(settings: Settings, place: tuple[int, int]) -> tuple[Any, set[bytes]]:
     from streams.browse import browser
-    from streams.deadletters import Selection, notes_so_far, select
+    from streams.deadletters import Selection, notes, select
 
     async with browser(settings) as consumer:
-        done = await notes_so_far(consumer, settings)
+        done = await notes(consumer, settings)
         async with aclosing(select(consumer, settings, Selection(places=frozenset([place])))) as letters:
             async for letter in letters:
                 return letter, done
@@ -261,10 +261,10 @@ def redrive(
 ) -> None:
     """Send dead letters back to the topic and partition that they came from.
 
-    Each is sent once: what has been sent back is remembered in the topic {APP_ID}-redriven, and left out the
-    next time, also when this is killed and run again. The headers dead-… are removed, and redriven-from is added
-    with the place of the dead letter. Keys and timestamps stay as they were. A worker reads the record like any
-    other; if it rejects it again, that is a new dead letter.
+    Each is sent once: what has been sent back is remembered in the topic {DEAD_TOPIC}-redriven, and left out the
+    next time, also when this is killed and run again, or run with another APP_ID. The headers dead-… are removed,
+    and redriven-from is added with the place of the dead letter. Keys and timestamps stay as they were. A worker
+    reads the record like any other; if it rejects it again, that is a new dead letter.
 
     A value for which the transform writes nothing stays where it is; a transform that fails ends the redrive.
     Dead letters that were too-early can be sent back as they are once their time has come. --now-timestamp sends
@@ -317,11 +317,11 @@ async def _rehearse(
 ) -> None:
     """Say what a redrive would do; nothing is written, and a redrive that runs goes on."""
     from streams.browse import browser
-    from streams.deadletters import notes_so_far, select
+    from streams.deadletters import notes, select
 
     decoder, shown = CallDecoder(settings.nulls), 0
     async with browser(settings) as consumer:
-        done = await notes_so_far(consumer, settings)
+        done = await notes(consumer, settings)
         async with aclosing(select(consumer, settings, selection)) as letters:
             async for letter in letters:
                 if letter.note in done or shown == limit:

@@ -149,6 +149,27 @@ def test_a_record_that_is_buried_twice_is_sent_once(scene: Scene) -> None:
     assert scene.run("redrive", "--all").stderr == "1 sent back, 4 had been sent before\n"
 
 
+def test_another_app_id_sends_nothing_again(scene: Scene) -> None:
+    scene.bury(3)
+    assert scene.run("redrive", "0:0", "0:1").stderr == "2 sent back, 0 had been sent before\n"
+    scene.env["TELEFONIE_APP_ID"] += "-other"
+    assert [row["redriven"] for row in scene.rows()] == [True, True, False]
+    assert scene.run("redrive", "--all").stderr == "1 sent back, 2 had been sent before\n"
+    assert [each.key for each in scene.sent()] == [b"call-0", b"call-1", b"call-2"]
+
+
+def test_what_earlier_releases_noted_counts_for_its_own_dead_letters(scene: Scene) -> None:
+    scene.bury(2)
+    earlier = f"{scene.calls}-an-app-id-redriven"
+    create_topics(scene.brokers, earlier, config={"cleanup.policy": "compact"})
+    notes = [f"{scene.calls}/0/{100 + n}@{NOW - HOUR + n * 60_000}".encode() for n in range(2)]
+    places = (f"{scene.dead}/0/0".encode(), f"{scene.dead}.of-others/0/1".encode())
+    produce(scene.brokers, earlier, [Record(place, note) for place, note in zip(places, notes, strict=True)])
+    assert [row["redriven"] for row in scene.rows()] == [True, False]
+    assert scene.run("redrive", "--all").stderr == "1 sent back, 1 had been sent before\n"
+    assert [each.key for each in scene.sent()] == [b"call-1"]
+
+
 def test_redrive_mends_and_stamps(scene: Scene) -> None:
     scene.bury(3)
     command = 'v=$(cat); case "$v" in *:1,*) ;; *) printf %s "${v%?},\\"mended\\":1}";; esac'

@@ -100,7 +100,7 @@ def test_everything_runs_with_exactly_these_rights(scene: Scene, tmp_path: Path)
     assert {name: (each.exit_code, each.stderr) for name, each in looked.items() if each.exit_code} == {}
     redriven = scene.run("redriver", "dead", "redrive", "--all", "--limit", "3")
     assert redriven.exit_code == 0, redriven.stderr
-    notes = read_topic(scene.secured.brokers, f"{scene.setup.group}-redriven")
+    notes = read_topic(scene.secured.brokers, f"{scene.setup.topic('dead')}-redriven")
     assert len(notes) == 3
     again = scene.run("looker", "dead", "list")
     assert again.exit_code == 0, again.stderr
