@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -25,9 +26,12 @@ from streams.settings import Settings, milliseconds
 from streams.web.access import Access, access, authorize
 from streams.web.group import MEMBER, Group, Membership
 from streams.web.problems import Problem
+from streams.web.shared import Shared
 
 _LIMIT, _MOST = 100, 1000
 _RETRY_SECONDS: Final = "2"
+#: However often strangers ask for the status, the brokers and the workers are asked once in so many seconds.
+_SHARED_SECONDS: Final = 1.0
 _OPEN_STATUSES: Final = STATUSES[:3]
 _PARAMETERS: Final = {"status", "country", "older_than", "limit"}
 
@@ -63,6 +67,10 @@ class CallsApi:
 
     def __init__(self, settings: Settings, lookup: Lookup, group: Group) -> None:
         self._settings, self._lookup, self._group = settings, lookup, group
+        self._for_strangers = {
+            alone: Shared(partial(self._for_stranger, alone), seconds=_SHARED_SECONDS)
+            for alone in (True, False)
+        }
 
     def routes(self) -> Collection[web.RouteDef]:
         """To be added to an application that answers a `Problem` in its shape."""
@@ -148,19 +156,27 @@ class CallsApi:
     # -- the workers
 
     async def _status(self, request: web.Request) -> web.Response:
+        alone = self._is_alone(request)
+        if access(request, self._settings.api_token) is not Access.GRANTED:
+            return web.json_response(await self._for_strangers[alone].get())
+        document = self._lookup.status() | {"longest": self._lookup.longest()}
+        return web.json_response(document if alone else document | await self._others(granted=True))
+
+    async def _for_stranger(self, alone: bool) -> dict[str, Any]:
+        """The status without anything of any call."""
         document = self._lookup.status()
-        granted = access(request, self._settings.api_token) is Access.GRANTED
-        if granted:
-            document["longest"] = self._lookup.longest()
-        if self._is_alone(request):
-            return web.json_response(document)
+        return document if alone else document | await self._others(granted=False)
+
+    async def _others(self, *, granted: bool) -> dict[str, Any]:
+        """What the other workers say of themselves, and what is wrong with those that say nothing."""
         try:
             replies = await self._group.ask(await self._group.others(), "/status", granted=granted)
         except MembersUnknownError as error:
-            return web.json_response(document | {"others": [], "problems": [str(error)]})
-        others = [reply.document for reply in replies if not reply.problem]
-        problems = [reply.problem for reply in replies if reply.problem]
-        return web.json_response(document | {"others": others, "problems": problems})
+            return {"others": [], "problems": [str(error)]}
+        return {
+            "others": [reply.document for reply in replies if not reply.problem],
+            "problems": [reply.problem for reply in replies if reply.problem],
+        }
 
     def _is_alone(self, request: web.Request) -> bool:
         """Whether this worker is asked for itself alone. Problem when another one is meant."""

@@ -35,7 +35,8 @@ _MEMBERS_EVERY: Final = 5.0
 LOOKS: Final = 120
 #: The last browser may be gone for so long (s), as when its page is loaded anew, before the curves are forgotten.
 _GRACE: Final = 60.0
-_MOST_WATCHERS: Final = 200
+#: Watchers at a time, of those who may see calls and of strangers: together fewer than there are connections.
+_MOST_WATCHERS: Final = {True: 150, False: 50}
 _LAST: Final = 8
 
 
@@ -44,7 +45,7 @@ class Live:
 
     def __init__(self, settings: Settings, lookup: Lookup, group: Group) -> None:
         self._settings, self._lookup, self._group = settings, lookup, group
-        self._watchers = 0
+        self._watchers = {True: 0, False: 0}
         self._left_at = 0.0
         self._looking: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
@@ -72,19 +73,20 @@ class Live:
         allowed = access(request, self._settings.api_token)
         if allowed is not Access.GRANTED and "Authorization" in request.headers:
             authorize(request, self._settings.api_token)
-        if self._watchers >= _MOST_WATCHERS or self._stopping:
+        granted = allowed is Access.GRANTED
+        if self._watchers[granted] >= _MOST_WATCHERS[granted] or self._stopping:
             headers = {"Retry-After": "5"}
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many watch", headers=headers)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        self._watchers += 1
+        self._watchers[granted] += 1
         if self._looking is None:
             self._looking = asyncio.create_task(self._look_on())
         try:
             with suppress(ConnectionError):
+                await response.prepare(request)
                 await self._tell(response, allowed)
         finally:
-            self._watchers -= 1
+            self._watchers[granted] -= 1
             self._left_at = time.monotonic()
         return response
 
@@ -104,7 +106,7 @@ class Live:
     async def _look_on(self) -> None:
         self._history = History()
         try:
-            while self._watchers or time.monotonic() - self._left_at < _GRACE:
+            while any(self._watchers.values()) or time.monotonic() - self._left_at < _GRACE:
                 begun = time.monotonic()
                 try:
                     await self._look()

@@ -171,18 +171,3 @@ def test_a_client_has_to_say_what_it_wants_in_time(monkeypatch: pytest.MonkeyPat
                 time.sleep(1.3)
             connection.sendall(whole[:10])
             assert connection.recv(4096) == b""
-
-
-def test_connections_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MOST", 5)
-    with served(None) as port:
-        held = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(5)]
-        for each in held:
-            each.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert b" 200 OK" in each.recv(4096)
-        assert exchange(port, b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n") == b""
-        held.pop().close()
-        for each in held:
-            each.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert b" 200 OK" in each.recv(4096)
-            each.close()
