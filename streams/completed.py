@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.partitioner import murmur2
 
-from streams import browse
+from streams import reading
 from streams.codecs import CompletedCall, decode_completed
+from streams.reading import LogRecord
 from streams.settings import Settings
 
 #: Offsets that `tail` looks back for one record, at first: most offsets hold one.
@@ -50,7 +52,7 @@ class Selection:
         )
 
 
-def published(record: ConsumerRecord) -> Published | None:
+def published(record: LogRecord) -> Published | None:
     """The completed call in a record; None for a tombstone, and for what is no completed call."""
     if record.value is None:
         return None
@@ -61,14 +63,14 @@ def published(record: ConsumerRecord) -> Published | None:
     return Published(record.partition, record.offset, record.timestamp, record.value, call)
 
 
-async def revisions(consumer: AIOKafkaConsumer, settings: Settings, call_id: str) -> list[Published]:
+async def revisions(consumer: Any, settings: Settings, call_id: str) -> list[Published]:
     """All revisions of a call that the topic still holds, in order.
 
     They lie in one partition: that of the call's events. Where producers key their events by call id, Kafka's
     partitioner tells which; only if there is nothing the other partitions are read too.
     """
     key = call_id.encode()
-    everything = await browse.ranges(consumer, settings.completed_topic)
+    everything = await reading.ranges(consumer, settings.completed_topic)
     likely = (murmur2(key) & 0x7FFFFFFF) % len(everything)
     for log in sorted(everything, key=lambda log: log.partition != likely):
         if found := await _revisions(consumer, {log: everything[log]}, key):
@@ -77,27 +79,27 @@ async def revisions(consumer: AIOKafkaConsumer, settings: Settings, call_id: str
 
 
 async def _revisions(
-    consumer: AIOKafkaConsumer, wanted: dict[TopicPartition, tuple[int, int]], key: bytes
+    consumer: Any, wanted: dict[TopicPartition, tuple[int, int]], key: bytes
 ) -> list[Published]:
-    async with aclosing(browse.read(consumer, wanted)) as records:
+    async with aclosing(reading.records(consumer, wanted)) as records:
         found = [published(record) async for record in records if record.key == key]
     return [each for each in found if each is not None]
 
 
 async def tail(
-    consumer: AIOKafkaConsumer, settings: Settings, selection: Selection, count: int
+    consumer: Any, settings: Settings, selection: Selection, count: int
 ) -> tuple[list[Published], dict[TopicPartition, int]]:
     """The last `count` completed calls of a selection, by time; and of each partition the offset behind them.
 
     Looks back further and further until it has found so many, or has seen everything.
     """
-    bounds = await browse.ranges(consumer, settings.completed_topic, (), selection.since)
+    bounds = await reading.ranges(consumer, settings.completed_topic, (), selection.since)
     ends = {log: end for log, (_, end) in bounds.items()}
     back = count * _LOOK_BACK
     while True:
         wanted = {log: (max(first, end - back), end) for log, (first, end) in bounds.items()}
-        async with aclosing(_chosen(browse.read(consumer, wanted), selection)) as found:
-            last = await browse.newest(
+        async with aclosing(_chosen(reading.records(consumer, wanted), selection)) as found:
+            last = await reading.newest(
                 found, count, lambda each: (each.timestamp, each.partition, each.offset)
             )
         if len(last) >= count or wanted == bounds:
@@ -106,16 +108,16 @@ async def tail(
 
 
 async def follow(
-    consumer: AIOKafkaConsumer, start: dict[TopicPartition, int], selection: Selection
+    consumer: Any, start: dict[TopicPartition, int], selection: Selection
 ) -> AsyncGenerator[Published, None]:
     """The completed calls of a selection from an offset of each partition on, for ever."""
-    async with aclosing(_chosen(browse.follow(consumer, start), selection)) as found:
+    async with aclosing(_chosen(reading.follow(consumer, start), selection)) as found:
         async for each in found:
             yield each
 
 
 async def _chosen(
-    records: AsyncGenerator[ConsumerRecord, None], selection: Selection
+    records: AsyncGenerator[LogRecord, None], selection: Selection
 ) -> AsyncGenerator[Published, None]:
     async with aclosing(records):
         async for record in records:

@@ -21,14 +21,15 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import ProducerFenced
 
-from streams import browse, topics
+from streams import reading, topics
 from streams.brokers import connected
 from streams.codecs import Rejection, split_headers
 from streams.credentials import client_options
 from streams.errors import OperatorError
+from streams.reading import LogRecord
 from streams.settings import Settings
 
 #: Records and bytes of values in one transaction: what may wait for its end, and is done again after a crash.
@@ -90,7 +91,7 @@ class Selection:
         )
 
 
-def letter_of(record: ConsumerRecord) -> DeadLetter | None:
+def letter_of(record: LogRecord) -> DeadLetter | None:
     """The dead letter in a record of the dead-letter topic; None when it is something else."""
     split = split_headers(record.headers)
     if split is None:
@@ -101,13 +102,11 @@ def letter_of(record: ConsumerRecord) -> DeadLetter | None:
     )
 
 
-async def select(
-    consumer: AIOKafkaConsumer, settings: Settings, selection: Selection
-) -> AsyncGenerator[DeadLetter, None]:
+async def select(consumer: Any, settings: Settings, selection: Selection) -> AsyncGenerator[DeadLetter, None]:
     """The dead letters of a selection that lie in the topic now, one partition after the other."""
     wanted = await _ranges(consumer, settings, selection)
     for log, bounds in sorted(wanted.items()):
-        async with aclosing(browse.read(consumer, {log: bounds})) as records:
+        async with aclosing(reading.records(consumer, {log: bounds})) as records:
             async for record in records:
                 letter = letter_of(record)
                 if letter is not None and selection.holds(letter):
@@ -115,11 +114,11 @@ async def select(
 
 
 async def _ranges(
-    consumer: AIOKafkaConsumer, settings: Settings, selection: Selection
+    consumer: Any, settings: Settings, selection: Selection
 ) -> dict[TopicPartition, tuple[int, int]]:
     """What has to be read to find them all."""
     only = selection.partitions or {partition for partition, _ in selection.places}
-    everything = await browse.ranges(consumer, settings.dead_topic, only, selection.since)
+    everything = await reading.ranges(consumer, settings.dead_topic, only, selection.since)
     if not selection.places:
         return everything
     narrowed: dict[TopicPartition, tuple[int, int]] = {}
@@ -129,12 +128,12 @@ async def _ranges(
     return narrowed
 
 
-async def notes(consumer: AIOKafkaConsumer, settings: Settings) -> set[bytes]:
+async def notes(consumer: Any, settings: Settings) -> set[bytes]:
     """The notes of all records that have been sent back; none before the first redrive."""
     place = f"{settings.dead_topic}/".encode()
     found: set[bytes] = set()
     for topic in sorted(await _noted(consumer)):
-        async with aclosing(browse.read(consumer, await browse.ranges(consumer, topic))) as records:
+        async with aclosing(reading.records(consumer, await reading.ranges(consumer, topic))) as records:
             found |= {
                 bytes(each.key)
                 async for each in records
@@ -143,7 +142,7 @@ async def notes(consumer: AIOKafkaConsumer, settings: Settings) -> set[bytes]:
     return found
 
 
-async def _noted(consumer: AIOKafkaConsumer) -> set[str]:
+async def _noted(consumer: Any) -> set[str]:
     """The topics in which notes may lie, as far as this user may see them: ours, and those of earlier releases."""
     cluster = await consumer._client.fetch_all_metadata()
     return {topic for topic in cluster.topics() if topic.endswith("-redriven")}
@@ -196,7 +195,7 @@ async def redrive(
         retry_backoff_ms=20,
     )
     try:
-        async with connected(producer, settings), browse.browser(settings) as consumer:
+        async with connected(producer, settings), reading.reader(settings) as consumer:
             await _Redrive(settings, producer, consumer, mending, tally).run(selection, limit)
     except ProducerFenced:
         raise OperatorError(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from aiokafka import ConsumerRecord
-
-from streams.browse import browser, read
 from streams.codecs import CallDecoder
-from streams.reading import partitions, whole
+from streams.reading import LogRecord, partitions, reader, records, whole
 from streams.settings import PREFIX, Settings
 from streams.topics import Finding
 
@@ -19,10 +16,10 @@ async def check_keys(settings: Settings) -> list[Finding]:
     if settings.repartition:
         return []
     sample = _Sample(CallDecoder(settings.nulls))
-    async with browser(settings) as consumer:
+    async with reader(settings) as consumer:
         logs = await whole(consumer, await partitions(consumer, settings.calls_topic))
         tails = {log: (max(first, end - SAMPLE), end) for log, (first, end) in logs.items()}
-        async for record in read(consumer, tails):
+        async for record in records(consumer, tails):
             sample.add(record)
     said = sample.verdict()
     return [Finding(settings.calls_topic, "warning", said)] if said else []
@@ -36,7 +33,7 @@ class _Sample:
         self.events = self.mismatches = 0
         self.places: dict[str, set[int]] = {}
 
-    def add(self, record: ConsumerRecord) -> None:
+    def add(self, record: LogRecord) -> None:
         """Look at one record; one that is no Call says nothing."""
         call_id = self._decoder.call_id(record.value, record.headers)
         if call_id is not None:

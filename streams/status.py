@@ -104,7 +104,7 @@ async def status(settings: Settings, *, recount: bool) -> Status:
 
 async def _status(settings: Settings, *, recount: bool) -> Status:
     config, upstream = config_of(settings), upstream_of(settings)
-    async with reading.reader(settings, config) as consumer:
+    async with reading.reader(settings) as consumer:
         if not await reading.partitions(consumer, settings.calls_topic):
             raise OperatorError(f"topic {settings.calls_topic} {ABSENT}")
         stages = [

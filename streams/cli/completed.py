@@ -57,10 +57,10 @@ def get(call_id: str, as_json: bool) -> None:
 
 
 async def _get(settings: Settings, call_id: str) -> list[Any]:
-    from streams.browse import browser
+    from streams import reading
     from streams.completed import revisions
 
-    async with browser(settings) as consumer:
+    async with reading.reader(settings) as consumer:
         return await revisions(consumer, settings, call_id)
 
 
@@ -121,11 +121,11 @@ def tail(
 
 
 async def _tail(settings: Settings, selection: Any, lines: int, following: bool, as_json: bool) -> None:
-    from streams.browse import browser
+    from streams import reading
     from streams.completed import follow
     from streams.completed import tail as last_of
 
-    async with browser(settings) as consumer:
+    async with reading.reader(settings) as consumer:
         found, ends = await last_of(consumer, settings, selection, lines)
         show = _write if as_json else _print
         if not as_json and sys.stdout.isatty():

@@ -142,10 +142,10 @@ def list_(selection: Any, limit: int | None, as_json: bool) -> None:
 
 
 async def _list(settings: Settings, selection: Any, limit: int | None, as_json: bool) -> None:
-    from streams.browse import browser, newest
     from streams.deadletters import notes, select
+    from streams.reading import newest, reader
 
-    async with browser(settings) as consumer:
+    async with reader(settings) as consumer:
         done = await notes(consumer, settings)
         async with aclosing(select(consumer, settings, selection)) as letters:
             found = await newest(letters, limit or sys.maxsize, _stamp)
@@ -219,10 +219,10 @@ def show(place: tuple[int, int], only_value: bool, as_json: bool) -> None:
 
 
 async def _find(settings: Settings, place: tuple[int, int]) -> tuple[Any, set[bytes]]:
-    from streams.browse import browser
     from streams.deadletters import Selection, notes, select
+    from streams.reading import reader
 
-    async with browser(settings) as consumer:
+    async with reader(settings) as consumer:
         done = await notes(consumer, settings)
         async with aclosing(select(consumer, settings, Selection(places=frozenset([place])))) as letters:
             async for letter in letters:
@@ -316,11 +316,11 @@ async def _rehearse(
     settings: Settings, selection: Any, mending: Any, limit: int | None, as_json: bool
 ) -> None:
     """Say what a redrive would do; nothing is written, and a redrive that runs goes on."""
-    from streams.browse import browser
     from streams.deadletters import notes, select
+    from streams.reading import reader
 
     decoder, shown = CallDecoder(settings.nulls), 0
-    async with browser(settings) as consumer:
+    async with reader(settings) as consumer:
         done = await notes(consumer, settings)
         async with aclosing(select(consumer, settings, selection)) as letters:
             async for letter in letters:

@@ -125,12 +125,11 @@ async def _replay(
     comparison: Comparison | None,
 ) -> Done:
     from streams import reading
-    from streams.app import config_of
     from streams.brokers import connected
     from streams.replay import File, Topics, replay, require
 
     async with AsyncExitStack() as stack:
-        consumer = await stack.enter_async_context(reading.reader(settings, config_of(settings)))
+        consumer = await stack.enter_async_context(reading.reader(settings))
         await require(consumer, settings, topics.values())
         outputs: list[Output] = []
         if topics:

@@ -110,7 +110,7 @@ class Comparison:
         `keyed` is how many partitions that has, where its records lie by call id and not as in the calls topic.
         """
         logs = await reading.partitions(consumer, topic)
-        async for batch in reading.read(consumer, await reading.whole(consumer, logs) if logs else {}):
+        async for batch in reading.read(consumer, await reading.whole(consumer, logs)):
             for offset, timestamp, key, value, _ in batch.records:
                 if value is None:
                     continue

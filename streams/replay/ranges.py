@@ -12,8 +12,6 @@ from aiokafka import TopicPartition
 from msgspec import Meta, Struct
 
 from streams import reading
-from streams.errors import OperatorError
-from streams.topics import ABSENT
 
 Bound: TypeAlias = tuple[Literal["offset", "time"], int]
 """An offset, or the first record stamped at or after a moment (epoch ms)."""
@@ -53,12 +51,7 @@ async def resolve(consumer: Any, topic: str, wanted: Range) -> dict[TopicPartiti
 
     Raises OperatorError when the topic or one of the partitions does not exist.
     """
-    logs = await reading.partitions(consumer, topic)
-    if not logs:
-        raise OperatorError(f"topic {topic} {ABSENT}")
-    if unknown := set(wanted.partitions) - {log.partition for log in logs}:
-        raise OperatorError(f"topic {topic} has no partition {min(unknown)}: it has 0 to {len(logs) - 1}")
-    logs = [log for log in logs if not wanted.partitions or log.partition in wanted.partitions]
+    logs = await reading.chosen(consumer, topic, wanted.partitions)
     there = await reading.whole(consumer, logs)
     starts = await _offsets(consumer, there, wanted.start, 0)
     warm_ups = starts

@@ -162,7 +162,7 @@ async def _too_early(consumer: Any, dead_topic: str) -> set[_Place]:
     """Where the records lie that the dead letters name as too early."""
     logs = await reading.partitions(consumer, dead_topic)
     found: set[_Place] = set()
-    async for batch in reading.read(consumer, await reading.whole(consumer, logs) if logs else {}):
+    async for batch in reading.read(consumer, await reading.whole(consumer, logs)):
         for _, _, _, _, headers in batch.records:
             split = split_headers(headers)
             if split is not None and split[1].reason == "too-early":

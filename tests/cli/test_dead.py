@@ -113,7 +113,7 @@ def test_show_gives_the_value_only_when_asked(scene: Scene) -> None:
     assert (shown["reason"], shown["path"], shown["key"]) == ("malformed", None, "call-1")
     assert PHONE not in scene.run("show", "0:1").output
     assert scene.run("show", "0:1", "--value").stdout_bytes == scene.letter(0, 1).value
-    for place, said in (("0:9", "no dead letter at 0:9"), ("7:0", "partitions 0 to 1, and no 7")):
+    for place, said in (("0:9", "no dead letter at 0:9"), ("7:0", "has no partition 7: it has 0 to 1")):
         result = scene.run("show", place)
         assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
         assert said in result.stderr
