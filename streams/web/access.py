@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import hmac
+import re
 from enum import Enum
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from streams.settings import PREFIX
 from streams.web.problems import Problem
 
-#: What a proxy adds: the peer is not the client then.
-_FORWARDED: Final = ("Forwarded", "X-Forwarded-For")
+_DIRECT: Final = re.compile(
+    r"accept(-.*)?|authorization|cache-control|connection|content-(length|type)|cookie|date|dnt|expect|host|if-.*"
+    r"|keep-alive|origin|pragma|priority|purpose|range|referer|save-data|sec-.*|te|telefonie-member"
+    r"|upgrade-insecure-requests|user-agent",
+    re.IGNORECASE,
+)
+"""The headers that a client sends by itself. Proxies add others, by names that nobody can list."""
+
+_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:@/\[\]]+))(?::[0-9]*)?", re.IGNORECASE)
 
 
 class Access(Enum):
@@ -25,7 +33,7 @@ class Access(Enum):
     NOT_LOCAL = "local"
 
 
-def access(request: web.Request, token: str | None) -> Access:
+def access(request: web.BaseRequest, token: str | None) -> Access:
     """With a token, who has it may see call data; without one, who asks on this machine."""
     if token is None:
         return Access.GRANTED if _is_local(request) else Access.NOT_LOCAL
@@ -34,13 +42,14 @@ def access(request: web.Request, token: str | None) -> Access:
     return Access.GRANTED if kind.lower() == "bearer" and right else Access.NO_TOKEN
 
 
-def authorize(request: web.Request, token: str | None) -> None:
+def authorize(request: web.BaseRequest, token: str | None) -> None:
     """Raise Problem unless the request may see call data."""
     found = access(request, token)
     if found is Access.NOT_LOCAL:
         raise Problem(
             HTTPStatus.FORBIDDEN,
-            f"call data is served to this machine only, unless {PREFIX}API_TOKEN is set",
+            f"without {PREFIX}API_TOKEN call data is served only to clients on this machine that ask by a local name, "
+            "through no proxy and with no header that one may have added; set a token, or ask localhost directly",
         )
     if found is Access.NO_TOKEN:
         challenge = {"WWW-Authenticate": 'Bearer realm="telefonie"'}
@@ -49,14 +58,25 @@ def authorize(request: web.Request, token: str | None) -> None:
         )
 
 
-def _is_local(request: web.Request) -> bool:
-    """Whether a client on this machine asks by a local name: not a proxy, nor a page that was lured here."""
-    host = request.url.host or ""
+def _is_local(request: web.BaseRequest) -> bool:
+    """Whether a client on this machine asks by a local name: not a proxy, nor a page that was lured here.
+
+    A proxy on this machine is told by what it adds, by the name it asks for, by HTTP/1.0 (nginx, unless configured
+    otherwise), or by a URL in place of a path. Whatever is not known of direct clients is taken for a proxy's.
+    """
     return (
         _is_loopback(request.remote or "")
-        and (host == "localhost" or _is_loopback(host))
-        and not any(name in request.headers for name in _FORWARDED)
+        and _is_local_name(request.headers.getall("Host", []))
+        and request.version >= HttpVersion11
+        and request.raw_path.startswith("/")
+        and all(_DIRECT.fullmatch(name) for name in request.headers)
     )
+
+
+def _is_local_name(hosts: list[str]) -> bool:
+    found = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+    name = (found[1] or found[2]).lower() if found else ""
+    return name == "localhost" or _is_loopback(name)
 
 
 def _is_loopback(address: str) -> bool:
