@@ -1,18 +1,29 @@
 """Which topics are needed, and what is said about those that exist."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from support.kafka import create_topics
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from support.kafka import Record, create_topics, grow, produce, read_topic
 
 from streams import topics
+from streams.embedded import Cluster
 from streams.engine.store import OLDEST
 from streams.settings import FOREVER, Settings
 from streams.topics import Existing, Finding, TopicsError
+from streams.topics.__main__ import reference
+from streams.topics.comparison import growth
+from streams.topics.rules import RULES
+from streams.topics.specification import LARGEST, in_sync
 
 SETTINGS = Settings()
 CHANGELOG = SETTINGS.changelog_topic
+ANY = str(2**63 - 1)
+OLDER = {"message.downconversion.enable", "message.format.version", "message.timestamp.difference.max.ms"}
 
 
 def cluster(**changes: dict[str, object]) -> dict[str, Existing]:
@@ -20,9 +31,10 @@ def cluster(**changes: dict[str, object]) -> dict[str, Existing]:
     found = {topic.name: Existing(4, 1, dict(topic.config)) for topic in topics.needed(SETTINGS)}
     names = dict(zip(("calls", "completed", "kpis", "dead", "changelog"), found, strict=True))
     for short, change in changes.items():
-        name, partitions = names[short], change.pop("partitions", 4)
+        name, partitions, replicas = names[short], change.pop("partitions", 4), change.pop("replicas", 1)
         config = {key.replace("_", "."): str(value) for key, value in change.items()}
-        found[name] = Existing(int(str(partitions)), 1, {**found[name].config, **config})
+        config = {**found[name].config, **config}
+        found[name] = Existing(int(str(partitions)), int(str(replicas)), config)
     return found
 
 
@@ -56,7 +68,10 @@ def test_with_repartition_there_is_a_topic_more_and_how_far_it_is() -> None:
     internal = "telefonie-calls-repartition"
     assert roles["telefonie-calls-repartition"] == ("repartition", "telefonie.calls")
     assert roles["telefonie-calls-repartition-changelog"] == ("changelog", "telefonie.calls")
-    assert {roles[name] for name in roles if "kpis" in name or "dead" in name} == {("output", internal)}
+    assert {roles[name] for name in roles if "kpis" in name or "dead" in name} == {
+        ("kpis", internal),
+        ("dead", internal),
+    }
     assert roles[CHANGELOG] == ("changelog", internal)
     config = next(topic.config for topic in needed if topic.name == internal)
     # Late and early records keep their timestamps, as in the calls topic.
@@ -68,32 +83,63 @@ def test_with_repartition_there_is_a_topic_more_and_how_far_it_is() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"partitions": 3}, "has 3 partitions, telefonie.calls has 4: adding some would part calls from"),
-        ({"retention.ms": "3600000"}, "keeps records for 1h, less than telefonie.calls 7d"),
-        ({"max.message.bytes": "1000"}, "takes max.message.bytes 1000, the calls topic 1048588"),
+        (
+            {"retention.ms": "3600000"},
+            "keeps records for 1h (retention.ms 3600000), less than telefonie.calls 7d",
+        ),
+        ({"retention.bytes": "1000000"}, "removed before they are read"),
         ({"message.timestamp.type": "LogAppendTime"}, "event times become the times of arrival"),
+        ({"message.timestamp.after.max.ms": "3600000"}, "stamped with the time at which it is written"),
+        ({"message.timestamp.before.max.ms": str(365 * 86_400_000)}, "an older event is stamped"),
+        (
+            {"message.timestamp.difference.max.ms": "3600000"},
+            "has message.timestamp.difference.max.ms 3600000",
+        ),
     ],
 )
-def test_what_differs_in_the_repartition_topic(change: dict[str, object], message: str) -> None:
+def test_what_differs_in_the_repartition_topic(change: dict[str, str], message: str) -> None:
     settings = replace(SETTINGS, repartition=True)
     found = {topic.name: Existing(4, 1, dict(topic.config)) for topic in topics.needed(settings)}
-    found["telefonie.calls"].config["max.message.bytes"] = "1048588"  # type: ignore[index]
     assert {each.verdict for each in topics.findings(settings, found)} == {"ok"}
     config = {**found[settings.repartition_topic].config, **change}
-    partitions = int(str(config.pop("partitions", 4)))
-    found[settings.repartition_topic] = Existing(partitions, 1, config)  # type: ignore[arg-type]
-    if partitions == 3:  # these follow it
-        found |= {n: replace(e, partitions=3) for n, e in found.items() if "changelog" in n or "calls." in n}
-        found["telefonie-calls-repartition-changelog"] = Existing(4, 1, topics.needed(settings)[2].config)
+    found[settings.repartition_topic] = Existing(4, 1, config)
     said = [each for each in topics.findings(settings, found) if each.verdict != "ok"]
     assert [(each.topic, each.verdict) for each in said] == [(settings.repartition_topic, "warning")]
     assert message in said[0].message
+
+
+def test_the_repartition_topic_may_have_fewer_partitions_than_the_calls_topic() -> None:
+    settings = replace(SETTINGS, repartition=True)
+    found = {topic.name: Existing(3, 1, dict(topic.config)) for topic in topics.needed(settings)}
+    for name in (settings.calls_topic, settings.repartition_changelog_topic):
+        found[name] = replace(found[name], partitions=4)
+    assert {each.verdict for each in topics.findings(settings, found)} == {"ok"}
+    del found[settings.completed_topic]
+    assert growth(settings, found) == {}
+    found[settings.calls_topic] = replace(found[settings.calls_topic], partitions=6)
+    assert growth(settings, found) == {settings.repartition_changelog_topic: 6}
 
 
 def test_retention_is_a_setting() -> None:
     settings = replace(SETTINGS, input_retention=3_600_000, output_retention=FOREVER)
     retention = [topic.config["retention.ms"] for topic in topics.needed(settings)]
     assert retention == ["3600000", "-1", "-1", "-1", "-1"]
+
+
+@pytest.mark.parametrize(("replicas", "least"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3)])
+def test_a_majority_of_the_replicas_is_in_sync(replicas: int, least: int) -> None:
+    assert in_sync(replicas) == least
+
+
+def test_what_is_written_fits_kafkas_own_limit() -> None:
+    assert set(LARGEST) == {topic.role for topic in topics.needed(replace(SETTINGS, repartition=True))} - {
+        "calls"
+    }
+    assert max(LARGEST.values()) < 1 << 20
+    # What an organisation may allow at most, without a complaint of ours.
+    assert max(LARGEST.values()) < 262_144
+    for topic in topics.needed(replace(SETTINGS, repartition=True))[1:]:
+        assert int(topic.config["max.message.bytes"]) >= 1 << 20
 
 
 def test_topics_as_they_are_made_are_fine() -> None:
@@ -111,32 +157,93 @@ def test_missing_topics() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "verdict", "message"),
+    ("changes", "verdict", "message", "wanted"),
     [
-        ({"completed": {"partitions": 3}}, "warning", "several input partitions share one of these"),
-        ({"changelog": {"partitions": 2}}, "error", "has 2 partitions, telefonie.calls has 4: add 2"),
-        ({"dead": {"partitions": 6}}, "warning", "those past the first 4 stay empty"),
-        ({"changelog": {"cleanup_policy": "delete"}}, "error", "cleanup.policy delete, needed is compact"),
-        ({"changelog": {"cleanup_policy": "compact,delete"}}, "error", "state would be deleted"),
-        ({"calls": {"cleanup_policy": "compact"}}, "error", "events would be removed before they are read"),
-        ({"completed": {"cleanup_policy": "delete"}}, "warning", "has cleanup.policy delete"),
-        ({"changelog": {"segment_bytes": 1 << 30}}, "warning", "has segment.bytes 1073741824, set it to 16777216"),
-        ({"changelog": {"delete_retention_ms": 86_400_000}}, "warning", "set it to 7200000: for so long a restart"),
-        ({"changelog": {"delete_retention_ms": 500_000}}, "warning", "to 7200000: a worker that restores for longer"),
-        ({"calls": {"message_timestamp_type": "LogAppendTime"}}, "warning", "the times of arrival"),
-        ({"dead": {"retention_ms": 3_600_000}}, "warning", "keeps records for 1h, less than TELEFONIE_CALL"),
-        ({"dead": {"max_message_bytes": 1_048_588}, "calls": {"max_message_bytes": 1_048_588}}, "warning",
-         "takes max.message.bytes 1048588, the calls topic 1048588"),
+        ({"completed": {"partitions": 3}}, "warning", "share one of these; `telefonie topics create` adds 1", None),
+        ({"changelog": {"partitions": 2}}, "error", "has 2 partitions, telefonie.calls has 4: partitions from 2 on are "
+         "not read until `telefonie topics create` adds 2", None),
+        ({"dead": {"partitions": 6}}, "warning", "those past the first 4 stay empty", None),
+        ({"changelog": {"cleanup_policy": "delete"}}, "error", "cleanup.policy delete, needed is compact", "compact"),
+        ({"changelog": {"cleanup_policy": "compact,delete"}}, "error", "state would be deleted", "compact"),
+        ({"changelog": {"cleanup_policy": ""}}, "warning", "has cleanup.policy none", "compact"),
+        ({"calls": {"cleanup_policy": "compact"}}, "error", "events would be removed before they are read", "delete"),
+        ({"completed": {"cleanup_policy": "delete"}}, "warning", "superseded revisions stay", "compact,delete"),
+        ({"completed": {"cleanup_policy": "compact"}}, "warning", "it grows for ever", "compact,delete"),
+        ({"dead": {"cleanup_policy": "compact,delete"}}, "error", "a dead letter without a key is refused", "delete"),
+        ({"dead": {"compression_type": "uncompressed"}}, "warning", "what fits only compressed", "producer"),
+        ({"changelog": {"delete_retention_ms": 86_400_000}}, "warning", "to 7200000: for so long a restart", "7200000"),
+        ({"changelog": {"delete_retention_ms": 500_000}}, "warning", "a worker that restores for longer", "7200000"),
+        *(({name: {"max_message_bytes": LARGEST[name] - 1}}, "error", f"set it to {LARGEST[name]} or more", wanted)
+          for name, wanted in (("completed", "1048588"), ("kpis", "1048588"), ("changelog", "1048588"),
+                               ("dead", "2097152"))),
+        ({"kpis": {"message_timestamp_after_max_ms": 299_999}}, "warning", "TELEFONIE_MAX_CLOCK_SKEW 5m", ANY),
+        ({"calls": {"message_timestamp_before_max_ms": 86_399_999}}, "warning", "refuse late events", ANY),
+        ({"dead": {"message_timestamp_before_max_ms": 86_400_000}}, "warning", "less than half of its", ANY),
+        ({"dead": {"message_timestamp_difference_max_ms": 86_400_000}}, "warning", "less than half of its", ANY),
+        ({"calls": {"message_timestamp_type": "LogAppendTime"}}, "warning", "the times of arrival", "CreateTime"),
+        ({"kpis": {"message_timestamp_type": "LogAppendTime"}}, "warning", "lose their event times", "CreateTime"),
+        ({"changelog": {"message_timestamp_type": "CreateTime"}}, "warning", "by their own clocks", "LogAppendTime"),
+        ({"changelog": {"min_cleanable_dirty_ratio": 0.6}}, "warning", "reads over twice the state", "0.1"),
+        ({"changelog": {"min_compaction_lag_ms": 3_600_001}}, "warning", "nothing younger is compacted", "0"),
+        ({"calls": {"min_insync_replicas": 2}}, "warning", "2 of 1 replicas, set it to 1: nothing can be", "1"),
+        ({"changelog": {"min_insync_replicas": 2}}, "error", "2 of 1 replicas, set it to 1: nothing can be", "1"),
+        ({"kpis": {"min_insync_replicas": 1, "replicas": 3}}, "warning", "may lie on one broker only", "2"),
+        ({"kpis": {"min_insync_replicas": 1, "replicas": 2}}, "warning", "may lie on one broker only", "2"),
+        ({"kpis": {"min_insync_replicas": 3, "replicas": 3}}, "warning", "while any of its brokers is down", "2"),
+        ({"kpis": {"min_insync_replicas": 2, "replicas": 2}}, "warning", "one of the two brokers is down", None),
+        ({"calls": {"retention_bytes": 1 << 30}}, "warning", "1073741824 a partition, set it to -1", "-1"),
+        ({"completed": {"retention_bytes": 1 << 30}}, "warning", "removed however young they are", "-1"),
+        ({"calls": {"retention_ms": 60_000}}, "warning", "1m (retention.ms 60000), less than TELEFONIE_INPUT_RETENTION "
+         "7d: events that wait for longer, while no worker runs, are lost", "604800000"),
+        ({"dead": {"retention_ms": 3_600_000}}, "warning", "records for 1h (retention.ms 3600000), less than "
+         "telefonie.calls 7d: what came of events", "604800000"),
+        ({"changelog": {"segment_bytes": 1 << 30}}, "warning", "has segment.bytes 1073741824, set it to", "16777216"),
+        ({"changelog": {"segment_ms": 604_800_000}}, "warning", "on a quiet partition what was forgotten", "3600000"),
+        ({"calls": {"unclean_leader_election_enable": "true"}}, "warning", "an election may lose records", "false"),
     ],
 )  # fmt: skip
-def test_what_differs_is_said(changes: dict[str, dict[str, object]], verdict: str, message: str) -> None:
-    [(_, said, text)] = faults(cluster(**{name: dict(change) for name, change in changes.items()}))
-    assert said == verdict
-    assert message in text
+def test_what_differs_is_said(
+    changes: dict[str, dict[str, object]], verdict: str, message: str, wanted: str | None
+) -> None:
+    found = cluster(**{name: dict(change) for name, change in changes.items()})
+    [said] = [each for each in topics.findings(SETTINGS, found) if each.verdict != "ok"]
+    assert said.verdict == verdict
+    assert message in said.message
+    assert list(said.change.values()) == ([] if wanted is None else [wanted])
+    # What is asked for puts it right.
+    changed = replace(found[said.topic], config={**found[said.topic].config, **said.change})
+    assert not [each for each in topics.findings(SETTINGS, {**found, said.topic: changed}) if each.change]
 
 
-def test_the_order_of_cleanup_policies_does_not_matter() -> None:
-    assert not faults(cluster(completed={"cleanup_policy": "delete, compact"}))
+def test_outputs_are_kept_for_as_long_as_calls_are_amended() -> None:
+    settings = replace(SETTINGS, input_retention=3_600_000)
+    found = {topic.name: Existing(4, 1, topic.config) for topic in topics.needed(settings)}
+    kept = {**found["telefonie.calls.kpis"].config, "retention.ms": "7200000"}
+    found["telefonie.calls.kpis"] = Existing(4, 1, kept)
+    [said] = [each for each in topics.findings(settings, found) if each.verdict != "ok"]
+    assert "less than TELEFONIE_CALL_RETENTION 1d: amendments need their call" in said.message
+    assert said.change == {"retention.ms": "86400000"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"completed": {"cleanup_policy": "delete, compact"}},
+        {"dead": {"max_message_bytes": 1_048_588}, "calls": {"max_message_bytes": 10_000_000}},
+        {"kpis": {"message_timestamp_after_max_ms": 3_600_000}},  # Kafka's default
+        {"kpis": {"message_timestamp_type": "CreateTime", "message_timestamp_before_max_ms": ANY}},
+        {"calls": {"message_timestamp_after_max_ms": 1}},  # keeps out producers with a wrong clock
+        {"changelog": {"retention_bytes": 1}},  # of a compacted topic nothing is removed by size
+        {"completed": {"min_insync_replicas": 2, "replicas": 3}},
+        {"changelog": {"min_cleanable_dirty_ratio": 0.5}},
+    ],
+)
+def test_what_differs_and_does_not_matter(changes: dict[str, dict[str, object]]) -> None:
+    assert not faults(cluster(**{name: dict(change) for name, change in changes.items()}))
+
+
+def test_the_document_is_that_of_the_rules() -> None:
+    assert (Path(__file__).parents[1] / "docs" / "topics.md").read_text() == reference()
 
 
 def test_what_may_not_be_described_is_not_complained_about() -> None:
@@ -149,6 +256,32 @@ def settings(kafka: str, topic_name: str) -> Settings:
         brokers=kafka, app_id=topic_name, calls_topic=topic_name, completed_topic=f"{topic_name}.completed",
         kpis_topic=f"{topic_name}.kpis", dead_topic=f"{topic_name}.dead",
     )  # fmt: skip
+
+
+def described(brokers: str, topic: str) -> dict[str, str]:
+    """All settings of a topic, as a broker tells them."""
+
+    async def ask() -> dict[str, str]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+        await admin.start()
+        try:
+            while True:  # a broker may not know the topic yet
+                [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+                if entries := answer.resources[0][4]:
+                    return {entry[0]: entry[1] for entry in entries}
+                await asyncio.sleep(0.05)
+        finally:
+            await admin.close()
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.kafka
+def test_there_is_a_rule_for_every_setting_that_kafka_has(kafka: str, topic_name: str) -> None:
+    create_topics(kafka, topic_name)
+    assert [rule.setting for rule in RULES if rule.setting not in OLDER] == sorted(
+        described(kafka, topic_name)
+    )
 
 
 @pytest.mark.kafka
@@ -175,6 +308,82 @@ def test_a_worker_refuses_a_changelog_with_fewer_partitions_than_the_source(sett
         settings.brokers or "", grown.completed_topic, grown.kpis_topic, grown.dead_topic, partitions=4
     )
     with pytest.raises(
-        TopicsError, match=f"topic {settings.changelog_topic} has 2 partitions, .* has 4: add 2"
+        TopicsError, match=f"topic {settings.changelog_topic} has 2 partitions, .* has 4: .* adds 2"
     ):
         asyncio.run(topics.prepare(grown))
+
+
+#: What the first release made its changelog with.
+FORMER = {
+    "message.timestamp.type": "CreateTime",
+    "max.message.bytes": "2097152",
+    "message.timestamp.after.max.ms": ANY,
+    "cleanup.policy": "compact",
+    "retention.ms": "-1",
+    "min.cleanable.dirty.ratio": "0.1",
+    "segment.ms": "3600000",
+    "segment.bytes": "16777216",
+    "delete.retention.ms": "7200000",
+}
+
+
+@pytest.mark.kafka
+def test_the_changelog_of_the_first_release_is_changed_on_demand(settings: Settings) -> None:
+    asyncio.run(topics.create(settings))
+    brokers, changelog = settings.brokers or "", f"{settings.app_id}-2-calls-changelog"
+    create_topics(brokers, changelog, partitions=4, config=FORMER)
+    second = replace(settings, app_id=f"{settings.app_id}-2")
+    said = [each for each in asyncio.run(topics.check(second)) if each.verdict != "ok"]
+    assert [(each.topic, each.verdict) for each in said] == [(changelog, "warning")]
+    assert said[0].message.startswith("has message.timestamp.type CreateTime, set it to LogAppendTime: ")
+    wanted = {changelog: {"message.timestamp.type": "LogAppendTime"}}
+    assert asyncio.run(topics.alter(second, dry_run=True)) == wanted
+    before = described(brokers, changelog)
+    assert before["message.timestamp.type"] == "CreateTime"
+    assert asyncio.run(topics.alter(second, [settings.calls_topic])) == {}
+    assert asyncio.run(topics.alter(second)) == wanted
+    assert described(brokers, changelog) == {**before, "message.timestamp.type": "LogAppendTime"}
+    assert asyncio.run(topics.alter(second)) == {}
+    with pytest.raises(TopicsError, match="topic other is none of those that the settings name"):
+        asyncio.run(topics.alter(second, ["other"]))
+
+
+@pytest.mark.kafka
+def test_where_the_calls_topic_has_grown_the_others_follow(settings: Settings) -> None:
+    brokers = settings.brokers or ""
+    asyncio.run(topics.create(replace(settings, partitions=2)))
+    produce(brokers, settings.changelog_topic, [Record(b"state", b"call", partition=1)])
+    grow(brokers, settings.calls_topic, 5)
+    assert [each.verdict for each in asyncio.run(topics.check(settings))] == [
+        "ok", "warning", "warning", "warning", "error",
+    ]  # fmt: skip
+    said = asyncio.run(topics.create(settings))
+    assert [(each.topic, each.verdict, each.message) for each in said[1:]] == [
+        (name, "grown", "has 5 partitions now, 3 of them new")
+        for name in [topic.name for topic in topics.needed(settings)][1:]
+    ]
+    assert {each.verdict for each in asyncio.run(topics.check(settings))} == {"ok"}
+    assert read_topic(brokers, settings.changelog_topic) == [
+        Record(b"state", b"call", partition=1, offset=0, timestamp=each.timestamp)
+        for each in read_topic(brokers, settings.changelog_topic)
+    ]
+    assert {each.verdict for each in asyncio.run(topics.create(settings))} == {"ok"}
+
+
+@pytest.mark.kafka
+def test_a_dead_letter_fits_where_the_calls_topic_takes_much(settings: Settings) -> None:
+    create_topics(settings.brokers or "", settings.calls_topic, config={"max.message.bytes": "8000000"})
+    asyncio.run(topics.create(settings))
+    assert int(described(settings.brokers or "", settings.dead_topic)["max.message.bytes"]) > 8_000_000
+
+
+@pytest.mark.kafka
+def test_replicas_that_a_broker_may_be_missing_of(own_broker: Callable[..., Cluster]) -> None:
+    """Two replicas are made safe rather than available, and it is said; three are both."""
+    brokers = own_broker(nodes=3).bootstrap()
+    for replicas, least, verdicts in ((2, "2", {"created", "warning"}), (3, "2", {"created"})):
+        names = {f"{kind}_topic": f"{kind}-{replicas}" for kind in ("calls", "completed", "kpis", "dead")}
+        settings = Settings(brokers=brokers, app_id=f"group-{replicas}", replication=replicas, **names)
+        said = asyncio.run(topics.create(settings))
+        assert {each.verdict for each in said} == verdicts
+        assert described(brokers, settings.dead_topic)["min.insync.replicas"] == least

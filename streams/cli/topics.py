@@ -1,39 +1,51 @@
-"""`telefonie topics create` and `telefonie topics check`."""
+"""`telefonie topics create`, `telefonie topics check` and `telefonie topics alter`."""
 
 import asyncio
 import os
+from collections.abc import Mapping
 
 import click
 import msgspec
 
 from streams.settings import Settings
 from streams.topics import Finding
+from streams.topics import alter as alter_topics
 from streams.topics import check as check_topics
 from streams.topics import create as create_topics
+from streams.topics.comparison import Verdict
 
-_COLOURS = {"created": "green", "ok": "green", "warning": "yellow", "error": "red"}
+_COLOURS = {
+    "created": "green",
+    "grown": "green",
+    "changed": "green",
+    "ok": "green",
+    "warning": "yellow",
+    "error": "red",
+}
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per finding and line.")
 
 
 @click.group()
 def topics() -> None:
-    """Make the topics, or compare what exists with what is needed.
+    """Make the topics, compare what exists with what is needed, or change it accordingly.
 
     \b
     Example:
       telefonie topics create
       telefonie topics check --json
+      telefonie topics alter --dry-run
     """
 
 
 @topics.command()
 @_json_option
 def create(as_json: bool) -> None:
-    """Make the topics that are missing; leave the others as they are.
+    """Make the topics that are missing, and add partitions where the calls topic has got more.
 
     The settings PARTITIONS, REPLICATION, INPUT_RETENTION and OUTPUT_RETENTION say how. Beside a calls topic
-    that exists the others get as many partitions as it has.
+    that exists the others get as many partitions as it has; workers that run pick the new ones up. All else
+    about topics that exist stays as it is.
 
     \b
     Example:
@@ -47,6 +59,7 @@ def create(as_json: bool) -> None:
 def check(as_json: bool) -> None:
     """Compare the topics that exist with what is needed; exit 1 if the processor would not run on them.
 
+    Every setting of a topic that matters is looked at; docs/topics.md says which do, and why.
     The end of the calls topic is looked at, too: a warning says so when its keys are not the call ids.
 
     \b
@@ -54,6 +67,48 @@ def check(as_json: bool) -> None:
       TELEFONIE_BROKERS=127.0.0.1:9092 telefonie topics check
     """
     _report(asyncio.run(_check(Settings.load(os.environ))), as_json)
+
+
+@topics.command()
+@click.argument("names", metavar="[TOPIC]...", nargs=-1)
+@click.option(
+    "--dry-run", is_flag=True, help="Change nothing; print the commands of Kafka's own tool that would."
+)
+@_json_option
+def alter(names: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Give the topics the settings that `check` asks for; all of them, or only these.
+
+    Settings that `check` does not complain of stay as they are, and so do partitions and replicas.
+
+    \b
+    Example:
+      telefonie topics alter --dry-run
+      telefonie topics alter telefonie-calls-calls-changelog
+    """
+    settings = Settings.load(os.environ)
+    changed = asyncio.run(alter_topics(settings, names, dry_run))
+    if dry_run and not as_json:
+        for topic, change in changed.items():
+            click.echo(_command(settings.brokers or "", topic, change))
+        return
+    verdict: Verdict = "warning" if dry_run else "changed"
+    said = "would get" if dry_run else "has got"
+    _report(
+        [Finding(topic, verdict, f"{said} {_listed(change)}", change) for topic, change in changed.items()],
+        as_json,
+    )
+
+
+def _listed(change: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in change.items())
+
+
+def _command(brokers: str, topic: str, change: Mapping[str, str]) -> str:
+    values = (f"{name}=[{value}]" if "," in value else f"{name}={value}" for name, value in change.items())
+    return (
+        f"kafka-configs.sh --bootstrap-server {brokers} --alter --entity-type topics --entity-name {topic} "
+        f"--add-config {','.join(values)}"
+    )
 
 
 async def _check(settings: Settings) -> list[Finding]:
@@ -70,5 +125,7 @@ def _report(findings: list[Finding], as_json: bool) -> None:
             click.echo(
                 f"{click.style(f'{each.verdict:<8}', fg=_COLOURS[each.verdict])} {each.topic} {each.message}"
             )
+    if any(each.change for each in findings if each.verdict in ("warning", "error")):
+        click.echo("`telefonie topics alter --dry-run` shows what would put these settings right", err=True)
     if any(each.verdict == "error" for each in findings):
         raise SystemExit(1)

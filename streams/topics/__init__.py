@@ -1,7 +1,8 @@
 """The topics that the processor needs: made, and compared with what exists."""
 
-from streams.topics.admin import TopicsError, check, create, make_redriven, prepare, require_calls
-from streams.topics.comparison import ABSENT, Existing, Finding, findings
+from streams.topics.admin import TopicsError, alter, check, create, make_redriven, prepare, require_calls
+from streams.topics.comparison import ABSENT, Finding, findings
+from streams.topics.rules import Existing
 from streams.topics.specification import Topic, needed
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Finding",
     "Topic",
     "TopicsError",
+    "alter",
     "check",
     "create",
     "findings",

@@ -3,44 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from streams.settings import FOREVER, PREFIX, Settings, duration_text
-from streams.topics.specification import INTERNAL, MAX_BYTES, Topic, needed
+from streams.settings import Settings
+from streams.topics import rules
+from streams.topics.rules import Existing
+from streams.topics.specification import INTERNAL, OUTPUTS, Topic, needed
 
-Verdict = Literal["created", "ok", "warning", "error"]
+Verdict: TypeAlias = Literal["created", "grown", "changed", "ok", "warning", "error"]
 
 ABSENT: Final = "is missing: run `telefonie topics create` (or this user lacks every ACL on it)"
 """What is said of a topic that cannot be seen: Kafka shows one only to those who may describe it."""
 
-COMPARED: Final = (
-    "cleanup.policy",
-    "retention.ms",
-    "max.message.bytes",
-    "message.timestamp.type",
-    "segment.bytes",
-    "delete.retention.ms",
-)
-"""The settings of a topic that are looked at."""
-
-
-@dataclass(frozen=True)
-class Existing:
-    """A topic as the brokers have it."""
-
-    partitions: int
-    replicas: int
-    config: Mapping[str, str]
-
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about one topic; with `error` the processor would not run, or would run wrong."""
+    """What was found about one topic; with `error` the processor would not run, or would run wrong.
+
+    `change` is what puts it right: settings of the topic, with their values.
+    """
 
     topic: str
     verdict: Verdict
     message: str
+    change: Mapping[str, str] = field(default_factory=dict)
 
 
 Cluster: TypeAlias = dict[str, Existing]
@@ -54,9 +41,38 @@ def findings(settings: Settings, cluster: Mapping[str, Existing]) -> list[Findin
         if existing is None:
             found.append(_absence(topic))
             continue
-        faults = [Finding(topic.name, *fault) for fault in _faults(settings, topic, existing, cluster)]
-        found += faults or [Finding(topic.name, "ok", _summary(existing))]
+        faults = list(_faults(settings, topic, existing, cluster))
+        found += faults or [Finding(topic.name, "ok", summary(existing))]
     return found
+
+
+def changes(found: list[Finding]) -> dict[str, dict[str, str]]:
+    """What puts all of it right, as far as settings of topics do: by topic."""
+    changed: dict[str, dict[str, str]] = {}
+    for each in found:
+        if each.change:
+            changed.setdefault(each.topic, {}).update(each.change)
+    return changed
+
+
+def growth(settings: Settings, cluster: Mapping[str, Existing]) -> dict[str, int]:
+    """How many partitions those topics need that have fewer than their source, without what cannot grow.
+
+    The repartition topic cannot: a call lies where its key says for its number of partitions.
+    """
+    counts = {name: topic.partitions for name, topic in cluster.items()}
+    return {
+        topic.name: counts[topic.source]
+        for topic in needed(settings)
+        if topic.role in (*OUTPUTS, "changelog")
+        if counts.get(topic.name, 0) < counts.get(topic.source, 0) and topic.name in counts
+    }
+
+
+def summary(topic: Existing) -> str:
+    """A topic that is as it should be, in a few words."""
+    policy = topic.config.get("cleanup.policy", "unknown")
+    return f"{_count(topic.partitions, 'partition')}, {_count(topic.replicas, 'replica')}, cleanup {policy}"
 
 
 def _absence(topic: Topic) -> Finding:
@@ -65,109 +81,34 @@ def _absence(topic: Topic) -> Finding:
     return Finding(topic.name, "error", ABSENT)
 
 
-def _summary(topic: Existing) -> str:
-    policy = topic.config.get("cleanup.policy", "unknown")
-    return f"{_count(topic.partitions, 'partition')}, {_count(topic.replicas, 'replica')}, cleanup {policy}"
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _faults(
     settings: Settings, topic: Topic, existing: Existing, cluster: Mapping[str, Existing]
-) -> Iterator[tuple[Verdict, str]]:
+) -> Iterator[Finding]:
     source, calls = cluster.get(topic.source), cluster.get(settings.calls_topic)
-    if source and existing.partitions != source.partitions:
+    # Of the repartition topic no number is wrong, and none may change: see `growth`.
+    if source and topic.role != "repartition" and existing.partitions != source.partitions:
         yield _partition_fault(topic, existing.partitions, source.partitions)
-    policy, wanted = (_policy(config) for config in (existing.config, topic.config))
-    if policy and policy != wanted:
-        yield _policy_fault(topic, ",".join(sorted(policy)))
-    if existing.config.get("message.timestamp.type") == "LogAppendTime":
-        yield "warning", "has message.timestamp.type LogAppendTime: event times become the times of arrival"
-    if topic.role == "output":
-        yield from _short_retention(
-            existing, settings.call_retention, f"{PREFIX}CALL_RETENTION", "amendments need their call"
-        )
-    if topic.role == "repartition" and calls:
-        kept = int(calls.config.get("retention.ms", FOREVER))
-        yield from _short_retention(
-            existing,
-            kept,
-            settings.calls_topic,
-            "what lies there for longer may be removed before it is applied",
-        )
-    if topic.role in ("output", "repartition") and calls:
-        yield from _small_records(existing, calls)
-    if topic.role == "changelog":
-        yield from _slow_or_short(topic, existing)
+    for fault in rules.faults(topic, existing, settings, calls):
+        change = {} if fault.wanted is None else {fault.setting: fault.wanted}
+        yield Finding(topic.name, fault.severity, fault.message, change)
 
 
-def _partition_fault(topic: Topic, has: int, source: int) -> tuple[Verdict, str]:
+def _partition_fault(topic: Topic, has: int, source: int) -> Finding:
     text = f"has {_count(has, 'partition')}, {topic.source} has {source}"
-    if topic.role == "repartition":
-        return (
-            "warning",
-            f"{text}: adding some would part calls from their state; another {PREFIX}APP_ID has as many",
-        )
     if has > source:
-        return "warning", f"{text}: those past the first {source} stay empty"
-    if topic.role == "output":
-        return "warning", f"{text}: several input partitions share one of these"
-    return "error", f"{text}: add {source - has}"
-
-
-def _policy(config: Mapping[str, str]) -> frozenset[str]:
-    return frozenset(filter(None, config.get("cleanup.policy", "").replace(" ", "").split(",")))
-
-
-def _policy_fault(topic: Topic, policy: str) -> tuple[Verdict, str]:
-    wanted = topic.config["cleanup.policy"]
-    text = f"has cleanup.policy {policy}, needed is {wanted}"
-    if topic.role == "changelog":
-        return "error", f"{text}: state would be deleted while it is needed"
-    if topic.role == "calls":
-        return "error", f"{text}: events would be removed before they are read"
-    return "warning", text
-
-
-def _short_retention(
-    existing: Existing, wanted: int, whose: str, because: str
-) -> Iterator[tuple[Verdict, str]]:
-    kept = int(existing.config.get("retention.ms", FOREVER))
-    if "delete" in _policy(existing.config) and kept != FOREVER and (wanted == FOREVER or kept < wanted):
-        shown = "forever" if wanted == FOREVER else duration_text(wanted)
-        yield "warning", f"keeps records for {duration_text(kept or 1)}, less than {whose} {shown}: {because}"
-
-
-def _small_records(existing: Existing, calls: Existing) -> Iterator[tuple[Verdict, str]]:
-    largest = int(existing.config.get("max.message.bytes", MAX_BYTES))
-    incoming = int(calls.config.get("max.message.bytes", 0))
-    if largest <= incoming:
-        yield (
+        return Finding(topic.name, "warning", f"{text}: those past the first {source} stay empty")
+    if topic.role in OUTPUTS:
+        return Finding(
+            topic.name,
             "warning",
-            f"takes max.message.bytes {largest}, the calls topic {incoming}: a record as large does not fit "
-            "with what is added to it",
+            f"{text}: several input partitions share one of these; `telefonie topics create` adds {source - has}",
         )
-
-
-def _slow_or_short(topic: Topic, existing: Existing) -> Iterator[tuple[Verdict, str]]:
-    """A changelog that keeps more than a restart needs, or less."""
-    for name, why in (
-        (
-            "segment.bytes",
-            "nothing is compacted before its segment is full or an hour old, and a restart reads all of it",
-        ),
-        ("delete.retention.ms", "for so long a restart reads of each call that it was forgotten"),
-    ):
-        wanted = int(topic.config[name])
-        if int(existing.config.get(name, wanted)) > wanted:
-            yield "warning", f"has {name} {existing.config[name]}, set it to {wanted}: {why}"
-    wanted = int(topic.config["delete.retention.ms"])
-    kept = int(existing.config.get("delete.retention.ms", wanted))
-    if kept < wanted:
-        yield (
-            "warning",
-            f"has delete.retention.ms {kept}, set it to {wanted}: a worker that restores for longer, or whose store on "
-            "disk is older, may take a call that was forgotten for an open one",
-        )
+    return Finding(
+        topic.name,
+        "error",
+        f"{text}: partitions from {has} on are not read until `telefonie topics create` adds {source - has}",
+    )

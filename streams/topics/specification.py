@@ -4,23 +4,47 @@ Outputs and the changelog have as many partitions as the topic whose events are 
 partition N goes to partition N (modulo the partitions of an output that has fewer). That is the calls topic, or the
 internal one in which its events are keyed by call id. Kafka deletes records by their timestamps,
 and those of outputs are event times: their retention must exceed the age of whatever is replayed, or a replay's
-output vanishes within minutes.
+output keeps no event times.
+
+This is also the one place that knows what fits: `LARGEST` is the greatest record that is written to each topic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from streams.settings import FOREVER, Settings
 
-#: Of one record: a dead letter is a record of any size with our headers added; a completed call is an event and more.
-MAX_BYTES: Final = 2 * 1024 * 1024
+Role: TypeAlias = Literal["calls", "repartition", "completed", "kpis", "dead", "changelog"]
+
+#: The roles of the topics that people read.
+OUTPUTS: Final[tuple[Role, ...]] = ("completed", "kpis", "dead")
 #: The roles of the topics that workers make themselves.
-INTERNAL: Final = ("repartition", "changelog")
+INTERNAL: Final[tuple[Role, ...]] = ("repartition", "changelog")
+
+LARGEST: Final[Mapping[Role, int]] = {
+    # Each of fourteen properties of a Call has at most 8 KiB of UTF-8 (`too-large`, semantics 2).
+    "completed": 160 * 1024,
+    "changelog": 100 * 1024,
+    "kpis": 32 * 1024,
+    # Of a dead letter without its value, former headers and key, see `Config.shrink`.
+    "dead": 16 * 1024,
+    # Of an event without the properties that are not carried on.
+    "repartition": 160 * 1024,
+}
+"""Bytes of the greatest record that a topic has to take, with all that Kafka adds to it. All are below Kafka's default
+limit of 1 MiB. A larger dead letter or repartitioned event is written whole where its topic takes it, and shrunk where
+it does not."""
+
+#: What Kafka takes unless told otherwise.
+_DEFAULT_BYTES: Final = 1024 * 1024 + 12
+#: The more of the dead letters and repartitioned events fit, the fewer have to be shrunk.
+_ROOMY_BYTES: Final = 2 * 1024 * 1024
 _HOUR: Final = 3_600_000
-_ANY_TIME: Final = 2**63 - 1
+ANY_TIME: Final = 2**63 - 1
+"""Of a limit on timestamps, in ms: none."""
 
 
 @dataclass(frozen=True)
@@ -28,47 +52,69 @@ class Topic:
     """A topic that is needed, and its settings at the broker."""
 
     name: str
-    role: Literal["calls", "repartition", "output", "changelog"]
+    role: Role
     config: Mapping[str, str]
     #: The topic that is read where this one is written.
     source: str = ""
 
 
+def in_sync(replicas: int) -> int:
+    """The `min.insync.replicas` of a topic with so many replicas: the majority.
+
+    What is acknowledged then lies on two brokers or more, except where there is one replica only, and writing goes on
+    without a minority of the brokers. Two replicas have none: writing stops while one of them is down, which loses
+    nothing; going on with the other one could.
+    """
+    return replicas // 2 + 1
+
+
 def needed(settings: Settings) -> tuple[Topic, ...]:
     """The topics of semantics, section 1, and the internal ones; each after its source."""
-    # Event times are record timestamps: the broker must not put its own in their place.
-    common = {"message.timestamp.type": "CreateTime"}
-    large = {
-        **common,
-        "max.message.bytes": str(MAX_BYTES),
-        # A dead letter keeps its timestamp, and too-early is one of the reasons for it.
-        "message.timestamp.after.max.ms": str(_ANY_TIME),
+    # Event times are record timestamps: the broker must not put its own in their place, nor refuse any.
+    event_time = {"message.timestamp.type": "CreateTime"}
+    any_time = {**event_time, "message.timestamp.after.max.ms": str(ANY_TIME)}
+    events = {
+        **event_time,
+        "cleanup.policy": "delete",
+        "retention.ms": str(settings.input_retention),
+        "retention.bytes": str(FOREVER),
     }
-    kept = {**large, "retention.ms": str(settings.output_retention)}
-    events = {"cleanup.policy": "delete", "retention.ms": str(settings.input_retention)}
-    changelog = {
-        **large,
-        "cleanup.policy": "compact",
-        "retention.ms": str(FOREVER),
-        # Compacted early and often: a restart reads all of it.
-        "min.cleanable.dirty.ratio": "0.1",
-        "segment.ms": str(_HOUR),
-        # Kafka compacts no segment that it still writes to.
-        "segment.bytes": str(16 * 1024 * 1024),
-        # Tombstones of the calls that were forgotten: a day of them by default, as many as there are calls remembered.
-        # No restore takes so long, and a store on disk that is used is at most half as old (`streams.engine.store`).
-        "delete.retention.ms": str(2 * _HOUR),
+    kept = {
+        **any_time,
+        "max.message.bytes": str(_DEFAULT_BYTES),
+        "retention.ms": str(settings.output_retention),
+        "retention.bytes": str(FOREVER),
     }
+    roomy = {"max.message.bytes": str(_ROOMY_BYTES)}
+    compacted = {**kept, "cleanup.policy": "compact,delete"}
     calls, source = settings.calls_topic, settings.source_topic
     repartition = (
-        Topic(settings.repartition_topic, "repartition", {**large, **events}, calls),
-        Topic(settings.repartition_changelog_topic, "changelog", changelog, calls),
+        Topic(settings.repartition_topic, "repartition", {**events, **any_time, **roomy}, calls),
+        Topic(settings.repartition_changelog_topic, "changelog", _CHANGELOG, calls),
     )
     return (
-        Topic(calls, "calls", {**common, **events}),
+        Topic(calls, "calls", events),
         *(repartition if settings.repartition else ()),
-        Topic(settings.completed_topic, "output", {**kept, "cleanup.policy": "compact,delete"}, source),
-        Topic(settings.kpis_topic, "output", {**kept, "cleanup.policy": "compact,delete"}, source),
-        Topic(settings.dead_topic, "output", {**kept, "cleanup.policy": "delete"}, source),
-        Topic(settings.changelog_topic, "changelog", changelog, source),
+        Topic(settings.completed_topic, "completed", compacted, source),
+        Topic(settings.kpis_topic, "kpis", compacted, source),
+        Topic(settings.dead_topic, "dead", {**kept, **roomy, "cleanup.policy": "delete"}, source),
+        Topic(settings.changelog_topic, "changelog", _CHANGELOG, source),
     )
+
+
+_CHANGELOG: Final = {
+    # Its timestamps tell a worker what time it is to the brokers, in the acknowledgement of each commit.
+    "message.timestamp.type": "LogAppendTime",
+    "max.message.bytes": str(_DEFAULT_BYTES),
+    "cleanup.policy": "compact",
+    "retention.ms": str(FOREVER),
+    "retention.bytes": str(FOREVER),
+    # Compacted early and often: a restart reads all of it.
+    "min.cleanable.dirty.ratio": "0.1",
+    "segment.ms": str(_HOUR),
+    # Kafka compacts no segment that it still writes to.
+    "segment.bytes": str(16 * 1024 * 1024),
+    # Tombstones of the calls that were forgotten: a day of them by default, as many as there are calls remembered.
+    # No restore takes so long, and a store on disk that is used is at most half as old (`streams.engine.store`).
+    "delete.retention.ms": str(2 * _HOUR),
+}

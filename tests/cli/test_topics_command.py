@@ -57,10 +57,35 @@ def test_create_follows_a_calls_topic_that_exists(
 
 def test_check_says_what_would_break(topics: Callable[..., Result], kafka: str, topic_name: str) -> None:
     changelog = f"{topic_name}-calls-changelog"
-    create_topics(kafka, changelog, partitions=1, config={"cleanup.policy": "compact"})
+    create_topics(kafka, changelog, partitions=1, config={"cleanup.policy": "delete"})
     result = topics("create", PARTITIONS="4")
     assert result.exit_code == 1
-    assert f"error    {changelog} has 1 partition, {topic_name} has 4: add 3\n" in result.stdout
+    assert (
+        f"error    {changelog} has cleanup.policy delete, needed is compact: state would be" in result.stdout
+    )
+    assert "`telefonie topics alter --dry-run` shows what would put these settings right" in result.stderr
+    assert f"grown    {changelog} has 4 partitions now, 3 of them new\n" in result.stdout
+
+
+def test_alter_puts_right_what_check_complains_of(
+    topics: Callable[..., Result], kafka: str, topic_name: str
+) -> None:
+    create_topics(kafka, f"{topic_name}.kpis", config={"cleanup.policy": "delete", "retention.ms": "60000"})
+    topics("create", PARTITIONS="1")
+    change = "cleanup.policy=[compact,delete],retention.ms=604800000"
+    rehearsed = topics("alter", "--dry-run")
+    assert (rehearsed.exit_code, rehearsed.stdout) == (
+        0,
+        f"kafka-configs.sh --bootstrap-server {kafka} --alter --entity-type topics "
+        f"--entity-name {topic_name}.kpis --add-config {change}\n",
+    )
+    assert verdicts(topics("check", "--json")).count("warning") == 2
+    changed = topics("alter", "--json", f"{topic_name}.kpis")
+    [said] = map(json.loads, changed.stdout.splitlines())
+    assert said["verdict"] == "changed"
+    assert said["change"] == {"cleanup.policy": "compact,delete", "retention.ms": "604800000"}
+    assert verdicts(topics("check", "--json")) == ["ok"] * 5
+    assert topics("alter").stdout == ""
 
 
 def test_check_looks_at_the_keys_of_the_calls_topic(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from support.kafka import read_topic
+from support.kafka import create_topics, grow, read_topic
 from support.load import produce_calls
 from support.secured import Rule, Secured, login
 from support.worker import Setup, Worker, check_exactly_once, wait_for, wait_until_done
@@ -211,3 +211,25 @@ def test_a_right_that_is_taken_away(scene: Scene, tmp_path: Path) -> None:
         scene.secured.allow("worker", *(rule for rule in rules if rule.resource != "group"))
         assert worker.ends(90) == 1
         assert "the ACL Read on the group" in worker.said().splitlines()[-1]
+
+
+def test_changing_topics_needs_rights_of_its_own(scene: Scene) -> None:
+    brokers, dead = scene.secured.brokers, scene.setup.topic("dead")
+    create_topics(brokers, dead, partitions=2, config={"compression.type": "uncompressed"})
+    made = rights("Making and checking topics", scene.setup)
+    scene.secured.allow("maker", *made)
+    assert scene.run("maker", "topics", "create").exit_code == 0
+    grow(brokers, scene.setup.calls, 3)
+    for command, operation, said in (
+        ("create", "Alter", "cannot get 3 partitions: the ACL Alter on it is missing"),
+        ("alter", "AlterConfigs", "cannot be changed: the ACL AlterConfigs on it is missing"),
+    ):
+        refused = scene.run("maker", "topics", command)
+        assert refused.exit_code == 1
+        assert refused.stderr.startswith("error: topic ")
+        assert said in refused.stderr
+        made = [replace(rule, operations=(*rule.operations, operation)) for rule in made]
+        scene.secured.allow("maker", *made)
+        done = scene.run("maker", "topics", command)
+        assert (done.exit_code, done.stderr.count("error")) == (0, 0)
+    assert scene.run("maker", "topics", "check").stdout.count("ok ") == 5

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 PATIENT_CONTROLLER = {"broker.session.timeout.ms": "120000"}
@@ -66,6 +66,15 @@ def create_topics(
                 raise
             time.sleep(0.1)
     while not set(names) <= set(admin.list_topics(timeout=10).topics):
+        time.sleep(0.02)
+
+
+def grow(brokers: str, topic: str, partitions: int) -> None:
+    """Add partitions to a topic, up to this number, and wait until they are known."""
+    admin = AdminClient({"bootstrap.servers": brokers, **_QUIET})
+    for future in admin.create_partitions([NewPartitions(topic, partitions)]).values():
+        future.result(20)
+    while len(admin.list_topics(topic, timeout=10).topics[topic].partitions) < partitions:
         time.sleep(0.02)
 
 
