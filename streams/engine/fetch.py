@@ -1,4 +1,4 @@
-"""Whole record batches out of aiokafka's fetcher.
+"""Whole record batches out of aiokafka's fetcher: whatever lies in the log that a broker has taken.
 
 `getmany` makes one object a record, and Faust an event, a message and a dozen calls more: nine tenths of its time.
 Here what a fetch brought for one partition is one event. This touches private parts of aiokafka, whose version is
@@ -8,14 +8,18 @@ therefore pinned; `check` says at the start whether they are all there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from itertools import dropwhile, islice
 from typing import Any, Final, NamedTuple
 
 import aiokafka
 from aiokafka import TopicPartition
+from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchResult, PartitionRecords
-from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError, TopicAuthorizationFailedError
+from aiokafka.errors import OffsetOutOfRangeError, TopicAuthorizationFailedError
+from aiokafka.record.memory_records import MemoryRecords
 
+from streams.engine import records as lenient
 from streams.engine.processor import Record
 from streams.engine.rights import named
 from streams.errors import OperatorError
@@ -38,6 +42,21 @@ class RecordBatch(NamedTuple):
     records: list[Record]
 
 
+class _Fetched(MemoryRecords):
+    """What was fetched of one partition, with its bytes: for batches that aiokafka does not read."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.data = data
+
+
+aiokafka_fetcher.MemoryRecords = _Fetched
+
+
+class UnreadableError(OperatorError):
+    """A record batch is damaged, or of a kind that this program does not know."""
+
+
 class RecordsLostError(OperatorError):
     """The log no longer holds what comes next: retention has removed it, or the topic was made anew."""
 
@@ -48,6 +67,7 @@ def check() -> None:
         Fetcher: ("_create_fetch_waiter", "_notify"),
         FetchResult: ("check_assignment", "has_more", "_update_position"),
         PartitionRecords: ("_consume_aborted_up_to", "_contains_abort_marker"),
+        aiokafka_fetcher: ("MemoryRecords",),
     }
     missing = [
         f"{part.__name__}.{name}"
@@ -106,29 +126,91 @@ def drain(fetcher: Any, wanted: Collection[Any], limit: int) -> list[RecordBatch
         elif not result.check_assignment(partition) or not result.has_more():
             _done_with(fetcher, partition)
         else:
-            taken.append(_take(result, partition, limit))
-            if not result._partition_records._records.has_next():
+            try:
+                taken.append(_take(result, partition, limit))
+            except UnreadableError:
+                _done_with(fetcher, partition)  # whoever asks again, fetches again
+                raise
+            if not _has_more(result):
                 _done_with(fetcher, partition)
     return taken
 
 
+class _Opened:
+    """A batch that is being read: a few compressed bytes may be more records than are taken at once."""
+
+    def __init__(self, source: Any, batch: Any) -> None:
+        self.base_offset, self.next_offset = batch.base_offset, batch.next_offset
+        self._source, self._batch = source, batch
+        self._records: Iterator[Any] | None = None
+
+    def take(self, count: int) -> list[Record]:
+        """The next records; fewer than `count` are the last. Raises UnreadableError."""
+        try:
+            if self._records is None:
+                self._records = iter(self._batch)
+            return self._pulled(count)
+        except Exception:  # a name that is not UTF-8, or something else that only aiokafka does not take
+            return self._pulled_leniently(count)
+
+    def _pulled(self, count: int) -> list[Record]:
+        return [
+            (r.offset, r.timestamp, r.key, r.value, r.headers) for r in islice(self._records or (), count)
+        ]
+
+    def _pulled_leniently(self, count: int) -> list[Record]:
+        source = self._source
+        try:
+            found = lenient.read(lenient.slice_at(source._records.data, self.base_offset))
+            # From where we are on: a part may have been taken before.
+            self._records = dropwhile(lambda record: record.offset < source.next_fetch_offset, found)
+            return self._pulled(count)
+        except Exception as error:
+            raise _unreadable(source._tp, self.base_offset, f"{type(error).__name__}: {error}") from error
+
+
+def _unreadable(partition: TopicPartition, offset: int, why: str) -> UnreadableError:
+    return UnreadableError(
+        f"the record batch at offset {offset} of {partition.topic} partition {partition.partition} cannot be read "
+        f"({why}), and is not skipped: see whether Kafka's own tools can read it, and whether the broker's disk is in "
+        "order. To go on without it, move the group past it"
+    )
+
+
 def _take(result: Any, partition: TopicPartition, limit: int) -> RecordBatch:
     source = result._partition_records
-    memory = source._records
-    first = position = source.next_fetch_offset
-    records: list[Record] = []
-    while memory.has_next() and len(records) < limit:
-        batch = memory.next_batch()
-        if source._check_crcs and not batch.validate_crc():
-            raise CorruptRecordException(f"invalid CRC in {partition} at offset {batch.base_offset}")
-        if not _is_aborted(source, batch) and not batch.is_control_batch:
-            records += [
-                (r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch if r.offset >= position
-            ]
-        position = batch.next_offset
-    source.next_fetch_offset = position
+    first, records = source.next_fetch_offset, list[Record]()
+    while len(records) < limit and (opened := _open(source)) is not None:
+        count, position = limit - len(records), source.next_fetch_offset
+        taken = opened.take(count)
+        if len(taken) < count:
+            source.opened, source.next_fetch_offset = None, opened.next_offset
+        else:
+            source.next_fetch_offset = max(position, taken[-1][0] + 1)
+        if taken and taken[0][0] < position:
+            taken = [record for record in taken if record[0] >= position]
+        records += taken
     result._update_position()
-    return RecordBatch(partition, first, position, records)
+    return RecordBatch(partition, first, source.next_fetch_offset, records)
+
+
+def _open(source: Any) -> _Opened | None:
+    """The batch of a fetch that is to be read on; None when there is no other. Raises UnreadableError."""
+    opened: _Opened | None = getattr(source, "opened", None)
+    while opened is None and source._records.has_next():
+        batch = source._records.next_batch()
+        if source._check_crcs and not batch.validate_crc():
+            raise _unreadable(source._tp, batch.base_offset, "its checksum is wrong")
+        if _is_aborted(source, batch) or batch.is_control_batch:
+            source.next_fetch_offset = batch.next_offset
+        else:
+            opened = source.opened = _Opened(source, batch)
+    return opened
+
+
+def _has_more(result: Any) -> bool:
+    source = result._partition_records
+    return getattr(source, "opened", None) is not None or source._records.has_next()
 
 
 def _is_aborted(source: Any, batch: Any) -> bool:

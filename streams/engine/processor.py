@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+"""Names and values. Bytes of a name that are not UTF-8 are in it as Python's `surrogateescape` makes them."""
 
 Record: TypeAlias = tuple[int, int, bytes | None, bytes | None, Headers]
 """Of the log: offset, timestamp (epoch ms; -1: none), key, value, headers."""
 
 Output: TypeAlias = tuple[bytes | None, bytes | None, int, list[tuple[str, bytes | None]]]
-"""To publish: key, value, timestamp (epoch ms; -1: none), headers (a list: the record builder wants one)."""
+"""To publish: key, value, timestamp (epoch ms; -1: none; `NOW`), headers (a list: the record builder wants one)."""
+
+NOW: Final = -2
+"""The timestamp of an output that gets the wall clock at the moment of writing."""
 
 Row: TypeAlias = tuple[bytes, bytes | None]
 """Of the changelog: key, and value or tombstone. No key may begin with two bytes 0xff: see `POSITION`."""

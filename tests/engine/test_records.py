@@ -1,0 +1,253 @@
+"""Record batches: what aiokafka reads and writes we read and write alike, and what it does not, Kafka's way."""
+
+import asyncio
+import gzip
+import random
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.consumer import fetcher
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
+
+from streams.engine import fetch
+from streams.engine.fetch import UnreadableError, drain
+from streams.engine.processor import Record
+from streams.engine.records import HEADER_BYTES, Builder, decode_name, encode_name, read, slice_at
+
+CODECS = range(5)
+
+
+def made(seed: int, names: list[str]) -> list[tuple[Any, ...]]:
+    """Timestamps, keys, values and headers of some records."""
+    rnd = random.Random(seed)
+    begin = rnd.choice([5, 10**12])
+    return [
+        (
+            begin + rnd.randint(-5, 10**6),
+            rnd.choice([None, b"", b"k" * rnd.randint(1, 300)]),
+            rnd.choice([None, b"", b"v" * rnd.randint(1, 3000)]),
+            [(rnd.choice(names), rnd.choice([None, b"", b"x" * 200])) for _ in range(rnd.randint(0, 3))],
+        )
+        for _ in range(rnd.randint(1, 20))
+    ]
+
+
+def built(builder: Any, records: list[tuple[Any, ...]]) -> bytes:
+    for number, record in enumerate(records):
+        assert builder.append(number, *record) is not None
+    return bytes(builder.build())
+
+
+def theirs(codec: int) -> Any:
+    return DefaultRecordBatchBuilder(2, codec, 1, 7, 3, 11, 1 << 20)
+
+
+def numbered(records: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [(number, *record) for number, record in enumerate(records)]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("seed", range(5))
+def test_what_aiokafka_writes_is_read_alike(codec: int, seed: int) -> None:
+    records = made(seed, ["", "é", "content-type", "a"])
+    assert [tuple(each) for each in read(built(theirs(codec), records))] == numbered(records)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_written_aiokafka_reads_alike(seed: int, compressed: bool) -> None:
+    records = made(seed, ["", "é", "content-type", "a"])
+    builder = Builder(1 << 20)
+    for number, record in enumerate(records):
+        builder.append(number, *record)
+    if compressed:
+        builder.compress()
+    builder.set_producer_state(7, 3, 11)
+    size, data = builder.size(), builder.build()
+    assert size == len(data)
+    batch: Any = fetcher.MemoryRecords(data).next_batch()
+    assert batch.validate_crc()
+    assert (batch.producer_id, batch.producer_epoch, batch.base_sequence) == (7, 3, 11)
+    assert batch.is_transactional
+    assert bool(batch.compression_type) is compressed
+    assert [(r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch] == numbered(records)
+
+
+def test_a_builder_takes_what_fits_and_one_record_in_any_case() -> None:
+    builder = Builder(1_000)
+    assert builder.append(0, 5, None, bytes(2_000), []) is not None
+    assert builder.append(1, 5, None, b"", []) is None
+    builder = Builder(1_000)
+    count = 0
+    while builder.append(count, 5, None, bytes(100), []) is not None:
+        count += 1
+    assert 900 < len(builder.build()) <= 1_000
+    assert count == 8
+
+
+@pytest.mark.parametrize("first", [-(2**63), -1, 0, 2**63 - 1])
+@pytest.mark.parametrize("second", [-(2**63), -1, 0, 2**63 - 1])
+def test_any_timestamps_lie_beside_each_other(first: int, second: int) -> None:
+    builder = Builder(1_000)
+    builder.append(0, first, None, None, [])
+    builder.append(1, second, None, None, [])
+    assert [each.timestamp for each in read(builder.build())] == [first, second]
+
+
+def test_a_name_of_any_bytes_stays_what_it_is() -> None:
+    name = bytes(range(256))
+    assert encode_name(decode_name(name)) == name
+
+
+def test_of_several_batches_the_one_at_an_offset_is_found() -> None:
+    one, two = (built(theirs(0), made(seed, ["a"])) for seed in (1, 2))
+    moved = struct.pack(">q", 40) + two[8:]
+    assert slice_at(one + moved, 40) == moved
+    with pytest.raises(ValueError, match="no batch begins at offset 41"):
+        slice_at(one + moved, 41)
+
+
+# -- through the fetcher's classes
+
+
+def resealed(batch: bytearray) -> bytes:
+    """With its length and its checksum."""
+    struct.pack_into(">i", batch, 8, len(batch) - 12)
+    struct.pack_into(">I", batch, 17, calc_crc32c(batch[21:]))
+    return bytes(batch)
+
+
+class Result:
+    """As the fetcher has it of one partition."""
+
+    def __init__(self, data: bytes, first: int = 0) -> None:
+        self._partition_records = fetcher.PartitionRecords(
+            TopicPartition("topic", 0), fetcher.MemoryRecords(data), [], first, None, None, True, 1
+        )
+
+    def _update_position(self) -> None: ...
+
+
+def taken(data: bytes, limit: int = 1 << 30, first: int = 0) -> list[Record]:
+    result, found = Result(data, first), list[Record]()
+    while True:
+        batch = fetch._take(result, TopicPartition("topic", 0), limit)
+        assert len(batch.records) <= limit
+        assert batch.first == first
+        found += batch.records
+        first = batch.next_offset
+        if not fetch._has_more(result):
+            return found
+
+
+def latin(codec: int, count: int = 3) -> bytes:
+    """Of the records of a batch, the second has the name."""
+    batch = built(
+        theirs(codec),
+        [(5, None, b"%d" % n, [("Ger__t" if n == 1 else "name", b"")]) for n in range(count)],
+    )
+    if codec == 0:
+        return resealed(bytearray(batch.replace(b"\x0cGer__t", b"\x0cGer\xe4\xe4t")))
+    builder = Builder(1 << 20)
+    for n in range(count):
+        builder.append(n, 5, None, b"%d" % n, [(decode_name(b"Ger\xe4\xe4t") if n == 1 else "name", b"")])
+    if codec == 4:
+        builder.compress()
+        return builder.build()
+    from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode
+
+    plain = builder.build()
+    packed = {1: gzip_encode, 2: snappy_encode, 3: lz4_encode}[codec](plain[HEADER_BYTES:])
+    head = bytearray(plain[:HEADER_BYTES])
+    head[22] |= codec
+    return resealed(head + packed)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_names_that_are_not_utf8_are_read_whatever_the_codec_and_where_one_begins(
+    codec: int, limit: int, first: int
+) -> None:
+    expected = [
+        (n, 5, None, b"%d" % n, [(decode_name(b"Ger\xe4\xe4t") if n == 1 else "name", b"")]) for n in range(3)
+    ]
+    assert taken(latin(codec), limit, first) == expected[first:]
+
+
+def test_a_batch_of_many_records_is_taken_in_pieces() -> None:
+    data = built(theirs(4), [(5, None, b"%d" % n, []) for n in range(1_000)])
+    assert taken(data, 300) == [(n, 5, None, b"%d" % n, []) for n in range(1_000)]
+    assert taken(data, 250, 100) == [(n, 5, None, b"%d" % n, []) for n in range(100, 1_000)]
+
+
+def test_bytes_after_the_end_of_a_gzip_stream_say_nothing_to_java_and_to_us() -> None:
+    batch = built(theirs(1), [(5, b"k", b"v", [])])
+    assert taken(resealed(bytearray(batch + b"behind"))) == [(0, 5, b"k", b"v", [])]
+    two = batch[:HEADER_BYTES] + b"".join(
+        gzip.compress(part)
+        for part in (gzip.decompress(batch[HEADER_BYTES:])[:4], gzip.decompress(batch[HEADER_BYTES:])[4:])
+    )
+    assert taken(resealed(bytearray(two + b"behind"))) == [(0, 5, b"k", b"v", [])]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_damaged_batch_is_named_and_not_skipped(codec: int) -> None:
+    batch = bytearray(built(theirs(codec), [(5, b"k", b"v", [])] * 3))
+    with pytest.raises(UnreadableError, match=r"offset 0 of topic partition 0 .* checksum"):
+        taken(bytes(batch[:-3]) + b"???")
+    with pytest.raises(UnreadableError, match=r"offset 0 of topic partition 0 .* is not skipped"):
+        taken(resealed(batch[: HEADER_BYTES + 6]))
+
+
+# -- through a broker
+
+
+class Raw(BatchBuilder):
+    """A batch that is written as it is given."""
+
+    def __init__(self, data: bytes, count: int) -> None:
+        super().__init__(1, 0)
+        self._buffer, self._relative_offset = data, count
+        self.close()
+
+    def _set_producer_state(self, *_: object) -> None: ...
+
+
+@pytest.mark.kafka
+def test_whatever_a_broker_has_taken_is_read(kafka: str, make_topic: Callable[..., str]) -> None:
+    topic = make_topic()
+    batches = [(latin_untransactional(codec), 3) for codec in CODECS]
+
+    async def go() -> list[Record]:
+        async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
+            for data, count in batches:
+                await (await producer.send_batch(Raw(data, count), topic, partition=0))
+        consumer = AIOKafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            consumer.assign([TopicPartition(topic, 0)])
+            found: list[Record] = []
+            async with asyncio.timeout(30):
+                while len(found) < 15:
+                    await asyncio.wait([consumer._fetcher._create_fetch_waiter()], timeout=0.1)
+                    found += [each for batch in drain(consumer._fetcher, (), 2) for each in batch.records]
+            return found
+        finally:
+            await consumer.stop()
+
+    found = asyncio.run(go())
+    assert [each[0] for each in found] == list(range(15))
+    assert [each[4][0][0] for each in found] == ["name", decode_name(b"Ger\xe4\xe4t"), "name"] * 5
+
+
+def latin_untransactional(codec: int) -> bytes:
+    batch = bytearray(latin(codec))
+    batch[22] &= 0x07
+    batch[HEADER_BYTES - 18 : HEADER_BYTES - 4] = struct.pack(">qhi", -1, -1, -1)
+    return resealed(batch)
