@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import faust
 from aiokafka import TopicPartition
@@ -23,6 +23,7 @@ from streams.credentials import client_options
 from streams.engine.application import application
 from streams.engine.config import Config
 from streams.engine.engine import Engine
+from streams.engine.hidden import written_ends
 from streams.engine.processor import Rows
 from streams.engine.restore import reader
 from streams.metrics import Metrics
@@ -140,7 +141,7 @@ class Worker(faust.Worker):
         """Check the surroundings, answer HTTP, then start Faust."""
         self.watch.count = await topics.prepare(self.settings)
         if self.until_caught_up:
-            self.ends = await ends(self.app.engines[0].config)
+            self.ends = await written(self.app.engines[0].config)
         self.install_signal_handlers()
         if self.web is not None:
             await self.web.start()
@@ -164,14 +165,18 @@ class Worker(faust.Worker):
                 await asyncio.sleep(0.2)
             if engine is not self.app.engine:
                 # All that it has written by now, also what a transaction still hides that is just being committed.
-                wanted = await ends(self.app.engine.config, isolation_level="read_uncommitted")
+                wanted = await written(self.app.engine.config)
         self._schedule_shutdown(signal.SIGTERM)
 
-    async def _has_reached(self, engine: Engine, wanted: Mapping[int, int]) -> bool:
+    @staticmethod
+    async def _has_reached(engine: Engine, wanted: Mapping[int, int]) -> bool:
+        """Whether the group has committed these offsets, as every client sees it.
+
+        Not as we know it: the coordinator learns of a commit when it reads the transaction's marker, a moment after the
+        commit is acknowledged.
+        """
         done = await engine.committed_offsets(wanted)
-        # A partition of ours without a record to read has nothing to commit either.
-        done |= {number: owned.committed for number, owned in engine.partitions.items()}
-        return all(done.get(number, 0) >= end for number, end in wanted.items())
+        return all(done.get(number, -1) >= end for number, end in wanted.items())
 
     def execute(self) -> None:
         """Run until stopped. Raises OperatorError for what people can mend, and whatever else stopped the worker."""
@@ -205,11 +210,10 @@ class Worker(faust.Worker):
         os._exit(1)
 
 
-async def ends(config: Config, **options: Any) -> dict[int, int]:
-    """The end of each partition of the source, as far as a consumer may read; `options` are those of `reader`."""
-    async with reader(config, **options) as consumer:
+async def written(config: Config) -> dict[int, int]:
+    """The high watermark of each partition of the source that holds anything, readable yet or not."""
+    async with reader(config) as consumer:
         await consumer._client._wait_on_metadata(config.source)
-        partitions = [
-            TopicPartition(config.source, n) for n in consumer.partitions_for_topic(config.source) or ()
-        ]
-        return {tp.partition: end for tp, end in (await consumer.end_offsets(partitions)).items()}
+        logs = [TopicPartition(config.source, n) for n in consumer.partitions_for_topic(config.source) or ()]
+        begins, ends = await consumer.beginning_offsets(logs), await written_ends(consumer, logs)
+        return {log.partition: ends[log] for log in logs if begins[log] < ends[log]}

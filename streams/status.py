@@ -38,10 +38,12 @@ class Partition(Struct):
 
     topic: str
     partition: int
-    #: The group's next offset, the end of the log as far as it may be read, and the records (at most) between.
+    #: The group's next offset, the end of the log (the high watermark), and the records (at most) between.
     committed: int | None
     end: int
     lag: int
+    #: Those of them behind an open transaction: they cannot be read before it ends.
+    hidden: int
     #: Where events are applied: not of the calls topic when they are repartitioned.
     stream_time: int | None
     last_commit: int | None
@@ -117,11 +119,12 @@ async def _status(settings: Settings, *, recount: bool) -> Status:
             points = await _recounted(consumer, config, points)
         # After the state: what is committed meanwhile makes the lag smaller, never the offset older than the state.
         committed = await _committed(settings)
-        partitions = [
-            found
-            for stage, reached in stages
-            for found in await _partitions(consumer, stage.source, reached, committed)
-        ]
+        async with reading.reader(settings, isolation_level="read_uncommitted") as everything:
+            partitions = [
+                found
+                for stage, reached in stages
+                for found in await _partitions(consumer, everything, stage.source, reached, committed)
+            ]
     return _sums(config.group, points.values(), partitions, recount)
 
 
@@ -164,15 +167,22 @@ async def _committed(settings: Settings) -> dict[TopicPartition, int]:
 
 
 async def _partitions(
-    consumer: Any, topic: str, points: Mapping[int, _Point], committed: Mapping[TopicPartition, int]
+    consumer: Any,
+    everything: Any,
+    topic: str,
+    points: Mapping[int, _Point],
+    committed: Mapping[TopicPartition, int],
 ) -> list[Partition]:
+    """How far the partitions of a topic are; `everything` is a consumer that is not read_committed."""
     bounds = await reading.whole(consumer, await reading.partitions(consumer, topic))
+    written = await reading.whole(everything, bounds)
     waiting = {log: (max(first, committed.get(log, first)), end) for log, (first, end) in bounds.items()}
-    oldest = await _first_timestamps(consumer, waiting)
+    hidden = {log: (max(waiting[log]), end) for log, (_, end) in written.items()}
+    oldest = await _first_timestamps(everything, hidden) | await _first_timestamps(consumer, waiting)
     now = time.time_ns() // 1_000_000
     found = []
-    for log, (start, end) in waiting.items():
-        number = log.partition
+    for log, (start, _) in waiting.items():
+        number, (_, end) = log.partition, written[log]
         point, first = points.get(number), oldest.get(log, -1)
         ledger = point.position.header if point else b""
         stream_time = decode_ledger(ledger).stream_time if ledger else -1
@@ -183,6 +193,7 @@ async def _partitions(
                 committed.get(log),
                 end,
                 max(0, end - start),
+                max(0, end - bounds[log][1]),
                 stream_time if stream_time >= 0 else None,
                 point.at if point else None,
                 max(0, now - first) / 1000 if first >= 0 else None,

@@ -27,7 +27,8 @@ from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Commits may stand still so long before the worker says that it is not ready.
+#: Commits may stand still so long before the worker says that it is not ready, and transactions be open before it
+#: mentions them.
 _BREATHE_SECONDS = 10.0
 #: The fetcher waits for commits when too much is pending, but no longer than the engine waits for lost brokers.
 _DEAD_SECONDS = 30.0
@@ -139,14 +140,15 @@ class Watch:
         return Upstream(self._settings.calls_topic, self._progressed)
 
     def _progressed(self, topic: str, partition: int, committed: int) -> None:
-        if (end := self._end(topic, partition, committed)) is not None:
+        end, _ = self._end(topic, partition, committed)
+        if end is not None:
             self._metrics.progressed(topic, partition, committed, end)
 
-    def _end(self, topic: str, partition: int, offset: int) -> int | None:
-        """The end of the log, as far as it may be read, seen from an offset before it; None when unknown."""
+    def _end(self, topic: str, partition: int, offset: int) -> tuple[int | None, int | None]:
+        """The end of the log, not before an offset of it, and how much of that is hidden; None when unknown."""
         assert self.app is not None, "the application is set before it runs"
-        lag = self.app.consumer.lag(TopicPartition(topic, partition), offset)
-        return None if lag is None else offset + lag
+        end = self.app.consumer.end(TopicPartition(topic, partition))
+        return (None, None) if end is None else (max(offset, end.written), end.hidden)
 
     # -- what the metrics ask
 
@@ -169,9 +171,9 @@ class Watch:
         for number, owned in self.app.engine.partitions.items():
             calls = processor(owned)
             stream_time = calls.ledger.stream_time
-            end = self._end(self._settings.source_topic, number, owned.committed)
+            end, hidden = self._end(self._settings.source_topic, number, owned.committed)
             yield PartitionSample(
-                number, owned.committed, end, 0, len(calls), stream_time, owned.committed_at
+                number, owned.committed, end, 0, len(calls), stream_time, owned.committed_at, hidden
             )
         for number, left in self.app.engine.remaining.items():
             yield PartitionSample(number, None, None, left, 0, -1)
@@ -181,8 +183,8 @@ class Watch:
         for engine in self.app.engines[:-1] if self.app else ():
             topic = engine.config.source
             for number, owned in engine.partitions.items():
-                end = self._end(topic, number, owned.committed)
-                yield Reached(topic, number, owned.committed, end, owned.committed_at)
+                end, hidden = self._end(topic, number, owned.committed)
+                yield Reached(topic, number, owned.committed, end, owned.committed_at, hidden)
 
     def summary(self) -> Summary:
         """What has been done in the partitions that are ours now, since they were taken over."""
@@ -224,6 +226,16 @@ class Watch:
         if waited > _BREATHE_SECONDS:
             return [f"nothing could be committed for {waited:.0f} s"]
         return []
+
+    def remarks(self) -> list[str]:
+        """What a ready worker cannot read, and what it waits for."""
+        held = self.app.hidden.held(time.monotonic()) if self.app else {}
+        return [
+            f"{tp.topic} partition {tp.partition}: {records} records wait behind a transaction that has been open for "
+            f"{seconds:.0f} s"
+            for tp, (records, seconds) in sorted(held.items())
+            if seconds >= _BREATHE_SECONDS
+        ]
 
     # -- what is asked about calls
 

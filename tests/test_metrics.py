@@ -39,6 +39,7 @@ telefonie_call_refunds_total{currency} telefonie_call_duration_seconds{} telefon
 telefonie_calls_open{status} telefonie_oldest_open_call_seconds{} telefonie_event_age_seconds{}
 telefonie_consumer_lag_records{topic,partition} telefonie_committed_offset_age_seconds{topic,partition}
 telefonie_batch_records{} telefonie_batch_seconds{} telefonie_commit_seconds{}
+telefonie_records_hidden{topic,partition}
 telefonie_recovery_records_remaining{partition} telefonie_table_calls{partition} telefonie_rebalances_total{}
 """
 
@@ -132,6 +133,7 @@ MOVES: dict[Metric, tuple[Callable[[Worker], None], dict[str, float]]] = {
     m.PARTITIONS: (lambda w: setattr(w, "state", w.state._replace(of=16)), {"{}": 16}),
     m.EVENT_AGE: (lambda w: w.metrics.committed([(1500, 4), (-9, 1)]), {"_sum": 6, "_count": 5}),
     m.LAG: (lambda w: w.partition(end=14), {'{partition="2",topic="telefonie.calls"}': 4}),
+    m.HIDDEN: (lambda w: w.partition(hidden=3), {'{partition="2",topic="telefonie.calls"}': 3}),
     m.LOG_END: (lambda w: w.partition(end=14), {'{partition="2",topic="telefonie.calls"}': 4}),
     m.LAST_COMMIT: (
         lambda w: w.partition(committed_at=2500),
@@ -253,7 +255,7 @@ def test_the_number_of_series_is_bounded() -> None:
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     every = {a + b + c: Decimal(1) for a in letters for b in letters for c in letters}
     worker.state = Sample(
-        dict.fromkeys(STATUSES, 1), 1, [PartitionSample(n, 1, 2, 3, 4, 5, 6) for n in partitions], 64
+        dict.fromkeys(STATUSES, 1), 1, [PartitionSample(n, 1, 2, 3, 4, 5, 6, 7) for n in partitions], 64
     )
 
     def busy() -> int:

@@ -331,6 +331,13 @@ ROWS: Final = (
                 },
                 unit="cps",
             ),
+            Panel(
+                "Behind an open transaction",
+                "Records that cannot be read before a producer ends its transaction. Peaks are transactions that end; "
+                "what stays is one that does not.",
+                {"{{topic}} {{partition}}": latest(m.HIDDEN, "topic", "partition")},
+                width=24,
+            ),
         ],
     ),
     Row(

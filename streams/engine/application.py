@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import faust
+from aiokafka import TopicPartition
 from faust.app.base import BootStrategy
 from faust.transport.drivers import TRANSPORTS
 from mode import CrashingSupervisor
@@ -18,6 +19,7 @@ from streams.engine import fetch, writer
 from streams.engine.config import Config
 from streams.engine.engine import Engine, Observer
 from streams.engine.fetch import RecordBatch
+from streams.engine.hidden import End, Hidden
 from streams.engine.tables import StateTable, Tables
 from streams.engine.transport import BatchSchema
 from streams.errors import OperatorError
@@ -49,11 +51,20 @@ class Application(faust.App):
     engine: Engine
     engines: tuple[Engine, ...]
     BootStrategy = Boot
+    #: What open transactions hold up in the partitions of this worker.
+    hidden: Hidden
 
     @property
     def failure(self) -> BaseException | None:
         """What has stopped one of the engines."""
         return next((each.failure for each in self.engines if each.failure is not None), None)
+
+    def ends(self) -> dict[TopicPartition, End]:
+        """The ends of the logs of all partitions that are ours, as far as they are known."""
+        ours = [
+            TopicPartition(each.config.source, number) for each in self.engines for number in each.partitions
+        ]
+        return {tp: end for tp in ours if (end := self.consumer.end(tp)) is not None}
 
     def waited(self) -> float:
         """As `Engine.waited`, of all engines."""
@@ -117,6 +128,7 @@ def application(
     before = (Engine(app, *upstream),) if upstream else ()
     app.engine = Engine(app, config, observer, *before)
     app.engines = (*before, app.engine)
+    app.hidden = Hidden()
     app.Table("state", partitions=1)
     for engine in app.engines:
         _run(app, engine)
@@ -173,6 +185,7 @@ class Watchdog:
         if self._app.in_recovery or not any(engine.partitions for engine in self._app.engines):
             self._app.consumer.stay()  # nothing is fetched then, for longer than the group would wait
         now = time.monotonic()
+        self._app.hidden.look(self._app.ends(), now)
         if self._app.consumer.is_connected():
             self._connected_at = now
         silent, waited = now - self._connected_at, self._app.waited()

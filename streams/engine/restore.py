@@ -16,6 +16,7 @@ from msgspec import Struct
 from streams.engine import clients
 from streams.engine.config import Config
 from streams.engine.fetch import RecordBatch, drain
+from streams.engine.hidden import written_ends
 from streams.engine.processor import Processor
 from streams.engine.store import Store
 from streams.errors import OperatorError
@@ -156,8 +157,7 @@ async def _stable_ends(config: Config, consumer: Any, logs: Collection[TopicPart
 
     Ours are over, since their producers are fenced; but any producer may write to a topic.
     """
-    async with reader(config, isolation_level="read_uncommitted") as everything:
-        written = await everything.end_offsets(logs)
+    written = await written_ends(consumer, logs)
     waited = 0
     while True:
         stable: dict[Any, int] = await consumer.end_offsets(logs)

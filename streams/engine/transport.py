@@ -22,6 +22,7 @@ from faust.types import TP, ConsumerMessage
 from mode import Service
 
 from streams.engine.fetch import RecordBatch, fetch
+from streams.engine.hidden import End, written_ends
 from streams.engine.identity import topic_id
 from streams.engine.members import Member, MembersUnknownError, assignor, members
 
@@ -126,14 +127,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """As of the consumer."""
         consumer = self._ensure_consumer()
         logs = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-        begins, ends = await consumer.beginning_offsets(logs), await consumer.end_offsets(logs)
+        begins, ends = await consumer.beginning_offsets(logs), await written_ends(consumer, logs)
         return {log.partition: (begins[log], ends[log]) for log in logs}
 
-    def lag(self, tp: TP, next_offset: int) -> int | None:
-        """Records between `next_offset` and the end of the log, as of the last fetch; None when unknown."""
+    def end(self, tp: TP) -> End | None:
+        """The end of the log as the last fetch has found it; None when unknown."""
         assignment = self._ensure_consumer()._subscription.subscription.assignment
         state = assignment._tp_state.get(tp) if assignment is not None else None
-        return None if state is None or state.lso is None else max(0, state.lso - next_offset)
+        if state is None or state.highwater is None or state.lso is None:
+            return None
+        return End(state.highwater, state.lso)
 
 
 def _ask_again(coordinator: Any) -> None:
@@ -220,7 +223,7 @@ class Consumer(driver.Consumer):
         return found
 
     async def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
-        """The first offset of each partition of a topic, and its end as far as it may be read now."""
+        """The first offset of each partition of a topic, and the high watermark."""
         found: dict[int, tuple[int, int]] = await self._thread.call_thread(self._thread.bounds, topic)
         return found
 
@@ -276,10 +279,10 @@ class Consumer(driver.Consumer):
         """As of the thread."""
         return bool(self._thread.is_caught_up(tp, next_offset, since))
 
-    def lag(self, tp: Any, next_offset: int) -> int | None:
-        """As of the thread."""
-        lag: int | None = self._thread.lag(tp, next_offset)
-        return lag
+    def end(self, tp: Any) -> End | None:
+        """The end of the log of an assigned partition as the last fetch has found it; None when unknown."""
+        end: End | None = self._thread.end(tp)
+        return end
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """The engine watches the age of what is not committed itself."""

@@ -47,7 +47,7 @@ class PartitionSample(NamedTuple):
     number: int
     #: The offset from which a successor would go on; None until it is known, like the next.
     committed: int | None
-    #: The end of the log, as far as this worker may read it (under transactions: the last stable offset).
+    #: The end of the log: the high watermark.
     end: int | None
     #: Records of the changelog not yet read back.
     recovery_remaining: int
@@ -57,6 +57,8 @@ class PartitionSample(NamedTuple):
     stream_time: int
     #: Epoch ms of the last commit by this worker; None before it.
     committed_at: int | None = None
+    #: Records before `end` that are behind an open transaction; None while it is unknown.
+    hidden: int | None = None
 
 
 class Reached(NamedTuple):
@@ -67,6 +69,7 @@ class Reached(NamedTuple):
     committed: int | None
     end: int | None
     committed_at: int | None
+    hidden: int | None = None
 
 
 class Sample(NamedTuple):
@@ -264,7 +267,9 @@ class Metrics(Collector):
         gauges: _Gauges = {metric: {} for metric in TABLE if "partition" in metric.labels}
         reached = list(sample.upstream)
         for part in sample.partitions:
-            reached.append(Reached(self._topic, part.number, part.committed, part.end, part.committed_at))
+            reached.append(
+                Reached(self._topic, part.number, part.committed, part.end, part.committed_at, part.hidden)
+            )
             number = str(part.number)
             gauges[m.RECOVERY][number,] = part.recovery_remaining
             gauges[m.TABLE_CALLS][number,] = part.calls
@@ -278,6 +283,8 @@ class Metrics(Collector):
                 gauges[m.OFFSET_AGE][labels] = self.offset_age(
                     place.topic, place.number, place.committed, place.end
                 )
+            if place.hidden is not None:
+                gauges[m.HIDDEN][labels] = place.hidden
             if place.committed_at is not None:
                 gauges[m.LAST_COMMIT][labels] = place.committed_at / 1000
         assigned = {(place.topic, place.number) for place in reached}

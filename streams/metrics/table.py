@@ -127,13 +127,19 @@ EVENT_AGE = _histogram(
 )
 LAG = _gauge(
     "telefonie_consumer_lag_records",
-    "Records between the committed offset and the end of the partition.",
+    "Records between the committed offset and the end of the partition, those behind an open transaction included.",
+    topic=(),
+    partition=(),
+)
+HIDDEN = _gauge(
+    "telefonie_records_hidden",
+    "Records behind an open transaction: they cannot be read before it ends.",
     topic=(),
     partition=(),
 )
 LOG_END = _gauge(
     "telefonie_log_end_offset",
-    "The end of the partition, as far as it may be read: whatever the worker does, it grows with the topic.",
+    "The end of the partition (the high watermark): whatever the worker does, it grows with the topic.",
     topic=(),
     partition=(),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -64,6 +64,9 @@ class Health(Protocol):
 
     def ready(self) -> list[str]:
         """Why the worker processes nothing yet."""
+
+    def remarks(self) -> list[str]:
+        """What is wrong around a worker that is ready itself."""
 
 
 class WebServer:
@@ -132,7 +135,7 @@ class WebServer:
         return _verdict(self._health.live())
 
     async def _ready(self, _: web.Request) -> web.Response:
-        return _verdict(self._health.ready())
+        return _verdict(self._health.ready(), self._health.remarks())
 
     async def _expose(self, request: web.Request) -> web.Response:
         wanted = "application/openmetrics-text" in request.headers.get("Accept", "")
@@ -167,9 +170,11 @@ async def _index(_: web.Request) -> web.Response:
     return web.Response(text=_INDEX)
 
 
-def _verdict(problems: list[str]) -> web.Response:
+def _verdict(problems: list[str], remarks: Sequence[str] = ()) -> web.Response:
     status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
-    return web.Response(status=status, text="".join(f"{line}\n" for line in problems or ["ok"]))
+    return web.Response(
+        status=status, text="".join(f"{line}\n" for line in [*(problems or ["ok"]), *remarks])
+    )
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:

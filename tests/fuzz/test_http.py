@@ -41,6 +41,9 @@ class Worker:
     def ready(self) -> list[str]:
         return []
 
+    def remarks(self) -> list[str]:
+        return []
+
     async def unsure(self) -> list[str]:
         return []
 

@@ -69,6 +69,9 @@ class MadeUpWorker:
     def ready(self) -> list[str]:
         return self.reasons
 
+    def remarks(self) -> list[str]:
+        return []
+
     async def unsure(self) -> list[str]:
         return self.reasons
 

@@ -52,6 +52,9 @@ class Worker:
     def ready(self) -> list[str]:
         return []
 
+    def remarks(self) -> list[str]:
+        return []
+
     async def unsure(self) -> list[str]:
         return self.reasons
 

@@ -23,12 +23,16 @@ PHONE = "+12125550123"
 class Health:
     faults: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    around: list[str] = field(default_factory=list)
 
     def live(self) -> list[str]:
         return self.faults
 
     def ready(self) -> list[str]:
         return self.missing
+
+    def remarks(self) -> list[str]:
+        return self.around
 
 
 class Broken:
@@ -81,6 +85,16 @@ def test_health_is_200_or_503_with_a_line_for_each_reason(path: str, attribute: 
         assert response.headers["Cache-Control"] == "no-store"
         setattr(site.health, attribute, [])
         assert (await site.ask(path))[0].status == 200
+
+    serve(scene)
+
+
+def test_what_is_wrong_around_a_ready_worker_is_named_and_it_stays_ready() -> None:
+    async def scene(site: Site) -> None:
+        site.health.around = ["1 record waits behind a transaction"]
+        response, text = await site.ask("/ready")
+        assert (response.status, text) == (200, "ok\n1 record waits behind a transaction\n")
+        assert (await site.ask("/live"))[1] == "ok\n"
 
     serve(scene)
 
