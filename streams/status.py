@@ -6,6 +6,7 @@ told here is one consistent point a partition, it holds across restarts, and no 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,16 +14,19 @@ from typing import Any, Final, NamedTuple, cast
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
 from msgspec import Struct
 
 from streams import reading
 from streams.app import config_of, upstream_of
-from streams.brokers import connected
+from streams.brokers import CONNECT_SECONDS, connected
 from streams.calls.ledger import Ledger, decode_ledger
 from streams.calls.partition import CallsPartition
 from streams.codecs import Reason
 from streams.codecs import Status as CallStatus
 from streams.credentials import client_options
+from streams.engine.clients import RETRY_SECONDS
 from streams.engine.config import Config
 from streams.engine.restore import Position, StateVersionError, Target, bounds, read_position, restore
 from streams.errors import OperatorError
@@ -162,8 +166,21 @@ async def _recounted(consumer: Any, config: Config, points: Mapping[int, _Point]
 
 async def _committed(settings: Settings) -> dict[TopicPartition, int]:
     async with connected(AIOKafkaAdminClient(**client_options(settings)), settings) as admin:
-        offsets = await admin.list_consumer_group_offsets(settings.app_id)
+        offsets = await _offsets(admin, settings.app_id)
     return {log: place.offset for log, place in offsets.items() if place.offset >= 0}
+
+
+async def _offsets(admin: AIOKafkaAdminClient, group: str) -> Mapping[TopicPartition, OffsetAndMetadata]:
+    """The offsets of a group. New brokers make the topic of offsets when they are first asked for some."""
+    give_up = time.monotonic() + CONNECT_SECONDS
+    while True:
+        try:
+            found: Mapping[TopicPartition, OffsetAndMetadata] = await admin.list_consumer_group_offsets(group)
+            return found
+        except KafkaError as error:
+            if not error.retriable or time.monotonic() > give_up:
+                raise
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _partitions(
