@@ -1,4 +1,4 @@
-"""A real Kafka for the tests: embedded, or in a container with `TEST_BROKER=container`."""
+"""A real Kafka for the tests, one in each of their processes: embedded, or a container with `TEST_BROKER=container`."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,24 +8,31 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.training import train
 
-from streams.embedded import Cluster
-from streams.embedded.training import train
+from streams.embedded import Cluster, layout
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 
+def pytest_configure() -> None:
+    """Each process of the tests has ports of its own: what a stopped broker comes back to nobody else has taken."""
+    mine, count = (os.environ.get(f"PYTEST_XDIST_WORKER{name}", "") for name in ("", "_COUNT"))
+    if count:
+        layout._PORTS = layout._PORTS[int(mine.removeprefix("gw")) :: int(count)]
+
+
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The bootstrap address of the one broker that the whole test session shares; do not stop it."""
+    """The bootstrap address of the one broker that all tests of this process share; do not stop it."""
     if os.environ.get("TEST_BROKER", "embedded") == "container":
         yield from _container()
         return
     from support.kafka import PATIENT_CONTROLLER
 
-    train()  # once on a machine: ten seconds
+    train()
     with Cluster(tmp_path_factory.mktemp("kafka"), settings=PATIENT_CONTROLLER) as cluster:
         yield cluster.bootstrap()
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.kafka import create_topics
-
-from streams.embedded.training import train
+from support.training import train
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
 

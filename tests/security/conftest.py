@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.secured import PASSWORDS, Authority, Secured, secured_cluster, set_password
-
-from streams.embedded.training import train
+from support.training import train
 
 
 @pytest.fixture(autouse=True)
