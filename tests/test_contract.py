@@ -1,0 +1,113 @@
+"""docs/semantics.md and docs/interface.md: whatever the code calls by a name stands there, and what is cited exists."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+
+from streams.cli import main
+from streams.codecs import ANOMALIES, REASONS, STATUSES, completed_call_schema, dead, kpi_window_schema
+from streams.metrics.table import TABLE
+from streams.settings import TABLE as SETTINGS
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("*/*.md"))]
+SOURCES = [
+    path
+    for folder in ("streams", "codecs", "tests", "benchmarks", "k8s")
+    for path in (ROOT / folder).rglob("*.py")
+]
+SEMANTICS, INTERFACE = ((ROOT / "docs" / name).read_text() for name in ("semantics.md", "interface.md"))
+TICKED = re.compile(r"`([^`\n]+)`")
+#: `semantics, section 4`, `semantics, sections 4 and 5`, and a line may end in between.
+CITED = re.compile(r"[Ss]emantics,\s+(?:#\s+)?sections?\s+(\d)(?:\s+and\s+(\d))?")
+
+
+def named(text: str, section: str = "") -> set[str]:
+    """What stands between backticks, in all of a document or below one heading of the second level."""
+    part = text.partition(f"\n## {section}")[2].partition("\n## ")[0] if section else text
+    assert part, f"there is no section {section!r}"
+    return set(TICKED.findall(part))
+
+
+def commands(group: click.Group, *path: str) -> Iterator[str]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+        else:
+            yield " ".join((*path, name))
+
+
+def test_each_cited_section_exists() -> None:
+    sections = set(re.findall(r"^## (\d)\. ", SEMANTICS, re.MULTILINE))
+    cited = {
+        (path.relative_to(ROOT).as_posix(), number)
+        for path in SOURCES + DOCUMENTS
+        for numbers in CITED.findall(path.read_text())
+        for number in numbers
+        if number
+    }
+    assert len({path for path, _ in cited}) > 15, "the code cites the contract"
+    assert [each for each in sorted(cited) if each[1] not in sections] == []
+
+
+def test_each_setting_is_in_the_interface() -> None:
+    assert {each.name.upper() for each in SETTINGS} - named(INTERFACE, "Settings") == set()
+
+
+def test_each_command_is_in_the_interface() -> None:
+    described = {re.split(r" (?=[\[A-Z])", each)[0] for each in named(INTERFACE, "The command")}
+    found = set(commands(main))
+    assert "topics create" in found
+    assert found - described == set()
+
+
+def test_each_metric_is_in_the_interface_with_its_labels() -> None:
+    rows = INTERFACE.partition("\n## Metrics")[2].splitlines()
+    found = {
+        name: frozenset(TICKED.findall(row.split("|")[2]))
+        for row in rows
+        if row.startswith("| `")
+        for name in TICKED.findall(row.split("|")[1])
+    }
+    assert {each.name: frozenset(each.labels) for each in TABLE}.items() - found.items() == set()
+
+
+@pytest.mark.parametrize(
+    ("section", "names"),
+    [
+        ("2. ", {*REASONS}),
+        ("2. ", {*dead._NAMES}),
+        ("3. ", {*STATUSES}),
+        ("5. ", {*ANOMALIES}),
+        ("6. ", {*msgspec.json.decode(kpi_window_schema())["properties"]}),
+        (
+            "5. ",
+            {*msgspec.json.decode(completed_call_schema())["properties"]}
+            - {*msgspec.json.decode((ROOT / "codecs/call.schema.json").read_bytes())["properties"]},
+        ),
+    ],
+    ids=["reasons", "dead-letter headers", "statuses", "anomalies", "windows", "completed calls"],
+)
+def test_each_name_is_in_its_section_of_the_semantics(section: str, names: set[str]) -> None:
+    assert names - named(SEMANTICS, section) == set()
+
+
+def test_each_link_between_the_documents_leads_somewhere() -> None:
+    def anchors(path: Path) -> set[str]:
+        headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+        return {re.sub(r"[^\w\- ]", "", each).strip().lower().replace(" ", "-") for each in headings}
+
+    broken = []
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+            name, _, anchor = target.partition("#")
+            path = document.parent / name if name else document
+            if "://" not in target and not (path.exists() and (not anchor or anchor in anchors(path))):
+                broken.append((document.name, target))
+    assert broken == []
