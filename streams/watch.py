@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from streams.calls.ledger import Ledger
 from streams.calls.partition import CallsPartition, Cut
-from streams.calls.view import OpenSelection, chosen, describe, open_calls
+from streams.calls.view import OpenCalls, OpenSelection, describe
 from streams.codecs import Reason, Status
 from streams.engine.application import Application
 from streams.engine.engine import Owned
@@ -34,8 +34,6 @@ _BREATHE_SECONDS = 10.0
 _DEAD_SECONDS = 30.0
 #: So long (s) a request waits for the coordinator to confirm what is ours.
 _CONFIRM_SECONDS = 3.0
-#: Open calls that are looked at before other work gets its turn: about 5 ms.
-_STEP = 2_000
 
 
 class Summary(Struct):
@@ -154,14 +152,8 @@ class Watch:
 
     def sample(self) -> Sample:
         """The state of this moment."""
-        open_calls: dict[str, int] = {}
-        oldest: int | None = None
-        for calls in self._partitions().values():
-            for status, n in calls.open_by_status().items():
-                open_calls[status] = open_calls.get(status, 0) + n
-            first = calls.oldest_open()
-            if first is not None:
-                oldest = first if oldest is None else min(oldest, first)
+        partitions = self._partitions()
+        open_calls, oldest = self._figures.open(partitions), self._figures.oldest(partitions)
         return Sample(open_calls, oldest, list(self._parts()), self.count or None, list(self._upstream()))
 
     def _parts(self) -> Iterator[PartitionSample]:
@@ -271,26 +263,29 @@ class Watch:
         return next((each for each in found if each is not None), None)
 
     async def open_calls(self, selection: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], int]:
-        """The oldest open calls of a selection, and how many there are; gives way to other work in between."""
-        ages: list[tuple[int, bytes]] = []
+        """The oldest open calls of a selection, and how many there are; looked for in a thread."""
+        oldest: list[tuple[int, bytes]] = []
+        total = 0
         for calls in self._partitions().values():
-            for part in chosen(open_calls(calls), selection, _STEP):
-                ages += part
-                await asyncio.sleep(0)
-        described = (self.call(key.decode()) for _, key in nsmallest(limit, ages))
-        return [each for each in described if each is not None and each["open"]], len(ages)
+            found, count = await asyncio.to_thread(OpenCalls.of(calls).chosen, selection, limit)
+            oldest += found
+            total += count
+        described = (self.call(key.decode()) for _, key in nsmallest(limit, oldest))
+        return [each for each in described if each is not None and each["open"]], total
+
+    async def survey(self) -> None:
+        """Look at every open call, for `sample`, `status` and `longest`, unless that was done lately."""
+        await self._figures.survey(self._partitions())
 
     def status(self) -> dict[str, Any]:
         """How this worker is, how far its partitions are, and their counts; times in epoch ms, ages in seconds."""
         partitions = self._partitions()
-        firsts = [first for calls in partitions.values() if (first := calls.oldest_open()) is not None]
         return {
             "app_id": self._settings.app_id,
             "address": self.app.engine.address if self.app else "",
             "live": self.live(),
             "ready": self.ready(),
             "of": self.count,
-            "oldest_open": min(firsts, default=None),
             "partitions": [self._place(part, partitions) for part in self._parts()],
             **self._figures.document(partitions),
         }

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Final, NamedTuple
 
 import msgspec
@@ -339,14 +338,6 @@ class CallsPartition:
     def open_by_status(self) -> Counter[str]:
         """How many calls are open, by status."""
         return Counter(state.status for state in self.open.values())
-
-    def oldest_open(self) -> int | None:
-        """The first event time (epoch ms) of the call that has been open for longest; None without an open call.
-
-        Calls lie in the order in which they were opened, so it is among the first; events may be a little out of
-        order.
-        """
-        return min((state.first_seen for state in islice(self.open.values(), 100)), default=None)
 
     def __len__(self) -> int:
         """Calls that are remembered; some that closed since the last cut are missing."""

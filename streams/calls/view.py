@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from heapq import nsmallest
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,6 +20,10 @@ from streams.calls.times import instant
 
 #: Of a CompletedCall, what an open call does not have yet.
 _OF_CLOSED = ("revision", "closed_by", "closed_at")
+
+
+#: States that are counted before another thread gets its turn: under a millisecond.
+_PIECE = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +68,40 @@ def describe(partition: CallsPartition, call_id: str) -> dict[str, Any] | None:
     return _document(partition, call_id, state, forgotten)
 
 
-def open_calls(partition: CallsPartition) -> list[tuple[bytes, CallState]]:
-    """The open calls, by id, as they are now."""
-    return list(partition.open.items())
+class OpenCalls(NamedTuple):
+    """The open calls of a partition as they are at one moment, for a look that takes a while: ids and states."""
 
+    ids: list[bytes]
+    states: list[CallState]
 
-def chosen(
-    calls: list[tuple[bytes, CallState]], selection: OpenSelection, step: int
-) -> Iterator[list[tuple[int, bytes]]]:
-    """First event time and id of the calls of a selection, after every `step` calls: a pause for other work."""
-    for start in range(0, len(calls), step):
-        part = calls[start : start + step]
-        yield [(state.first_seen, key) for key, state in part if selection.holds(state)]
+    @classmethod
+    def of(cls, partition: CallsPartition) -> OpenCalls:
+        """Those of a partition, now."""
+        return cls(list(partition.open), list(partition.open.values()))
+
+    def chosen(self, selection: OpenSelection, limit: int) -> tuple[list[tuple[int, bytes]], int]:
+        """Of those of a selection the oldest, as first event time (epoch ms) and id; and how many it has."""
+        total = 0
+
+        def fitting() -> Iterator[tuple[int, bytes]]:
+            nonlocal total
+            for key, state in zip(self.ids, self.states, strict=True):
+                if selection.holds(state):
+                    total += 1
+                    yield state.first_seen, key
+
+        return nsmallest(limit, fitting()), total
+
+    def oldest(self, limit: int) -> list[tuple[int, bytes]]:
+        """The calls whose first event is earliest: its time (epoch ms) and the id."""
+        return nsmallest(limit, zip(map(attrgetter("first_seen"), self.states), self.ids, strict=True))
+
+    def by_status(self) -> Counter[str]:
+        """How many calls there are of each status."""
+        found = Counter[str]()
+        for start in range(0, len(self.states), _PIECE):
+            found.update(map(attrgetter("status"), self.states[start : start + _PIECE]))
+        return found
 
 
 def _document(partition: CallsPartition, call_id: str, state: CallState, due: int) -> dict[str, Any]:

@@ -75,8 +75,8 @@ class Reached(NamedTuple):
 class Sample(NamedTuple):
     """What a worker holds at this moment."""
 
-    #: Open calls by status; a status without any may be left out.
-    open_calls: Mapping[str, int]
+    #: Open calls by status; a status without any may be left out. None before they have been counted.
+    open_calls: Mapping[str, int] | None
     #: Event time (epoch ms) of the first event of the oldest open call; None without one.
     oldest_open: int | None
     partitions: Sequence[PartitionSample]
@@ -254,11 +254,10 @@ class Metrics(Collector):
 
     def _gauges(self, sample: Sample) -> _Gauges:
         oldest = sample.oldest_open
-        gauges: _Gauges = {
-            m.OPEN: {(status,): sample.open_calls.get(status, 0) for (status,) in m.OPEN.series()},
-            m.OLDEST_OPEN: {(): 0.0 if oldest is None else max(0.0, self._clock() - oldest / 1000)},
-            m.CALL_TIMEOUT: {(): self._call_timeout},
-        }
+        gauges: _Gauges = {m.CALL_TIMEOUT: {(): self._call_timeout}}
+        if (counts := sample.open_calls) is not None:
+            gauges[m.OPEN] = {(status,): counts.get(status, 0) for (status,) in m.OPEN.series()}
+            gauges[m.OLDEST_OPEN] = {(): 0.0 if oldest is None else max(0.0, self._clock() - oldest / 1000)}
         if sample.of is not None:
             gauges[m.PARTITIONS] = {(): sample.of}
         return gauges | self._of_partitions(sample)

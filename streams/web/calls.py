@@ -23,10 +23,10 @@ from streams.codecs import STATUSES
 from streams.engine.members import MembersUnknownError
 from streams.engine.writer import partition_of as partition_of_key
 from streams.settings import Settings, milliseconds
+from streams.shared import Shared
 from streams.web.access import Access, access, authorize
 from streams.web.group import MEMBER, Group, Membership
 from streams.web.problems import Problem
-from streams.web.shared import Shared
 
 _LIMIT, _MOST = 100, 1000
 _RETRY_SECONDS: Final = "2"
@@ -54,6 +54,9 @@ class Lookup(Membership, Protocol):
 
     async def open_calls(self, selection: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], int]:
         """The open calls of a selection, the oldest first, at most `limit`; and how many there are."""
+
+    async def survey(self) -> None:
+        """Bring up to date what is told of all open calls, in the metrics and the two below; it may take a while."""
 
     def status(self) -> dict[str, Any]:
         """How the worker is, without anything of any call."""
@@ -157,6 +160,7 @@ class CallsApi:
 
     async def _status(self, request: web.Request) -> web.Response:
         alone = self._is_alone(request)
+        await self._lookup.survey()
         if access(request, self._settings.api_token) is not Access.GRANTED:
             return web.json_response(await self._for_strangers[alone].get())
         document = self._lookup.status() | {"longest": self._lookup.longest()}

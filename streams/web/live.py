@@ -119,6 +119,7 @@ class Live:
             self._looking, self._said = None, {}
 
     async def _look(self) -> None:
+        await self._lookup.survey()
         own = self._lookup.status() | {"longest": self._lookup.longest()}
         others, problems = await self._others()
         self._history.add(time.monotonic(), [own, *others])

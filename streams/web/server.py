@@ -21,6 +21,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from streams.errors import OperatorError
 from streams.metrics import Metrics
 from streams.settings import PREFIX, Settings
+from streams.shared import Shared
 from streams.web import page
 from streams.web.access import Access, access
 from streams.web.calls import CallsApi, Lookup
@@ -28,7 +29,6 @@ from streams.web.connections import HEADERS, Runner, Site, trust
 from streams.web.group import Group, advertised
 from streams.web.live import Live
 from streams.web.problems import Problem, answer
-from streams.web.shared import Shared
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class WebServer:
         self, settings: Settings, metrics: Metrics, health: Health, lookup: Lookup | None = None
     ) -> None:
         """Without a `lookup` nothing is said about any call."""
-        self._settings, self._metrics, self._health = settings, metrics, health
+        self._settings, self._metrics, self._health, self._lookup = settings, metrics, health, lookup
         self._exposed = {kind: Shared(partial(self._written, kind), times=_REST) for kind in _WRITERS}
         app = web.Application(middlewares=[self._finish], client_max_size=_LONGEST_BODY)
         app.on_response_prepare.append(_add_headers)
@@ -143,6 +143,8 @@ class WebServer:
         return web.Response(body=await self._exposed[kind].get(), headers={"Content-Type": kind})
 
     async def _written(self, kind: str) -> bytes:
+        if self._lookup is not None:
+            await self._lookup.survey()
         # In the loop, where the metrics are at rest: it takes two milliseconds.
         return _WRITERS[kind](self._metrics.registry)
 

@@ -3,7 +3,7 @@
 import json
 
 from streams.calls.partition import CallsPartition, Rules
-from streams.calls.view import OpenSelection, chosen, describe, open_calls
+from streams.calls.view import OpenCalls, OpenSelection, describe
 
 WALL = 1 << 60
 START = 1_764_041_713_000
@@ -72,14 +72,29 @@ def test_open_calls_are_chosen_by_age_status_and_country() -> None:
     )
 
     def ids(**wanted: object) -> list[str]:
-        found = chosen(open_calls(calls), OpenSelection(**wanted), 2)  # type: ignore[arg-type]
-        return [key.decode() for part in found for _, key in sorted(part)]
+        found, total = OpenCalls.of(calls).chosen(OpenSelection(**wanted), 9)  # type: ignore[arg-type]
+        assert len(found) == total
+        return [key.decode() for _, key in found]
 
     assert ids() == ["old", "new", "french"]
     assert ids(before=START + 9000) == ["old", "new"]
     assert ids(statuses=frozenset({"ringing"})) == ["new", "french"]
     assert ids(countries=frozenset({"FR", "ZZ"})) == ["french"]
     assert ids(countries=frozenset({"DE"}), statuses=frozenset({"queued"})) == ["old"]
+
+
+def test_the_oldest_open_calls_are_found_wherever_they_lie() -> None:
+    calls = partition(
+        *((n, {"id": f"call-{n}", "status": "ringing"}) for n in range(1, 500)),
+        (-18_000, {"id": "late", "status": "queued"}),
+    )
+    found = OpenCalls.of(calls)
+    assert found.oldest(2) == [(START - 18_000_000, b"late"), (START + 1_000, b"call-1")]
+    assert found.by_status() == {"ringing": 499, "queued": 1}
+    assert found.chosen(OpenSelection(statuses=frozenset({"ringing"})), 1) == (
+        [(START + 1_000, b"call-1")],
+        499,
+    )
 
 
 def test_a_closed_call_is_shown_until_stream_time_passes_its_retention() -> None:

@@ -57,6 +57,9 @@ class Worker:
     async def open_calls(self, _selection: OpenSelection, _limit: int) -> tuple[list[dict[str, Any]], int]:
         return [], 0
 
+    async def survey(self) -> None:
+        pass
+
     def longest(self) -> list[dict[str, Any]]:
         return []
 

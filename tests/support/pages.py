@@ -87,6 +87,9 @@ class MadeUpWorker:
     async def open_calls(self, selection: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], int]:  # noqa: ARG002
         return [{"id": "a-call", "from": PHONE, "opened_at": "2026-11-25T00:00:00.000Z"}], 1
 
+    async def survey(self) -> None:
+        pass
+
     def longest(self) -> list[dict[str, Any]]:
         now = int(time.time() * 1000)
         return [

@@ -69,6 +69,9 @@ class Worker:
         self.reasons = self.then or self.reasons
         return [{"id": self.id, "opened_at": OPENED[self.id]}], self.total
 
+    async def survey(self) -> None:
+        pass
+
     def longest(self) -> list[dict[str, Any]]:
         return [{"id": self.id}]
 
