@@ -15,14 +15,15 @@ from streams.codecs.completed import (
     decode_completed,
     encode_completed,
 )
-from streams.codecs.dead import Rejection, dead_headers, split_headers
-from streams.codecs.decoding import CallDecoder, Headers
-from streams.codecs.kpi import KpiWindow, decode_kpi, encode_kpi
+from streams.codecs.dead import Rejection, dead_headers, smaller_letter, split_headers
+from streams.codecs.decoding import MAX_PROPERTY_BYTES, CallDecoder, Headers
+from streams.codecs.kpi import KpiWindow, decode_kpi, encode_kpi, exact_seconds
 from streams.codecs.rejection import REASONS, Reason, Rejected
 from streams.codecs.schemas import call_schema, completed_call_schema, kpi_window_schema
 
 __all__ = [
     "ANOMALIES",
+    "MAX_PROPERTY_BYTES",
     "REASONS",
     "STATUSES",
     "AnsweredBy",
@@ -47,6 +48,8 @@ __all__ = [
     "decode_kpi",
     "encode_completed",
     "encode_kpi",
+    "exact_seconds",
     "kpi_window_schema",
+    "smaller_letter",
     "split_headers",
 ]

@@ -17,7 +17,7 @@ _PURPOSE: Final = {
     "calls": "Call events: each a snapshot of one call at the moment of its record's timestamp",
     "completed": "Closed calls; the last revision of a key is the one that counts",
     "kpis": "KPI windows; the last value of a key is the one that counts",
-    "dead": "Records that were rejected, byte for byte, with the reason in their headers",
+    "dead": "Rejected records, byte for byte, with the reason in their headers",
 }
 
 
@@ -89,8 +89,14 @@ def _dead_headers() -> dict[str, Any]:
         "dead-topic": text,
         "dead-partition": number,
         "dead-offset": number,
+        "dead-timestamp": {
+            "type": "string",
+            "pattern": "^(-1|[0-9]+)$",
+            "description": "The record's own timestamp in epoch ms, -1 for none",
+        },
+        "dead-value-bytes": {**number, "description": "The size of the value, where it had to be left out"},
     }
-    required = [name for name in properties if name != "dead-path"]
+    required = [name for name in properties if name not in ("dead-path", "dead-value-bytes")]
     return {"type": "object", "properties": properties, "required": required}
 
 

@@ -1,31 +1,52 @@
-"""The headers of a dead letter: the record's own, then why and whence it came (semantics, section 2)."""
+"""The headers of a dead letter: the record's own, then why it was rejected and where it lies (semantics, section 2)."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
 from streams.codecs.rejection import Rejected
 
+Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+
+Letter: TypeAlias = tuple[bytes | None, bytes | None, int, list[tuple[str, bytes | None]]]
+"""A dead letter as it is published: key, value, timestamp, headers."""
+
 _NAMES: Final = ("dead-reason", "dead-message", "dead-path", "dead-topic", "dead-partition", "dead-offset")
+_TIMESTAMP, _VALUE_BYTES = "dead-timestamp", "dead-value-bytes"
 
 
 def dead_headers(
-    headers: Sequence[tuple[str, bytes | None]], rejected: Rejected, topic: str, partition: int, offset: int
+    headers: Headers, rejected: Rejected, topic: str, partition: int, offset: int, timestamp: int
 ) -> list[tuple[str, bytes | None]]:
-    """The dead letter's headers for a record that was read at `offset` of a partition of `topic`.
+    """The headers of the dead letter for a record that lies at `offset` of a partition of `topic`.
 
-    Headers of the same names that the record already had stay where they are; the last one counts.
+    `timestamp` is the record's own, in epoch ms; negative for none. Headers of the same names that the record already
+    had stay where they are; the last one counts.
     """
     said = {"dead-reason": rejected.reason, "dead-message": rejected.message}
     if rejected.path is not None:
         said["dead-path"] = rejected.path
     said |= {"dead-topic": topic, "dead-partition": str(partition), "dead-offset": str(offset)}
+    said[_TIMESTAMP] = str(max(timestamp, -1))
     return [*headers, *((name, text.encode()) for name, text in said.items())]
 
 
+def smaller_letter(letter: Letter) -> Letter | None:
+    """The next smaller form of a dead letter that its topic cannot take; None when there is none.
+
+    First the value is left out, then also the key and the headers that the record itself had. The record still lies
+    where the headers say.
+    """
+    key, value, timestamp, headers = letter
+    if value:
+        return key, b"", timestamp, [*headers, (_VALUE_BYTES, str(len(value)).encode())]
+    ours = headers[len(_split(headers)[0]) :]
+    return (None, value, timestamp, ours) if key is not None or len(ours) < len(headers) else None
+
+
 class Rejection(Struct, frozen=True):
-    """What the headers of a dead letter say: why it was rejected, and where it was read."""
+    """What the headers of a dead letter say: why it was rejected, and where it lies."""
 
     reason: str
     message: str
@@ -33,22 +54,37 @@ class Rejection(Struct, frozen=True):
     topic: str
     partition: int
     offset: int
+    #: The record's own, in epoch ms, -1 for none. None: that of the letter, as release 0.1 wrote them.
+    timestamp: int | None = None
+    #: The size of the value, where the letter is without it.
+    value_bytes: int | None = None
 
 
-def split_headers(
-    headers: Sequence[tuple[str, bytes | None]],
-) -> tuple[list[tuple[str, bytes | None]], Rejection] | None:
+def split_headers(headers: Headers) -> tuple[list[tuple[str, bytes | None]], Rejection] | None:
     """The inverse of `dead_headers`: the headers that the record itself had, and the rejection.
 
     None when the last headers are not those of a dead letter. A `dead-path` that the record brought along is
     not taken for ours: ours come last, in a fixed order.
     """
-    for names in (_NAMES, tuple(name for name in _NAMES if name != "dead-path")):
-        own, added = headers[: -len(names)], headers[-len(names) :]
-        if tuple(name for name, _ in added) == names:
-            said = {name: (value or b"").decode("utf-8", "replace") for name, value in added}
-            return None if (found := _rejection(said)) is None else (list(own), found)
-    return None
+    own, added = _split(headers)
+    if not added:
+        return None
+    said = {name: (value or b"").decode("utf-8", "replace") for name, value in added}
+    return None if (found := _rejection(said)) is None else (own, found)
+
+
+def _split(headers: Headers) -> tuple[list[tuple[str, bytes | None]], list[tuple[str, bytes | None]]]:
+    """The record's own headers, and ours; none of ours in what is no dead letter."""
+    names = [name for name, _ in headers[-len(_NAMES) - 2 :]]
+    tail = 0
+    for name in (_VALUE_BYTES, _TIMESTAMP):
+        tail += names[len(names) - tail - 1 :][:1] == [name]
+    for ours in (_NAMES, tuple(name for name in _NAMES if name != "dead-path")):
+        count = len(ours) + tail
+        if tuple(names[len(names) - count : len(names) - tail]) == ours:
+            at = len(headers) - count
+            return list(headers[:at]), list(headers[at:])
+    return list(headers), []
 
 
 def _rejection(said: dict[str, str]) -> Rejection | None:
@@ -62,4 +98,10 @@ def _rejection(said: dict[str, str]) -> Rejection | None:
         said["dead-topic"],
         int(partition),
         int(offset),
+        _number(said.get(_TIMESTAMP)),
+        _number(said.get(_VALUE_BYTES)),
     )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.removeprefix("-").isdecimal() else None

@@ -13,16 +13,22 @@ Where JSON leaves room, this is what was chosen:
   most readers of JSON could carry it on. `NaN` and `Infinity` are not JSON.
 - A lone surrogate (`\\ud800`), anywhere, is `malformed`: it could not be written back as UTF-8. So are a
   byte-order mark, and invalid UTF-8 anywhere, also in what is otherwise skipped.
-- Nesting deeper than the interpreter's recursion limit (about a thousand levels) is `malformed`.
+- Arrays and objects nested more than 512 deep, the document's own object counted, are `malformed`.
 - In MessagePack a whole float is an integer too, `bin` is not a string, and an entry whose name is not a
   string is an unknown property; a name that is a map, or an array with one in it, is `malformed`.
 
 The header's name is `content-type` exactly: names of Kafka headers are case-sensitive. One that holds nothing
 but parameters is blank.
+
+A property that is carried on takes at most 8,192 bytes of UTF-8, as the text that it stands for, not as it is
+escaped; a Call with a longer one is `too-large`.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import accumulate
 from math import inf
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -30,23 +36,31 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from streams.codecs.call import Call
-from streams.codecs.messagepack import is_harmless, known
+from streams.codecs.messagepack import UnreadableError, is_harmless, known
 from streams.codecs.properties import CHECKS, REQUIRED, are_valid
 from streams.codecs.rejection import Rejected
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 """A record's headers, in the order of the record."""
 
+MAX_PROPERTY_BYTES: Final = 8192
+"""Of a property that is carried on, as UTF-8 (semantics, section 2): what makes the size of every output known."""
+
+MAX_DEPTH: Final = 512
+"""Of arrays and objects, the document's own object counted (semantics, section 2)."""
+
 _OPENING_BRACE: Final = 0x7B
 _FRAME_SIZE: Final = 5
+#: A shorter document is neither nested too deeply nor has it a property that is too large.
+_SMALL: Final = 2 * MAX_DEPTH
 
 # A few URIs stand in nearly every Call; those that were found valid need no second look.
 _URIS_REMEMBERED: Final = 1024
 _LONGEST_REMEMBERED: Final = 512
 _valid_uris: set[str | UnsetType] = {UNSET}
 
-# What a decoder raises on bytes that it cannot read; the last two are no errors of msgspec's.
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+# What a decoder raises on bytes that it cannot read; only the first is an error of msgspec's.
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, UnreadableError)
 
 
 class _Identified(msgspec.Struct):
@@ -83,8 +97,8 @@ class CallDecoder:
         try:
             call = _decode_typed(value)
             value.isascii() or value.decode()  # the typed decode skips what it does not know unread
-            if _has_valid_strings(call):
-                return call
+            if _has_valid_strings(call) and (len(value) < _SMALL or not _is_deep(value)):
+                return call if len(value) <= MAX_PROPERTY_BYTES else _fitting(call)
         except _UNREADABLE:
             pass  # the second tier knows better what to say
         return self._decode_exactly(_read_json(value))
@@ -114,7 +128,7 @@ class CallDecoder:
         call = _convert(properties) or _judge(properties)
         if nulls and self._reject_nulls:
             raise _rejected_nulls(nulls)
-        return call
+        return _fitting(call)
 
 
 def _convert(properties: dict[str, Any]) -> Call | None:
@@ -160,15 +174,50 @@ def _judge(properties: dict[str, Any]) -> Call:
     return call
 
 
+def _fitting(call: Call) -> Call:
+    """The call; raises `Rejected` if a property of it is too large to be carried on."""
+    for name, field in _TEXTS.items():
+        text = getattr(call, field)
+        # The first comparison is enough for all but a few: a code point takes four bytes at most.
+        if text is UNSET or len(text) * 4 <= MAX_PROPERTY_BYTES:
+            continue
+        if (size := len(text.encode())) > MAX_PROPERTY_BYTES:
+            raise Rejected(
+                "too-large",
+                f"{name} takes {size} bytes of UTF-8, at most {MAX_PROPERTY_BYTES} are carried on",
+                f"$.{name}",
+            )
+    return call
+
+
+#: The properties that may be of any length, and what they are called in a `Call`.
+_TEXTS: Final = {
+    each.encode_name: each.name for each in msgspec.structs.fields(Call) if each.name != "duration"
+}
+
+
+def _is_deep(document: bytes) -> bool:
+    """Whether arrays and objects are nested too deeply in a document, which is JSON."""
+    if document.count(b"[") + document.count(b"{") <= MAX_DEPTH:
+        return False
+    brackets = _STRING.sub(b"", document).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets))) > MAX_DEPTH
+
+
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_STEPS: Final = {0x5B: 1, 0x7B: 1, 0x5D: -1, 0x7D: -1}
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _STEPS)
+
+
 def _is_msgpack(headers: Headers) -> bool:
     """Whether the record announces MessagePack rather than JSON; raises `Rejected` on anything else."""
     for name, value in reversed(headers):
         if name == "content-type":
-            return _names_msgpack(value or b"")
+            value = value or b""
+            return (_remembered if len(value) <= _LONGEST_REMEMBERED else _names_msgpack)(value)
     return False
 
 
-@lru_cache(maxsize=64)
 def _names_msgpack(content_type: bytes) -> bool:
     media_type = content_type.partition(b";")[0].strip().lower()
     if media_type in (b"", b"application/json"):
@@ -179,6 +228,9 @@ def _names_msgpack(content_type: bytes) -> bool:
         "unsupported-content-type",
         "the content-type header names neither application/json nor application/msgpack",
     )
+
+
+_remembered: Final = lru_cache(maxsize=64)(_names_msgpack)
 
 
 def _unframe(value: bytes | None) -> bytes:
@@ -200,12 +252,28 @@ def _unframe(value: bytes | None) -> bytes:
 def _read_json(document: bytes) -> object:
     """The document before any rule of the schema."""
     try:
-        try:
-            return cast(object, _decode_untyped(document))
-        except msgspec.ValidationError:  # somewhere in it is a number that no Python type holds
-            return _read_parts(document)
+        found = _on_any_stack(_read_whole_or_parts, document)
+        if len(document) >= _SMALL and _is_deep(document):
+            raise RecursionError
+        return found
     except _UNREADABLE as error:
-        raise Rejected("malformed", f"the value is not JSON in UTF-8: {_explain(error)}") from None
+        raise Rejected("malformed", f"the value is not JSON in UTF-8: {_explain(error, document)}") from None
+
+
+def _on_any_stack(read: Callable[[bytes], object], document: bytes) -> object:
+    """What `read` finds, however deep the caller's stack is: its limit must not decide about a record."""
+    try:
+        return read(document)
+    except RecursionError:
+        with ThreadPoolExecutor(1) as thread:  # whose stack is its own
+            return thread.submit(read, document).result()
+
+
+def _read_whole_or_parts(document: bytes) -> object:
+    try:
+        return cast(object, _decode_untyped(document))
+    except msgspec.ValidationError:  # somewhere in it is a number that no Python type holds
+        return _read_parts(document)
 
 
 def _read_parts(document: bytes) -> object:
@@ -226,13 +294,36 @@ def _read_part(part: Raw) -> object:
 
 def _read_msgpack(document: bytes) -> object:
     try:
-        return cast(object, _decode_msgpack(document)) if is_harmless(document) else known(document, CHECKS)
+        if is_harmless(document):
+            return _on_any_stack(_decode_msgpack, document)
+        return known(document, CHECKS, MAX_DEPTH)
     except _UNREADABLE as error:
-        raise Rejected("malformed", f"the value is not MessagePack: {_explain(error)}") from None
+        raise Rejected("malformed", f"the value is not MessagePack: {_explain(error, b'')}") from None
 
 
-def _explain(error: Exception) -> str:
-    """What a decoder found wrong, without anything of the value."""
+_UTF_16: Final = "it begins with the byte-order mark of UTF-16; write UTF-8"
+_GLUE: Final = (
+    "it begins like a frame of AWS Glue Schema Registry; only Confluent's (byte 0, 4-byte id) is skipped"
+)
+#: How values begin that are written for others, and what to say of them.
+_FOREIGN: Final = {
+    b"\xef\xbb\xbf": "it begins with a byte-order mark; write it without one",
+    b"\xff\xfe": _UTF_16,
+    b"\xfe\xff": _UTF_16,
+    b"\x03\x00": _GLUE,
+    b"\x03\x05": _GLUE,
+}
+
+
+def _explain(error: Exception, document: bytes) -> str:
+    """What a decoder found wrong with a JSON document (empty: with another one), without anything of the value."""
+    for beginning, explanation in _FOREIGN.items():
+        if document.startswith(beginning):
+            return explanation
+    if document[:1] == b"\0" and document[4:5] == b"{":  # what is left of 9 bytes when 5 are skipped
+        return "it begins like a frame with an 8-byte schema id; only Confluent's (byte 0 and a 4-byte id) is skipped"
+    if isinstance(error, UnreadableError):
+        return str(error)
     if isinstance(error, UnicodeDecodeError):
         return "it has invalid UTF-8"
     if isinstance(error, RecursionError):

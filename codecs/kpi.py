@@ -1,10 +1,10 @@
 """The KPI window: sums over the calls that closed in one span of time (semantics, section 6)."""
 
 from collections.abc import Callable
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from streams.codecs.call import Direction
 from streams.codecs.completed import Instant
@@ -41,6 +41,14 @@ class KpiWindow(Struct):
     charges: Annotated[
         dict[str, str], Meta(description="Currency to the exact decimal sum of what was charged in it")
     ]
+    uncharged: Annotated[int, _count("Calls with a price that is not in charges")] = 0
+
+
+def exact_seconds(ms: int) -> float:
+    """Whole milliseconds as the JSON number of their seconds, with every digit: a float has 53 bits."""
+    whole, fraction = divmod(ms, 1000)
+    text = f"{whole}.{fraction:03d}".rstrip("0")
+    return cast(float, Raw((text + "0" if text.endswith(".") else text).encode()))
 
 
 encode_kpi: Final[Callable[[KpiWindow], bytes]] = msgspec.json.Encoder(order="deterministic").encode

@@ -3,7 +3,14 @@
 from typing import Final, Literal
 
 Reason = Literal[
-    "too-early", "unsupported-content-type", "empty", "malformed", "schema", "too-late", "failed"
+    "too-early",
+    "unsupported-content-type",
+    "empty",
+    "malformed",
+    "schema",
+    "too-large",
+    "too-late",
+    "failed",
 ]
 """The closed set of reasons; it labels a metric and the header `dead-reason`."""
 
@@ -13,6 +20,7 @@ REASONS: Final[tuple[Reason, ...]] = (
     "empty",
     "malformed",
     "schema",
+    "too-large",
     "too-late",
     "failed",
 )

@@ -236,7 +236,7 @@ class CallsPartition:
         """To the dead letters, as it came, with the reason."""
         offset, ts, key, value, headers = item
         at = self.source(offset)
-        said = dead_headers(headers, rejected, at.topic, at.partition, at.offset)
+        said = dead_headers(headers, rejected, at.topic, at.partition, at.offset, ts)
         self.dead.append((key, value, ts, said))
         self._bytes += len(value or b"")
         self.ledger.rejected[rejected.reason] += 1

@@ -48,9 +48,12 @@ class Scene:
     def letter(self, partition: int, n: int) -> Record:
         reason = REASONS[n % len(REASONS)]
         path = "$.from" if reason == "schema" else None
-        said = dead_headers(OWN, Rejected(reason, "from is no number", path), self.calls, partition, 100 + n)
+        at = NOW - HOUR + n * 60_000
+        said = dead_headers(
+            OWN, Rejected(reason, "from is no number", path), self.calls, partition, 100 + n, at
+        )
         value = f'{{"n":{n},"from":"{PHONE}"}}'.encode()
-        return Record(value, f"call-{n}".encode(), NOW - HOUR + n * 60_000, said, partition)
+        return Record(value, f"call-{n}".encode(), at, said, partition)
 
     def run(self, *args: str, **options: object) -> Result:
         return CliRunner().invoke(main, ["dead", *args], env=self.env, **options)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from call_documents import (
 from call_oracle import judge, judge_document
 
 from streams.codecs import STATUSES, Call, CallDecoder, Rejected
-from streams.codecs.decoding import _valid_uris
+from streams.codecs.decoding import _remembered, _valid_uris
 
 JSON = ("content-type", b"application/json")
 MSGPACK = ("content-type", b"application/msgpack")
@@ -480,10 +480,117 @@ def test_a_rejection_reads_as_one_line() -> None:
     assert str(Rejected("empty", "the record has no value")) == "empty: the record has no value"
 
 
-def test_the_interpreter_survives_the_error_of_a_call_at_the_recursion_limit() -> None:
-    def dive(depth: int) -> Call:
-        return dive(depth - 1) if depth else decode(raw("x", b"[" * 300 + b"]" * 300), ())
+@pytest.mark.parametrize("encode", [json.dumps, msgspec.msgpack.encode])
+def test_the_depth_of_the_stack_decides_nothing(encode: Any) -> None:
+    value: object = 0
+    for _ in range(250):
+        value = [value]
+    document = encode(FULL | {"x": value})
+    headers = [("content-type", b"application/msgpack")] if isinstance(document, bytes) else []
+    raw_document = document if isinstance(document, bytes) else document.encode()
 
-    with pytest.raises(Rejected) as caught:
-        dive(800)
-    assert caught.value.reason == "malformed"
+    def dive(depth: int) -> Call:
+        return dive(depth - 1) if depth else decode(raw_document, headers)
+
+    assert dive(850).id == FULL["id"]
+
+
+# Sizes
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_nesting_has_one_limit_on_every_interpreter(opening: str) -> None:
+    closing = "]" if opening == "[" else "}"
+
+    def nested(depth: int) -> bytes:  # the Call's own object counted
+        brackets = '"[[{\\"[["' + "," if opening == "[" else ""
+        inner = opening * (depth - 1) + brackets + "0" + closing * (depth - 1)
+        return raw("x", inner.encode())
+
+    assert decode(nested(512), ())
+    for depth in (513, 600, 2_000):
+        assert rejection(nested(depth)).reason == "malformed"
+        assert "nested too deeply" in rejection(nested(depth)).message
+    assert decode(raw("x", b'"' + b"[" * 5_000 + b'"'), ()), "in a text they are no nesting"
+    assert decode(raw("x", b"[" + b"[[]]," * 2_000 + b"0]"), ()), "nor side by side"
+
+
+def test_packed_nesting_has_the_same_limit() -> None:
+    headers = [("content-type", b"application/msgpack")]
+
+    def nested(depth: int) -> bytes:
+        packed = msgspec.msgpack.encode(FULL | {"x": 0})
+        return packed[:-1] + b"\x91" * (depth - 1) + b"\0"
+
+    assert decode(nested(512), headers)
+    for depth in (513, 2_000):
+        assert rejection(nested(depth), *headers).message.endswith("it is nested too deeply")
+
+
+@pytest.mark.parametrize(
+    "name", ["id", "price", "recording_url", "url", "status_callback", "start_time", "end_time"]
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_carried_on_is_bounded(name: str, packed: bool) -> None:
+    def document(size: int) -> tuple[bytes, Any]:
+        filled = {"start_time": "2026-01-01T00:00:00.{}Z", "end_time": "2026-01-01T00:00:00.{}Z"}.get(
+            name, "urn:x:{}"
+        )
+        value = filled.format("1" * (size - len(filled) + 2))
+        call = FULL | {name: value}
+        if packed:
+            return msgspec.msgpack.encode(call), [MSGPACK]
+        return json.dumps(call).encode(), ()
+
+    assert decode(*document(8_192))
+    value, headers = document(8_193)
+    rejected = rejection(value, *headers)
+    assert (rejected.reason, rejected.path) == ("too-large", f"$.{name}")
+    assert "8193 bytes" in rejected.message
+
+
+def test_the_size_is_that_of_the_text_not_of_its_escapes() -> None:
+    escaped = "".join(f"\\u{ord(char):04x}" for char in "\u20ac" * 2_730)
+    assert len(escaped) > 8_192
+    assert decode(raw("price", f'"{escaped}"'.encode()), ()).price == "\u20ac" * 2_730
+    assert rejection(raw("price", f'"{escaped}\\u20ac"'.encode())).reason == "too-large"
+    assert rejection(text(price="\u20ac" * 2_731)).reason == "too-large"
+
+
+def test_what_is_not_carried_on_may_be_of_any_size() -> None:
+    assert decode(text(x="y" * 5_000_000), ())
+    assert decode(
+        msgspec.msgpack.encode(FULL | {"x": "\u00e9" * 100_000}), [("content-type", b"application/msgpack")]
+    )
+
+
+def test_the_first_fault_that_holds_is_given() -> None:
+    assert rejection(text(price="1" * 9_000, duration=-1)).reason == "schema"
+    assert rejection(text(price="1" * 9_000, duration=None)).reason == "schema"
+    assert CallDecoder("absent").decode(text(price="1" * 8_000, duration=None), ())
+
+
+@pytest.mark.parametrize(
+    ("value", "explanation"),
+    [
+        (b"\xef\xbb\xbf{}", "byte-order mark"),
+        (b"\xff\xfe{\0}\0", "UTF-16"),
+        (b"\0\0\0\0\0\0\0\0\7{}", "8-byte schema id"),
+        (b"\3\0" + b"u" * 16 + b"{}", "AWS Glue"),
+        (b"\3\5" + b"u" * 16 + b"{}", "AWS Glue"),
+    ],
+)
+def test_what_others_put_before_a_document_is_named(value: bytes, explanation: str) -> None:
+    rejected = rejection(value)
+    assert rejected.reason == "malformed"
+    assert explanation in rejected.message
+
+
+def test_long_content_types_are_not_remembered() -> None:
+    for number in range(100):
+        assert decode(text(), [("content-type", b"application/json;" + b"%d" % number + b"x" * 100_000)])
+    assert _remembered.cache_info().currsize <= 64
+    long = b"application/json;" + b"x" * 1_000
+    before = _remembered.cache_info()
+    decode(text(), [("content-type", long)])
+    assert _remembered.cache_info() == before

@@ -28,6 +28,7 @@ from streams.codecs import (
     decode_kpi,
     encode_completed,
     encode_kpi,
+    exact_seconds,
     kpi_window_schema,
 )
 
@@ -150,7 +151,16 @@ def test_the_timeline_has_the_names_of_the_statuses() -> None:
 
 def test_charges_are_written_in_one_order() -> None:
     window = KpiWindow(INSTANT, INSTANT, "inbound", "ZZ", 0, *[0] * 10, 0.0, 0.0, {"USD": "1", "EUR": "2"})
-    assert encode_kpi(window).endswith(b'"charges":{"EUR":"2","USD":"1"}}')
+    assert encode_kpi(window).endswith(b'"charges":{"EUR":"2","USD":"1"},"uncharged":0}')
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [(0, "0.0"), (1, "0.001"), (1_200, "1.2"), (60_000, "60.0"), (2**80 + 7, "1208925819614629174706.183")],
+)
+def test_seconds_of_a_window_have_every_digit(ms: int, text: str) -> None:
+    window = KpiWindow(INSTANT, INSTANT, "inbound", "ZZ", 0, *[0] * 10, exact_seconds(ms), 0.0, {})
+    assert f'"talk_seconds":{text},'.encode() in encode_kpi(window)
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"[]", b'{"id": 1}'])
@@ -191,9 +201,10 @@ def test_the_schema_of_a_completed_call_is_closed() -> None:
 # Dead letters
 
 
-def test_a_dead_letter_keeps_its_headers_and_tells_why_and_whence() -> None:
+def test_a_dead_letter_keeps_its_headers_and_says_why_and_where() -> None:
     own = [("trace", b"\xff"), ("dead-reason", b"earlier"), ("content-type", None)]
-    headers = dead_headers(own, Rejected("schema", "from is null, not a string", "$.from"), "calls-é", 3, 12)
+    rejected = Rejected("schema", "from is null, not a string", "$.from")
+    headers = dead_headers(own, rejected, "calls-é", 3, 12, 1_700_000_000_000)
     assert headers == [
         *own,
         ("dead-reason", b"schema"),
@@ -202,17 +213,20 @@ def test_a_dead_letter_keeps_its_headers_and_tells_why_and_whence() -> None:
         ("dead-topic", "calls-é".encode()),
         ("dead-partition", b"3"),
         ("dead-offset", b"12"),
+        ("dead-timestamp", b"1700000000000"),
     ]
 
 
 def test_a_dead_letter_without_a_path_has_no_header_for_it() -> None:
-    headers = dead_headers([], Rejected("empty", "the record has no value"), "calls", 0, 0)
+    headers = dead_headers([], Rejected("empty", "the record has no value"), "calls", 0, 0, -1)
+    assert headers[-1] == ("dead-timestamp", b"-1")
     assert [name for name, _ in headers] == [
         "dead-reason",
         "dead-message",
         "dead-topic",
         "dead-partition",
         "dead-offset",
+        "dead-timestamp",
     ]
 
 
@@ -223,6 +237,7 @@ def test_the_reasons_are_a_closed_set_in_the_order_of_judgement() -> None:
         "empty",
         "malformed",
         "schema",
+        "too-large",
         "too-late",
         "failed",
     )

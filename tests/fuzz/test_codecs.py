@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from streams.calls.partition import CallsPartition, Rules
 from streams.codecs import REASONS, Call, CallDecoder, Rejected
-from streams.codecs.messagepack import known
+from streams.codecs.decoding import MAX_DEPTH
+from streams.codecs.messagepack import UnreadableError, known
 from streams.codecs.properties import CHECKS
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
@@ -100,11 +101,14 @@ def quick(document: bytes) -> object:
 def outcome(read: Any, document: bytes) -> str:
     try:
         found = read(document)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, UnreadableError):
         return "unreadable"
     if not isinstance(found, dict):
         return repr(found)
-    shown = {"list": "[]", "tuple": "[]", "dict": "{}", "Ext": "an extension"}
+    shown = dict.fromkeys(("list", "tuple"), "[]") | {"dict": "{}"}
+    shown |= dict.fromkeys(("Ext", "ExtType"), "an extension") | dict.fromkeys(
+        ("datetime", "Timestamp"), "a time"
+    )
     return str({name: shown.get(type(value).__name__, repr(value)) for name, value in found.items()})
 
 
@@ -113,7 +117,7 @@ def outcome(read: Any, document: bytes) -> str:
 @example(b"\x81\xc7\x00\x00\x00")
 @example(b"\x81\x91\xd4\x05x\x00")
 def test_both_ways_to_read_message_pack_agree(document: bytes) -> None:
-    assert outcome(lambda text: known(text, CHECKS), document) == outcome(quick, document)
+    assert outcome(lambda text: known(text, CHECKS, MAX_DEPTH), document) == outcome(quick, document)
 
 
 @settings(max_examples=EXAMPLES)
@@ -142,6 +146,19 @@ def colliding(count: int) -> bytes:
     return b"\xdf" + struct.pack(">I", count) + b"".join(b"\xdc\x00\x10" + name + b"\xc0" for name in names)
 
 
+def within_map(count: int, size: int) -> bytes:
+    """A few arrays as names, and many small numbers."""
+    names = b"".join(b"\x91" + struct.pack(">BH", 0xCD, n) + b"\xc0" for n in range(count))
+    return (
+        b"\xdf"
+        + struct.pack(">I", count + 1)
+        + names
+        + b"\xa1x\xdd"
+        + struct.pack(">I", size)
+        + b"\x01" * size
+    )
+
+
 def within(document: bytes) -> bytes:
     return JSON[:-1] + b',"x":' + document + b"}"
 
@@ -158,6 +175,14 @@ def hostile(size: int) -> dict[str, tuple[bytes, Any]]:
             (),
         ),
         "the same name again and again": (JSON[:-1] + b',"url":"urn:x:y"' * (size // 16) + b"}", ()),
+        "many arrays around something": (
+            JSON[:-1] + b',"duration":null,"x":[' + b"[[0]]," * (size // 6) + b"0]}",
+            (),
+        ),
+        "many texts": (
+            JSON[:-1] + b',"duration":null,"x":[' + b'"",' * (size // 3) + b"[" * 600 + b"]" * 600 + b"]}",
+            (),
+        ),
         "deep arrays": (within(b"[" * size + b"]" * size), ()),
         "deep objects": (within(b'{"a":' * (size // 5)), ()),
         "a long id": (msgspec.json.encode(CALL | {"id": "x" * size}), ()),
@@ -172,6 +197,11 @@ def hostile(size: int) -> dict[str, tuple[bytes, Any]]:
         ),
         "many content types": (JSON, [("content-type", b"x" * 1000)] * 250),
         "packed: many arrays": (b"\xdd" + struct.pack(">I", size) + b"\x90" * size, MSGPACK),
+        "packed: many maps": (
+            b"\xdd" + struct.pack(">I", size // 3) + b"\x81\x01\x02" * (size // 3),
+            MSGPACK,
+        ),
+        "packed: arrays as names": (within_map(257, size), MSGPACK),
         "packed: deep arrays": (b"\x91" * size, MSGPACK),
         "packed: deep maps": (b"\x81\xa1a" * (size // 3), MSGPACK),
         "packed: names that collide": (colliding(size // 20), MSGPACK),

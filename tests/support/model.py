@@ -185,6 +185,7 @@ class Partition:
             "dead-topic": self.settings.topic,
             "dead-partition": str(self.settings.partition),
             "dead-offset": str(record.offset),
+            "dead-timestamp": str(-1 if record.timestamp is None else max(-1, record.timestamp)),
         }
         self.dead.append(DeadLetter(record, headers, rejected.paths))
 
@@ -337,12 +338,17 @@ def decode(record: Record, nulls: str) -> dict[str, Any]:
         raise Rejected("empty")
     try:
         document = parse_json(value) if kind == "application/json" else msgspec.msgpack.decode(value)
+        if depth(document) > 512:
+            raise ValueError("nested too deeply")
     except (ValueError, RecursionError, msgspec.DecodeError):
         raise Rejected("malformed", None, "$") from None
     if nulls == "absent" and isinstance(document, dict):
         document = {k: v for k, v in document.items() if not (v is None and k in OPTIONAL)}
     if faults := {error_path(error) for error in VALIDATOR.iter_errors(document)}:
         raise Rejected("schema", *faults)
+    texts = {name: document[name] for name in SCHEMA["properties"] if isinstance(document.get(name), str)}
+    if large := [name for name, text in texts.items() if len(text.encode()) > 8192]:
+        raise Rejected("too-large", *(f"$.{name}" for name in large))
     event = {name: document[name] for name in SCHEMA["properties"] if name in document}
     if "duration" in event:
         event["duration"] = int(event["duration"])
@@ -362,6 +368,19 @@ def parse_json(value: bytes) -> Any:
     document = json.loads(value.decode("utf-8"), parse_constant=not_json)
     json.dumps(document, ensure_ascii=False).encode("utf-8")  # refuses lone surrogates
     return document
+
+
+def depth(document: Any) -> int:
+    """How deep arrays and objects are nested; 0 for a scalar."""
+    found, level = 0, [document]
+    while level := [each for each in level if isinstance(each, dict | list | tuple)]:
+        found += 1
+        level = [
+            item
+            for each in level
+            for item in ([*each.keys(), *each.values()] if isinstance(each, dict) else each)
+        ]
+    return found
 
 
 def not_json(constant: str) -> None:
