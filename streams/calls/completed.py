@@ -28,8 +28,10 @@ class Facts(Struct, gc=False):
     #: Exact differences, rounded half to even at milliseconds; None when unknown or negative.
     ring_ms: int | None
     talk_ms: int | None
-    #: What it cost, currency and amount (minus its price); None without a valid price or a currency.
+    #: What it cost, currency and amount (minus its price); None without a valid price in an active currency.
     charge: tuple[str, Decimal] | None
+    #: There is a price, but no charge.
+    uncharged: bool
     #: All anomalies, those of the history too, as bits.
     anomalies: int
 
@@ -55,7 +57,7 @@ def facts(call_id: str, state: CallState) -> Facts:
         amount = charge(state.price)
         if amount is None:
             bits |= a.PRICE_INVALID
-        elif currency is not None:
+        elif currency in ACTIVE_CURRENCIES:
             cost = currency, amount
         if currency is None:
             bits |= a.PRICE_WITHOUT_CURRENCY
@@ -66,7 +68,8 @@ def facts(call_id: str, state: CallState) -> Facts:
     from_country, to_country = country(state.from_), country(state.to)
     if from_country is None or to_country is None:
         bits |= a.NUMBER_UNKNOWN
-    return Facts(from_country, to_country, answered, _ring(state, answered), talk_ms, cost, bits)
+    uncharged = state.price is not None and cost is None
+    return Facts(from_country, to_country, answered, _ring(state, answered), talk_ms, cost, uncharged, bits)
 
 
 def _ring(state: CallState, answered: bool) -> int | None:

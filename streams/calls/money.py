@@ -8,7 +8,7 @@ from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, FloatOperati
 from functools import lru_cache
 from typing import Final
 
-_is_price: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?").fullmatch
+_is_price: Final = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?").fullmatch
 
 # The default context rounds to 28 digits without a word; this one has room for every price a record can carry
 # and would raise rather than round.
@@ -38,7 +38,7 @@ for "no currency": they are active codes. What has been withdrawn is not in it: 
 def charge(price: str) -> Decimal | None:
     """What a call costs: minus its `price`, exactly.
 
-    None when the price is not a decimal number, `[+-]?[0-9]+(\\.[0-9]+)?` in ASCII (semantics, section 5).
+    None when the price is invalid: not `[+-]?[0-9]{1,18}(\\.[0-9]{1,18})?` in ASCII (semantics, section 5).
     """
     return _common_charge(price) if len(price) <= _LONGEST_COMMON else _charge(price)
 

@@ -13,7 +13,7 @@ from streams.calls.deadlines import Spans
 from streams.calls.money import Charges
 from streams.calls.state import SEEN, CallState
 from streams.calls.times import instant
-from streams.codecs import Direction, KpiWindow, encode_kpi
+from streams.codecs import Direction, KpiWindow, encode_kpi, exact_seconds
 
 #: The country of a window whose calls go to no known region.
 UNKNOWN_COUNTRY: Final = "ZZ"
@@ -40,6 +40,7 @@ class Window:
     talk_ms: int = 0
     ring_ms: int = 0
     charges: Charges = field(default_factory=Charges)
+    uncharged: int = 0
 
 
 _SUMS: Final = tuple(each.name for each in fields(Window) if each.name != "charges")
@@ -107,6 +108,8 @@ class Windows:
         if found.charge is not None:
             change = window.charges.add if n > 0 else window.charges.subtract
             change(*found.charge)
+        elif found.uncharged:
+            window.uncharged += n
 
     def published(self, now: int) -> list[tuple[bytes, bytes, int]]:
         """Key, value and timestamp of the windows that have ended at stream time `now`, not yet published."""
@@ -163,9 +166,10 @@ class Windows:
             window.answered,
             window.human,
             window.machine,
-            window.talk_ms / 1000,
-            window.ring_ms / 1000,
+            exact_seconds(window.talk_ms),
+            exact_seconds(window.ring_ms),
             window.charges.texts(),
+            window.uncharged,
         )
         name = f"{start}/{direction}/{country}/{self.partition}"
         return name.encode(), encode_kpi(value), end
@@ -181,4 +185,5 @@ def _counted(state: CallState, found: Facts) -> tuple[object, ...]:
         found.talk_ms,
         found.ring_ms,
         found.charge,
+        found.uncharged,
     )

@@ -98,6 +98,7 @@ def test_an_answered_call() -> None:
             "talk_seconds": 3.25,
             "ring_seconds": 3.25,
             "charges": {"USD": "0.01"},
+            "uncharged": 0,
         }
     }
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streams.calls.money import ACTIVE_CURRENCIES, Charges, charge
 
-prices = st.from_regex(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?", fullmatch=True)
+prices = st.from_regex(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?", fullmatch=True)
 entries = st.tuples(st.sampled_from(["EUR", "USD", "xx?"]), prices)
 
 
@@ -20,14 +20,32 @@ def cost(price: str) -> Decimal:
     return found
 
 
-@pytest.mark.parametrize("text", ["0", "-0.0075", "+1", "007.10", "9" * 5000, "-0"])
+@pytest.mark.parametrize("text", ["0", "-0.0075", "+1", "007.10", "9" * 18, "-0." + "9" * 18, "-0"])
 def test_a_decimal_is_a_price(text: str) -> None:
     assert charge(text) == Decimal(text).copy_negate()
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-", ".5", "5.", "1e3", "NaN", "1_000", " 1", "1\n", "1,5", "--1", "٣", "0x1", "Infinity", "1.2.3"],
+    [
+        "",
+        "-",
+        ".5",
+        "5.",
+        "1e3",
+        "NaN",
+        "1_000",
+        " 1",
+        "1\n",
+        "1,5",
+        "--1",
+        "٣",
+        "0x1",
+        "Infinity",
+        "1.2.3",
+        "1" * 19,
+        "0." + "1" * 19,
+    ],
 )
 def test_anything_else_is_none(text: str) -> None:
     assert charge(text) is None
@@ -51,7 +69,7 @@ def test_the_active_currencies_are_list_one() -> None:
         (["-0.00"], "0"),
         (["1.5", "-1.5"], "0"),
         (["-0.1"] * 10, "1"),
-        (["-0.00000000000000000001", "-1" + "0" * 40], "1" + "0" * 40 + ".00000000000000000001"),
+        (["-0.000000000000000001", "-1" + "0" * 17], "1" + "0" * 17 + ".000000000000000001"),
     ],
 )
 def test_charges_are_minus_the_sum_without_exponent_or_trailing_zeros(added: list[str], text: str) -> None:
@@ -104,8 +122,8 @@ def test_a_currency_that_holds_nothing_has_nothing_to_take_back() -> None:
         charges.subtract("EUR", cost("1"))
 
 
-def test_an_absurdly_long_price_stays_exact() -> None:
+def test_a_sum_may_grow_past_all_its_prices() -> None:
     charges = Charges()
-    charges.add("EUR", cost("-" + "9" * 500_000))
-    charges.add("EUR", cost("-0." + "9" * 500_000))
-    assert charges.texts() == {"EUR": "9" * 500_000 + "." + "9" * 500_000}
+    for _ in range(1_000):
+        charges.add("EUR", cost("-" + "9" * 18 + "." + "9" * 18))
+    assert charges.texts() == {"EUR": "9" * 18 + "999." + "9" * 15}

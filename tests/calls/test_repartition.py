@@ -71,7 +71,7 @@ def with_plain_sources(outcome: Outcome, chosen: model.Settings, offsets: dict[t
         assert ORIGIN not in dict(headers)
         said = {name: (value or b"").decode() for name, value in headers}
         offset = plain(said["dead-topic"], int(said["dead-partition"]), int(said["dead-offset"]))
-        headers[-2:] = [
+        headers[-3:-1] = [
             ("dead-partition", str(chosen.partition).encode()),
             ("dead-offset", str(offset).encode()),
         ]

@@ -320,6 +320,7 @@ class Partition:
             "talk_seconds": total(each.get("talk_seconds", 0) for each in records),
             "ring_seconds": total(each.get("ring_seconds", 0) for each in records),
             "charges": charges(records),
+            "uncharged": sum("price" in each and not is_charged(each) for each in records),
         }
 
 
@@ -465,7 +466,11 @@ def anomalies(call: Call) -> set[str]:
 
 
 def is_price(text: str) -> bool:
-    return re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", text) is not None
+    return re.fullmatch(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?", text) is not None
+
+
+def is_charged(record: dict[str, Any]) -> bool:
+    return is_price(record.get("price", "")) and record.get("price_unit") in ACTIVE_CURRENCIES
 
 
 @cache
@@ -484,7 +489,7 @@ def total(numbers: Iterable[int | float]) -> int | float | None:
 def charges(records: list[dict[str, Any]]) -> dict[str, str]:
     sums: dict[str, Fraction] = {}
     for each in records:
-        if "price_unit" in each and is_price(each.get("price", "")):
+        if is_charged(each):
             currency = each["price_unit"]
             sums[currency] = sums.get(currency, Fraction(0)) - Fraction(each["price"])
     return {currency: decimal(amount) for currency, amount in sums.items()}
