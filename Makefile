@@ -5,6 +5,9 @@ SHELL := /bin/bash
 export VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# The tests run in so many processes, each with a Kafka of its own. They wait more than they compute: two a core.
+JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? 2 * cores : 8)))
+PARALLEL := -n $(JOBS) --dist worksteal
 
 .PHONY: help
 help: ## show this list
@@ -19,8 +22,8 @@ run: setup ## run everything on an embedded Apache Kafka; ARGS="--input FILE" fe
 	@exec $(BIN)/telefonie run $(ARGS)
 
 .PHONY: test
-test: setup ## every test in its short form, those on a real Apache Kafka too
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+test: setup ## every test in its short form, those on a real Apache Kafka too; JOBS=n processes
+	@$(BIN)/python -m pytest -m "not slow" $(PARALLEL) --durations 20 --durations-min 5 $(ARGS)
 
 .PHONY: faults
 faults: setup ## the fault and security suites in their long form
@@ -37,7 +40,8 @@ check: setup ## everything quick: format, lint, types, unit and property tests
 	@# From a directory where no codecs/ shadows the standard library's module of that name.
 	@mkdir -p $(VENV)/types && ln -sfn ../../streams $(VENV)/types/streams
 	@cd $(VENV)/types && ../bin/mypy --config-file ../../pyproject.toml
-	@$(BIN)/python -m pytest -m "not kafka and not container and not cluster and not browser and not slow" $(ARGS)
+	@$(BIN)/python -m pytest -m "not kafka and not container and not cluster and not browser and not slow" \
+		$(PARALLEL) $(ARGS)
 
 .PHONY: k8s-check
 k8s-check: setup ## the manifests on a real Kubernetes control plane, built first where go is (ten minutes, once)

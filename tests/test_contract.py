@@ -14,7 +14,7 @@ from streams.metrics.table import TABLE
 from streams.settings import TABLE as SETTINGS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("*/*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("*/*.md"))]
 SOURCES = [
     path
     for folder in ("streams", "codecs", "tests", "benchmarks", "k8s")
@@ -111,3 +111,17 @@ def test_each_link_between_the_documents_leads_somewhere() -> None:
             if "://" not in target and not (path.exists() and (not anchor or anchor in anchors(path))):
                 broken.append((document.name, target))
     assert broken == []
+
+
+def test_the_walks_through_the_code_lead_to_what_they_name() -> None:
+    document = ROOT / "CONTRIBUTING.md"
+    walks = re.split(r"\n(?=\*\*)", document.read_text().partition("\n## Seven walks\n")[2])[1:]
+    assert len(walks) == 7
+    for walk in walks:
+        linked = "\n".join((ROOT / name).read_text() for name in re.findall(r"\]\(([^)#]+)", walk))
+        missing = [
+            name
+            for name in TICKED.findall(walk)
+            if name.isidentifier() and not re.search(rf"\b{name}\b", linked)
+        ]
+        assert missing == [], walk
