@@ -36,6 +36,9 @@ function talk(seconds) {
   return seconds < 3599.5 ? `${moment.slice(14, 19).replace(/^0/, "")} min` : `${moment.slice(11, 19).replace(/^0/, "")} h`;
 }
 
+// The time that the looks cover, one a second since somebody opened the page.
+const watched = (looks) => (looks < SLOTS - 5 ? `the last ${looks} s` : "the last two minutes");
+
 function text(node, value) {
   if (node.textContent !== value) node.textContent = value;
 }
@@ -71,7 +74,7 @@ function curve(svg, values, what) {
   svg.setAttribute("viewBox", `0 0 ${SLOTS} 40`);
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("aria-label", values.length
-    ? `${what}: now ${number.format(values.at(-1))}, at most ${number.format(Math.max(...values))} in the last two minutes`
+    ? `${what}: now ${number.format(values.at(-1))}, at most ${number.format(Math.max(...values))} in ${watched(values.length)}`
     : what);
   if (!points.length) return svg.replaceChildren();
   const line = `M${points.join("L")}`;
@@ -119,7 +122,7 @@ function bars(node, rows) {
 function showNow(data) {
   text($("rate"), data.rates.length ? number.format(data.rates.at(-1)) : "–");
   curve($("rate-curve"), data.rates, "Events per second");
-  text($("rate-note"), data.rates.length < SLOTS - 5 ? `watched for ${duration(data.rates.length)}` : "the last two minutes");
+  text($("rate-note"), data.rates.length ? watched(data.rates.length) : "");
   curve($("lag-curve"), data.lags, "Records waiting");
   const told = data.partitions.filter((each) => each.age !== undefined);
   const behind = Math.max(0, ...told.map((each) => each.age));
@@ -140,7 +143,10 @@ function showNow(data) {
 function showRejected(data) {
   const lately = sum(Object.values(data.rejected_lately));
   const total = sum(Object.values(data.rejected));
-  redraw($("rejected"), lately, () => [number.format(lately), element("small", {}, "in two minutes")]);
+  // Two looks are a first second: before that nothing can be said of what comes in.
+  const since = data.rates.length;
+  redraw($("rejected"), since ? [lately, since] : null, (found) => found === null ? ["–"]
+    : [number.format(lately), element("small", {}, `in ${watched(since).replace("the last ", "")}`)]);
   bars($("reasons"), Object.entries(data.rejected).sort(([, a], [, b]) => b - a)
     .map(([reason, n]) => [reason, data.rejected_lately[reason] ?? 0, n]));
   text($("rejected-note"), total ? `${number.format(total)} since the beginning` : "none since the beginning");

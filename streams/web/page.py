@@ -9,6 +9,8 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from streams.web.accept import preferred
+
 _FILES: Final = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
@@ -33,7 +35,7 @@ def _handler(name: str, kind: str, index: str) -> Handler:
     body = (Path(__file__).parent / name).read_bytes()
 
     async def serve(request: web.Request) -> web.StreamResponse:
-        if kind == "text/html" and kind not in request.headers.get("Accept", ""):
+        if kind == "text/html" and preferred(request.headers.get("Accept", ""), ("text/plain", kind)) != kind:
             return web.Response(text=index, headers={"Vary": "Accept"})
         return web.Response(body=body, content_type=kind, charset="utf-8", headers=_POLICY)
 

@@ -23,6 +23,7 @@ from streams.metrics import Metrics
 from streams.settings import PREFIX, Settings
 from streams.shared import Shared
 from streams.web import page
+from streams.web.accept import preferred
 from streams.web.access import Access, access
 from streams.web.calls import CallsApi, Lookup
 from streams.web.connections import HEADERS, Runner, Site, trust
@@ -138,8 +139,8 @@ class WebServer:
         return _verdict(self._health.ready(), self._health.remarks())
 
     async def _expose(self, request: web.Request) -> web.Response:
-        wanted = "application/openmetrics-text" in request.headers.get("Accept", "")
-        kind = _OPENMETRICS if wanted else _PROMETHEUS
+        kinds = {kind.partition(";")[0]: kind for kind in _WRITERS}
+        kind = kinds[preferred(request.headers.get("Accept", ""), tuple(kinds))]
         return web.Response(body=await self._exposed[kind].get(), headers={"Content-Type": kind})
 
     async def _written(self, kind: str) -> bytes:

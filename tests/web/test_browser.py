@@ -82,6 +82,16 @@ def test_it_shows_the_figures_and_they_move(browser: Any, served: Site) -> None:
         assert page.complaints == []
 
 
+def test_it_says_which_time_its_counts_cover(browser: Any) -> None:
+    with site() as made, opened(browser, made.url) as page:
+        page.wait_for_selector("#rejected small", timeout=PATIENCE)
+        seconds = int(page.inner_text("#rejected small").removeprefix("in ").removesuffix(" s"))
+        assert 1 <= seconds < 60
+        assert page.inner_text("#rate-note").startswith("the last ")
+        assert "two minutes" not in page.inner_text(".tiles >> nth=0")
+        page.wait_for_selector(f"#rejected small:text-is('in {seconds + 2} s')", timeout=PATIENCE)
+
+
 @pytest.mark.parametrize(
     ("scheme", "size"), [("light", (1280, 900)), ("dark", (360, 740))], ids=["light-desk", "dark-phone"]
 )
