@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from tempfile import TemporaryFile
-from typing import Any, Final
+from typing import Any
 
-from aiokafka import client
+from aiokafka import client, errors
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from streams import kafka_errors
 from streams.errors import OperatorError
 from streams.settings import PREFIX, Settings, SettingsError
 
@@ -63,25 +64,41 @@ class Renewed:
 
 
 async def _create_conn(host: str, port: int, **options: Any) -> Any:
-    """As aiokafka's; what keeps us out says what it means, in its log too.
+    """As aiokafka's; what keeps us out says where and what it means, in its log too.
 
     A file that cannot be used right now is a connection that failed, and is tried again. So is a broker that cannot
     prove to know our password: aiokafka raises ValueError then.
     """
+    address = f"{host}:{port}"
     try:
         current = {
             name: option.now() if isinstance(option, Renewed) else option for name, option in options.items()
         }
-        return await create_conn(host, port, **current)
+        connection = await create_conn(host, port, **current)
     except OperatorError as error:
         raise KafkaConnectionError(str(error)) from error
     except (OSError, KafkaError, ValueError) as error:
-        if (meaning := meaning_of(error)) is None:
-            raise
-        raise KafkaConnectionError(f"the Kafka brokers {meaning}") from error
+        if (meaning := meaning_of(error)) is not None:
+            raise KafkaConnectionError(f"the Kafka brokers {meaning}") from error
+        if isinstance(error, OSError):
+            # aiokafka knows brokers by numbers, and would name that alone.
+            kafka_errors.unreached[address] = why = _why(error)
+            raise KafkaConnectionError(f"{address}: {why}") from error
+        raise
+    kafka_errors.unreached.pop(address, None)
+    return connection
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)  # asyncio's own text repeats the address
+    return error.strerror or " ".join(str(error).split()) or type(error).__name__
 
 
 client.create_conn = _create_conn
+kafka_errors.name_all(errors)
 
 
 def causes(error: BaseException) -> list[BaseException]:
@@ -95,22 +112,7 @@ def causes(error: BaseException) -> list[BaseException]:
 def meaning_of(error: BaseException) -> str | None:
     """What the error of a connection means, said of brokers, with the setting to look at; None when not known."""
     said = " ".join(f"{type(each).__name__} {each}" for each in causes(error))
-    return next((meaning for sign, meaning in _SIGNS.items() if re.search(sign, said)), None)
-
-
-#: What the errors of a connection say that is refused, by us or by them, and what that means; the first that fits.
-_SIGNS: Final = {
-    "SaslAuthenticationFailed": f"refuse this user: look at {PREFIX}SASL_USERNAME, {PREFIX}SASL_PASSWORD and "
-    f"{PREFIX}SASL_MECHANISM",
-    "UnsupportedSaslMechanism": f"do not take this {PREFIX}SASL_MECHANISM",
-    "wrong signature": f"do not know {PREFIX}SASL_PASSWORD themselves: they are not who they claim to be",
-    "(?i)(address|hostname) mismatch": f"show a certificate that is not for the names in {PREFIX}BROKERS",
-    "certificate has expired": f"show a certificate that has expired, which no {PREFIX}SSL_CA makes good: renew theirs",
-    "CERTIFICATE_VERIFY_FAILED": f"show a certificate that {PREFIX}SSL_CA does not vouch for",
-    "ALERT_CERTIFICATE_REQUIRED": f"ask for a client certificate: set {PREFIX}SSL_CERT and {PREFIX}SSL_KEY",
-    "ALERT_[A-Z_]*(CERTIFICATE|CA)": f"refuse the client certificate in {PREFIX}SSL_CERT: it has expired, or they "
-    "do not trust who signed it",
-}
+    return next((meaning for sign, meaning in kafka_errors.SIGNS.items() if re.search(sign, said)), None)
 
 
 # One entry is the certificates of now, the other one those before.

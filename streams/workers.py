@@ -11,6 +11,7 @@ from streams.brokers import CONNECT_SECONDS, Unreachable, connected
 from streams.credentials import client_options
 from streams.engine.members import MembersUnknownError, described
 from streams.errors import OperatorError
+from streams.kafka_errors import told
 from streams.settings import PREFIX, Settings
 
 
@@ -22,7 +23,9 @@ async def addresses(settings: Settings) -> list[str]:
                 (answer,) = await admin.describe_consumer_groups([settings.app_id])
             members = described(answer.groups[0], settings.calls_topic)
         except (KafkaError, MembersUnknownError) as error:
-            raise OperatorError(f"group {settings.app_id} ({PREFIX}APP_ID): {error}; ask again") from None
+            raise OperatorError(
+                f"group {settings.app_id} ({PREFIX}APP_ID): {told(error)}; ask again"
+            ) from None
         except TimeoutError:
             raise Unreachable(
                 f"group {settings.app_id} ({PREFIX}APP_ID): the brokers do not answer"

@@ -109,6 +109,7 @@ def test_a_refusal_says_what_it_means_and_other_failures_stay(
     ):
         connect(by_files)
     (tmp_path / "password").write_text("gone")
-    with pytest.raises(ConnectionRefusedError):
+    with pytest.raises(KafkaConnectionError, match="a:1: ConnectionRefusedError") as failed:
         connect(by_files)
+    assert isinstance(failed.value.__cause__, ConnectionRefusedError)
     assert len(connected) == 2

@@ -4,7 +4,6 @@ Data goes to stdout, everything else to stderr. Exit code 0 is success, 1 what t
 surroundings got wrong (one line, `error: …`), 2 a wrong command line.
 """
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -13,6 +12,7 @@ from typing import Any
 import click
 
 from streams.errors import OperatorError
+from streams.kafka_errors import told
 
 # Imported only when used: `--help` must not wait for Kafka clients to load.
 _COMMANDS = {
@@ -65,14 +65,10 @@ def _explained() -> Iterator[None]:
         yield
     except OperatorError as error:
         raise _Failure(str(error)) from None
-    except RuntimeError as error:
-        kafka = sys.modules.get("aiokafka.errors")
-        if kafka is None or not isinstance(error, kafka.KafkaError):
+    except Exception as error:
+        if (failure := told(error)) is error:
             raise
-        from streams.engine.rights import NotAllowedError, named
-
-        told = named(error)
-        raise _Failure(str(told) if isinstance(told, NotAllowedError) else f"Kafka: {error}") from None
+        raise _Failure(str(failure)) from None
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

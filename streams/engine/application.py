@@ -23,6 +23,7 @@ from streams.engine.hidden import End, Hidden
 from streams.engine.tables import StateTable, Tables
 from streams.engine.transport import BatchSchema
 from streams.errors import OperatorError
+from streams.kafka_errors import unreached_text
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +195,9 @@ class Watchdog:
             what = f"nothing could be committed for {waited:.0f} s"
         seconds = max(silent, waited)
         if seconds > self._app.engine.config.lost_after / 1000:
-            raise BrokersLostError(f"{what}: the brokers are gone, or a topic cannot be written to")
+            raise BrokersLostError(
+                f"{what}: the brokers are gone, or a topic cannot be written to{unreached_text()}"
+            )
         if seconds >= SLOW_SECONDS and int(seconds) % SLOW_SECONDS == 0:
             log.warning("%s: waiting for the brokers", what)
 

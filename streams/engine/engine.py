@@ -26,9 +26,9 @@ from streams.engine.config import Config
 from streams.engine.fetch import RecordBatch, RecordsLostError
 from streams.engine.processor import Cut, Processor, Record
 from streams.engine.restore import Position, Target, bounds, encode_position, reader, restore
-from streams.engine.rights import named
 from streams.engine.store import Changelog, Store, Stores
 from streams.engine.writer import Writer
+from streams.kafka_errors import about, told
 
 log = logging.getLogger(__name__)
 
@@ -240,7 +240,12 @@ class Engine:
     async def _write(self, owned: Owned, cut: Cut, next_offset: int) -> None:
         note = uuid4().hex
         position = encode_position(Position(next_offset, cut.header, topic=self.topic))
-        end = await owned.writer.write(cut, position, next_offset, note)
+        try:
+            end = await owned.writer.write(cut, position, next_offset, note)
+        except Exception as error:
+            source = f"{self.config.source} partition {owned.writer.partition}"
+            about(error, f"what comes of {source} from offset {owned.committed} to {next_offset}")
+            raise
         owned.note = note
         if owned.store is not None:
             owned.store.write(cut.stored, end, position, self.config.wall_clock())
@@ -248,7 +253,7 @@ class Engine:
     async def fail(self, error: BaseException) -> None:
         """Stop the worker because of an error, once."""
         if self.failure is None:
-            self.failure = named(error, "Write")
+            self.failure = told(error, "Write")
             await self.app.crash(self.failure)
 
     def waited(self) -> float:

@@ -16,13 +16,13 @@ import aiokafka
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchResult, PartitionRecords
-from aiokafka.errors import OffsetOutOfRangeError, TopicAuthorizationFailedError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 from aiokafka.record.memory_records import MemoryRecords
 
 from streams.engine import records as lenient
 from streams.engine.processor import Record
-from streams.engine.rights import named
 from streams.errors import OperatorError
+from streams.kafka_errors import about, told
 
 #: How long a broker may wait for a first record.
 PATIENCE_MS: Final = 500
@@ -122,7 +122,7 @@ def drain(fetcher: Any, wanted: Collection[Any], limit: int) -> list[RecordBatch
             if taken:
                 break  # hand over what there is; the error comes up again
             _done_with(fetcher, partition)
-            _raise(result)
+            _raise(result, partition)
         elif not result.check_assignment(partition) or not result.has_more():
             _done_with(fetcher, partition)
         else:
@@ -227,7 +227,7 @@ def _done_with(fetcher: Any, partition: Any) -> None:
     fetcher._notify(fetcher._wait_consume_future)
 
 
-def _raise(result: Any) -> None:
+def _raise(result: Any, partition: TopicPartition) -> None:
     try:
         result.check_raise()
     except OffsetOutOfRangeError as error:
@@ -239,4 +239,7 @@ def _raise(result: Any) -> None:
             "or the topic was made anew"
         ) from error
     except TopicAuthorizationFailedError as error:
-        raise named(error, "Read") from error
+        raise told(error, "Read") from error
+    except KafkaError as error:
+        about(error, f"topic {partition.topic} partition {partition.partition}")
+        raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -15,6 +15,7 @@ from aiokafka.structs import OffsetAndMetadata
 from streams.engine import clients
 from streams.engine.config import Config
 from streams.engine.processor import Cut, Output
+from streams.kafka_errors import about
 
 #: Of a produce request for one partition: below the default max.message.bytes of a topic (1 MiB), which counts
 #: a whole batch.
@@ -137,7 +138,8 @@ class Writer:
     async def _submit(self, batch: Any, n: int, topic: str, partition: int) -> Awaitable[Any]:
         batch._relative_offset = n
         batch.close()
-        ack: Awaitable[Any] = await self._producer.send_batch(batch, topic, partition=partition)
+        ack: asyncio.Future[Any] = await self._producer.send_batch(batch, topic, partition=partition)
+        ack.add_done_callback(partial(_name, f"topic {topic} partition {partition}"))
         return ack
 
     async def _own(self, topic: str) -> int:
@@ -146,6 +148,12 @@ class Writer:
 
     async def _partitions(self, topic: str) -> int:
         return len(await self._producer.partitions_for(topic))
+
+
+def _name(where: str, ack: asyncio.Future[Any]) -> None:
+    """What a refused batch was for: its error does not say so."""
+    if not ack.cancelled():
+        about(ack.exception(), where)
 
 
 @lru_cache(maxsize=1 << 16)  # murmur2 takes 10 us, and the same key comes several times within a short while

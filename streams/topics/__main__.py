@@ -20,7 +20,7 @@ with 1, and then lose what was acknowledged when the broker that went on is lost
 
 Topics of the first release: their changelogs have `message.timestamp.type=CreateTime`. All works on, only that workers
 then know no time but that of their own clocks; `telefonie topics alter` changes it, at any moment and without a
-restart. Neither restoring nor compaction goes by the timestamps of a changelog.
+restart. Neither restoring nor compaction uses the timestamps of a changelog.
 
 ## As they are made
 

@@ -23,6 +23,7 @@ from aiokafka.errors import (
 from streams.brokers import CONNECT_SECONDS, Unreachable, connected
 from streams.credentials import client_options
 from streams.errors import OperatorError
+from streams.kafka_errors import TABLE, told
 from streams.settings import FOREVER, Settings
 from streams.topics.comparison import ABSENT, Cluster, Finding, changes, findings, growth, summary
 from streams.topics.protocol import ChangeTopics
@@ -247,7 +248,7 @@ async def _grow(admin: AIOKafkaAdminClient, counts: Mapping[str, int]) -> None:
                 f"topic {topic} cannot get {count} partitions: {_LACKS.format('Alter')}"
             ) from None
         except KafkaError as error:
-            raise TopicsError(f"topic {topic} cannot get {count} partitions: {error}") from error
+            raise TopicsError(f"topic {topic} cannot get {count} partitions: {told(error)}") from error
 
 
 async def _new(
@@ -291,4 +292,4 @@ def _reason(code: int, message: str | None, operation: str) -> str:
     error = for_code(code)
     if error is TopicAuthorizationFailedError:
         return _LACKS.format(operation)
-    return message or error.__name__
+    return message or TABLE[error.__name__].says

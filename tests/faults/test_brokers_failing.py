@@ -256,6 +256,7 @@ def test_all_brokers_gone_for_long_end_the_worker_with_exit_code_1(
         # After it only what the log had held back.
         last = [line for line in worker.said().splitlines() if "held back within" not in line][-1]
         assert "the brokers are gone" in last, worker.said()[-2000:]
+        assert f": {cluster.bootstrap()}: Connection refused" in last
 
 
 def test_sigterm_while_the_brokers_are_away_ends_in_time(

@@ -1,0 +1,210 @@
+"""No error of Kafka's reaches a person bare."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+from unittest.mock import Mock
+
+import aiokafka.errors
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from click.testing import CliRunner
+from confluent_kafka import KafkaError as TheirError
+
+import streams
+from streams import kafka_errors
+from streams.cli import main
+from streams.credentials import client_options
+from streams.embedded import Cluster
+from streams.engine.config import Config
+from streams.engine.processor import Output, Row
+from streams.engine.writer import Writer
+from streams.errors import OperatorError
+from streams.kafka_errors import OWN, TABLE, KafkaFailure, about, reference, told
+from streams.settings import Settings
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "errors.md"
+#: Codes of Kafka's protocol; librdkafka names most of them.
+CODES = range(-1, 134)
+
+
+def classes() -> Iterator[type[BaseException]]:
+    """All errors that aiokafka can raise, those too that it is given for codes it does not know."""
+    found = {each for each in vars(aiokafka.errors).values() if inspect.isclass(each)}
+    found |= set(aiokafka.errors.kafka_errors.values())
+    yield from sorted((each for each in found if issubclass(each, Exception)), key=lambda each: each.__name__)
+
+
+def modules() -> None:
+    """Import all of `streams`, so that all its errors are known."""
+    for module in pkgutil.walk_packages(streams.__path__, "streams."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+def below(parent: type[BaseException]) -> Iterator[type[BaseException]]:
+    for child in parent.__subclasses__():
+        yield child
+        yield from below(child)
+
+
+@pytest.mark.parametrize("error", list(classes()), ids=lambda each: each.__name__)
+def test_each_error_of_kafka_says_what_it_means_and_what_to_do(error: type[BaseException]) -> None:
+    assert error.__name__ in TABLE, "say what it means in streams/kafka_errors.py"
+    raised = error()
+    about(raised, "topic calls partition 3")
+    line = str(told(raised))
+    assert isinstance(told(raised), OperatorError)
+    if error.__name__.find("Authorization") > 0 and TABLE[error.__name__].path == "rights":
+        assert re.fullmatch(r"the brokers refuse this user: the ACL .* is missing", line)
+        return
+    assert line.startswith("topic calls partition 3: ")
+    assert len(re.findall(r"\. [A-Z`_a-z]", line)) >= 2, "what it means for the data, and what to do"
+    assert line.endswith(f"{error.__name__})")
+    assert "\n" not in line
+
+
+def test_every_code_of_the_protocol_has_a_class_of_its_own() -> None:
+    for code in CODES:
+        assert aiokafka.errors.for_code(code).errno == code
+
+
+def test_the_codes_are_named_as_elsewhere() -> None:
+    """As librdkafka names those that it knows: FENCED_INSTANCE_ID is FencedInstanceId."""
+    for code, name in kafka_errors._NEWER.items():
+        theirs = TheirError(code).name()
+        if not theirs.startswith("ERR_"):
+            assert name.removesuffix("Error").upper() == theirs.replace("_", "").removesuffix("ERROR")
+
+
+def test_errors_of_our_own_are_listed() -> None:
+    modules()
+    ours = {each.__name__ for each in below(OperatorError) if each.__module__.startswith("streams.")}
+    assert ours == set(OWN), "list them in streams/kafka_errors.py"
+    known = {each.__name__ for each in below(aiokafka.errors.KafkaError)}
+    assert known <= set(TABLE)
+
+
+def test_the_document_is_that_of_the_table() -> None:
+    assert DOCUMENT.read_text() == reference(), "run: python -m streams.kafka_errors > docs/errors.md"
+
+
+def test_what_keeps_a_member_out_comes_wrapped() -> None:
+    """aiokafka's coordinator makes one error of another's text."""
+    wrapped = aiokafka.errors.KafkaError(repr(aiokafka.errors.for_code(82)()))
+    assert "TELEFONIE_INSTANCE_ID" in str(told(wrapped))
+
+
+def test_a_fact_is_said_once() -> None:
+    error = aiokafka.errors.MessageSizeTooLargeError()
+    for where in ("topic x partition 1", "topic x partition 1", "from offset 3"):
+        about(error, where)
+    assert str(told(error)) == (
+        "topic x partition 1, from offset 3: a record is larger than its topic takes (max.message.bytes). Nothing is "
+        "lost: the next start goes on from the last commit. Run `telefonie topics check`, which names the setting, and "
+        "`telefonie topics alter`, which changes it (Kafka's error 10, MessageSizeTooLargeError)"
+    )
+
+
+def test_other_errors_stay_as_they_are() -> None:
+    for error in (RuntimeError("a bug"), NotImplementedError("nobody has done it"), OperatorError("told")):
+        assert told(error) is error
+    too_old = NotImplementedError("Support for _MetadataRequest v5 has not yet been added")
+    assert "Use brokers of Kafka 3.5 or later" in str(told(too_old))
+
+
+class Refused(NamedTuple):
+    """A cut whose output no compacted topic takes: its record has no key."""
+
+    outputs: Mapping[str, list[Output]] = MappingProxyType({"out": [(None, b"value", 1_700_000_000_000, [])]})
+    rows: Sequence[Row] = ()
+    stored: Sequence[Row] = ()
+    header: bytes = b""
+
+
+@pytest.mark.kafka
+def test_what_is_refused_names_its_topic(kafka: str, make_topic: Callable[..., str]) -> None:
+    """An error that aiokafka has no class for, and no word of what it is about."""
+    source, out, changelog = make_topic(), make_topic(config={"cleanup.policy": "compact"}), make_topic()
+    config = Config(source, source, {"out": out}, changelog, Mock(), {"bootstrap_servers": kafka})
+
+    async def write() -> None:
+        writer = Writer(config, 0)
+        await writer.start()
+        try:
+            await writer.write(Refused(), b"position", 1, "note")
+        finally:
+            await writer.stop()
+
+    with pytest.raises(aiokafka.errors.KafkaError) as refused:
+        asyncio.run(write())
+    line = str(told(refused.value))
+    assert line.startswith(f"topic {out} partition 0: a topic refuses a record, as a compacted one does ")
+    assert line.endswith("(Kafka's error 87, InvalidRecord)")
+
+
+COMMANDS = {
+    "topics check": ("topics", "check"),
+    "status": ("status",),
+    "dead list": ("dead", "list"),
+    "completed get": ("completed", "get", "x"),
+    "replay": ("replay", "--compare"),
+    "simulate": ("simulate", "--calls", "1", "--rate", "0"),
+    "worker": ("worker",),
+    "calls open": ("calls", "open"),
+}
+
+
+@pytest.fixture(scope="module")
+def lost_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker that names an address which does not resolve."""
+    told_address = {"advertised.listeners": "PLAINTEXT://kafka-1.example.invalid:9092"}
+    with Cluster(tmp_path_factory.mktemp("kafka"), settings=told_address) as cluster:
+        yield cluster.bootstrap()
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_advertised_address_that_does_not_resolve_is_named(lost_broker: str, command: str) -> None:
+    env = {"TELEFONIE_BROKERS": lost_broker, "TELEFONIE_HTTP_PORT": "1"}
+    result = CliRunner().invoke(main, COMMANDS[command], env=env)
+    assert result.exit_code == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "kafka-1.example.invalid:9092: " in last
+    assert "advertised.listeners" in last
+
+
+@pytest.mark.kafka
+def test_an_address_is_forgotten_once_it_can_be_reached(
+    own_broker: Callable[..., Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_errors, "unreached", {})
+    cluster = own_broker()
+    cluster.brokers[0].kill()
+
+    async def ask() -> None:
+        admin = AIOKafkaAdminClient(**client_options(Settings(brokers=cluster.bootstrap())))
+        try:
+            await admin.start()
+        finally:
+            await admin.close()
+
+    with pytest.raises(aiokafka.errors.KafkaConnectionError):
+        asyncio.run(ask())
+    [(address, why)] = kafka_errors.unreached.items()
+    assert address == cluster.bootstrap()
+    assert "refused" in why
+    assert f"{address}: " in str(told(aiokafka.errors.NodeNotReadyError("1")))
+    cluster.brokers[0].start()
+    asyncio.run(ask())
+    assert kafka_errors.unreached == {}
+    assert isinstance(told(aiokafka.errors.NodeNotReadyError("1")), KafkaFailure)
