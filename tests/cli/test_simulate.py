@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import pytest
 from click.testing import CliRunner
-from support.kafka import read_topic
+from support.kafka import end_offset, read_topic
+from support.worker import wait_for
 
 from streams.cli import main
 from streams.codecs import CallDecoder, Rejected
@@ -68,7 +69,7 @@ def test_live_calls_come_when_they_happen_until_ctrl_c(kafka: str, make_topic: C
     command = [sys.executable, "-m", "streams", "simulate", "--rate", "100"]
     begun = time.time()
     sending = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
-    time.sleep(2.5)
+    wait_for("some calls", lambda: end_offset(kafka, topic) > 20)
     sending.send_signal(signal.SIGINT)
     _, errors = sending.communicate(timeout=30)
     assert sending.returncode == 0

@@ -183,6 +183,15 @@ def _record(message: Message) -> Record:
     )
 
 
+def end_offset(brokers: str, topic: str, partition: int = 0) -> int:
+    """Where the next record of the partition will be."""
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "tests.support.kafka", **_QUIET})
+    try:
+        return int(consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1])
+    finally:
+        consumer.close()
+
+
 def committed_offsets(brokers: str, group: str, topic: str) -> dict[int, int]:
     """The committed offset of each partition of the topic for which the group has one."""
     consumer = Consumer({"bootstrap.servers": brokers, "group.id": group, **_QUIET})
