@@ -9,7 +9,7 @@ import asyncio
 import logging
 from typing import Any
 
-from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,17 @@ async def start(client: Any) -> None:
             return
         except KafkaConnectionError as error:
             log.warning("no broker can be reached, trying again: %s", error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+async def ask(client: Any, request: Any) -> Any:
+    """The answer of any broker to a request; `client` is aiokafka's of a producer or consumer that has started."""
+    while True:
+        try:
+            return await client.send(client.get_random_node(), request)
+        except KafkaError as error:
+            if not error.retriable:
+                raise
             await asyncio.sleep(RETRY_SECONDS)
 
 

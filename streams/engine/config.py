@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.engine.fetch import PATIENCE_MS
-from streams.engine.processor import POSITION, Processor, Rows
+from streams.engine.processor import POSITION, Output, Processor, Rows
 
 #: Milliseconds.
 _LEAST_INTERVAL, _MOST_GATHER = 100, 50
@@ -38,6 +38,8 @@ class Config:
     keyed: Collection[str] = ()
     #: Where local stores lie; None: all state is in memory.
     stores: Path | None = None
+    #: By output: the next smaller form of a record that its topic does not take, see `packing.Shrink`.
+    shrink: Mapping[str, Callable[[Output], Output | None]] = field(default_factory=dict)
     commit_interval: int = 100
     #: Static group membership; None for a member that is new with every start.
     instance_id: str | None = None

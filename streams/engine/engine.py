@@ -22,8 +22,10 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
+from streams.engine.clock import Clock
 from streams.engine.config import Config
 from streams.engine.fetch import RecordBatch, RecordsLostError
+from streams.engine.limits import Topics
 from streams.engine.processor import Cut, Processor, Record
 from streams.engine.restore import Position, Target, bounds, encode_position, reader, restore
 from streams.engine.store import Changelog, Store, Stores
@@ -101,6 +103,9 @@ class Engine:
         #: Where other members of the group can reach this one; to be set before it joins.
         self.address = ""
         self.failure: BaseException | None = None
+        #: The brokers' wall clock, and what the topics take that are written.
+        self.clock = Clock(config.wall_clock)
+        self.topics = Topics([*config.topics.values(), config.changelog])
         self._stores: Stores | None = None
         #: A rebalance is under way: whatever is ours may by now be somebody else's.
         self._suspended = False
@@ -132,8 +137,9 @@ class Engine:
             return
         if owned.clock_moved:
             await self.commit()  # the new time first, so that whoever repeats this finds it
-            if not self._holds(number, owned):
-                return
+        await self._know_time(owned)
+        if not self._holds(number, owned):
+            return
         records: Sequence[Record] = batch.records
         if batch.first < owned.next_offset:
             records = [record for record in records if record[0] >= owned.next_offset]
@@ -141,7 +147,7 @@ class Engine:
         while True:
             start = time.perf_counter()
             try:
-                applied = owned.processor.process(records, self.config.wall_clock())
+                applied = owned.processor.process(records, self.clock.now())
             except Exception as error:  # a part of the batch is in the state: no cut of that may be committed
                 await self.fail(error)
                 return
@@ -158,6 +164,21 @@ class Engine:
         owned.next_offset = batch.next_offset
         self.observer.applied(number, batch, seconds)
         await self._relieve()
+
+    async def _know_time(self, owned: Owned) -> None:
+        """Before anything is judged by the clock: be sure of it, by the writer of a partition."""
+        if not self.clock.is_doubtful:
+            return
+        async with self._committing:
+            if self._is_closed():
+                return
+            try:
+                await owned.writer.probe()
+            except asyncio.CancelledError:
+                self.failure = RuntimeError("a question for the time was cancelled")
+                raise
+            except Exception as error:
+                await self.fail(error)
 
     def _is_closed(self) -> bool:
         """Whether nothing can be committed, for now or for ever."""
@@ -226,7 +247,7 @@ class Engine:
             return 0
         for number, owned, cut, next_offset, since in cuts:
             owned.committed = next_offset
-            owned.committed_at = self.config.wall_clock()
+            owned.committed_at = self.clock.now()
             if owned.waiting_since is not None and owned.waiting_since <= since:
                 owned.waiting_since = since if owned.dirty else None
             self.observer.committed(number, cut, next_offset, time.perf_counter() - begun)
@@ -248,7 +269,7 @@ class Engine:
             raise
         owned.note = note
         if owned.store is not None:
-            owned.store.write(cut.stored, end, position, self.config.wall_clock())
+            owned.store.write(cut.stored, end, position, self.clock.now())
 
     async def fail(self, error: BaseException) -> None:
         """Stop the worker because of an error, once."""
@@ -275,12 +296,11 @@ class Engine:
         for number, owned in list(self.partitions.items()):
             if owned.dirty or not self._is_idle(number, owned, since):
                 continue
-            while owned.processor.settle():
+            await self._know_time(owned)
+            while (is_idle := self._is_idle(number, owned, since)) and owned.processor.settle():
                 await self._turn()
-                if not self._is_idle(number, owned, since):
-                    break
-            else:
-                owned.clock_moved = owned.processor.advance(self.config.wall_clock())
+            if is_idle:
+                owned.clock_moved = owned.processor.advance(self.clock.now())
 
     def _is_idle(self, number: int, owned: Owned, since: float) -> bool:
         """Whether a partition is ours, read to its end, and nothing has come for a while; `since` as of `_supplied`."""
@@ -334,10 +354,11 @@ class Engine:
             await self._identify()
             await asyncio.gather(*(owned.writer.stop() for owned in self._kept.values()))
             self._keep(numbers)
-            writers = {number: Writer(self.config, number) for number in numbers}
+            writers = {number: Writer(self.config, number, self.topics, self.clock) for number in numbers}
             ready: dict[int, Owned] = {}
             try:
                 await asyncio.gather(*(writer.start() for writer in writers.values()))
+                await self._learn(writers.values())
                 places = await self._committed(numbers)
                 self._keep(n for n, owned in self._kept.items() if _is_of(places.get(n), owned))
                 for number, owned in self._kept.items():
@@ -354,6 +375,14 @@ class Engine:
             self.partitions = dict(sorted(ready.items()))
             self._suspended = False
         self.observer.assigned(self.partitions)
+
+    async def _learn(self, writers: Iterable[Writer]) -> None:
+        """What the topics take, and what time it is."""
+        for writer in writers:
+            await self.topics.learn(writer.client)
+            if self.clock.is_doubtful:
+                await writer.probe()
+            return
 
     def _keep(self, numbers: Iterable[int]) -> None:
         """Of the partitions that were ours before, these."""
@@ -432,9 +461,11 @@ class Engine:
         topic = await self.app.consumer.topic_id(self.config.changelog) or b""
         targets = {}
         for number in numbers:
-            store = self._stores.open(number, Changelog(topic, *where[number]), self.config.wall_clock())
+            store = self._stores.open(number, Changelog(topic, *where[number]), self.clock.now())
             undo.callback(store.close)
-            targets[number] = Target(self.config.processor(number, store), where[number], store)
+            targets[number] = Target(
+                self.config.processor(number, store), where[number], store, self.clock.now
+            )
         return targets
 
     def _progress(self, remaining: Mapping[int, int]) -> None:

@@ -6,16 +6,15 @@ would, once it is long enough, point at records of something else.
 
 from __future__ import annotations
 
-import asyncio
 from io import BytesIO
 from typing import Any
 
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import UnknownTopicOrPartitionError, for_code
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
 
-from streams.engine.clients import RETRY_SECONDS
+from streams.engine import clients
 
 _KEY, _VERSION = 3, 10
 
@@ -74,19 +73,9 @@ class _MetadataRequest(Request[_MetadataStruct]):
         return request_struct_class([(bytes(16), self._topic, {})], False, False, False, {})
 
 
-async def _ask(client: Any, request: Any) -> Any:
-    while True:
-        try:
-            return await client.send(client.get_random_node(), request)
-        except KafkaError as error:
-            if not error.retriable:
-                raise
-            await asyncio.sleep(RETRY_SECONDS)
-
-
 async def topic_id(client: Any, topic: str) -> bytes | None:
     """The id of a topic; None when there is no topic of this name. Raises KafkaError when it cannot be known."""
-    ((code, _, found),) = (await _ask(client, _MetadataRequest(topic))).topics
+    ((code, _, found),) = (await clients.ask(client, _MetadataRequest(topic))).topics
     if code == UnknownTopicOrPartitionError.errno:
         return None
     if code:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -14,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from msgspec import Struct
 
 from streams.engine import clients
-from streams.engine.config import Config
+from streams.engine.config import Config, wall_clock
 from streams.engine.fetch import RecordBatch, drain
 from streams.engine.hidden import written_ends
 from streams.engine.processor import Processor
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 #: Of the position row.
 VERSION = 1
 _CHUNK = 50_000
+#: Seconds that another producer's transaction holds up a restore before it is said, and said again.
+_WARN_AFTER, _WARN_AGAIN = 1.0, 10.0
 
 
 class StateVersionError(OperatorError):
@@ -61,11 +64,18 @@ async def reader(config: Config, **options: Any) -> AsyncIterator[Any]:
 class Target:
     """A new processor, and what it still lacks of the changelog: the rows from `start` up to `end`.
 
-    That is all of it, unless `store` has a part; `position` is the last one that is in the state.
+    That is all of it, unless `store` has a part; `position` is the last one that is in the state. `now` is the wall
+    clock (epoch ms), for the store.
     """
 
-    def __init__(self, processor: Processor, bounds: tuple[int, int], store: Store | None = None) -> None:
-        self.processor, self.store = processor, store
+    def __init__(
+        self,
+        processor: Processor,
+        bounds: tuple[int, int],
+        store: Store | None = None,
+        now: Callable[[], int] = wall_clock,
+    ) -> None:
+        self.processor, self.store, self._now = processor, store, now
         self.start, self.end = bounds
         #: How many rows of the changelog have been taken over.
         self.rows = 0
@@ -86,7 +96,7 @@ class Target:
         with _understood(batch.partition):
             stored = self.processor.restore(rows.items())
         if self.store is not None:
-            self.store.write(stored, batch.next_offset, self._packed, config.wall_clock())
+            self.store.write(stored, batch.next_offset, self._packed, self._now())
 
     async def ready(self, config: Config, number: int) -> None:
         """All rows are there. Raises StateVersionError."""
@@ -158,21 +168,23 @@ async def _stable_ends(config: Config, consumer: Any, logs: Collection[TopicPart
     Ours are over, since their producers are fenced; but any producer may write to a topic.
     """
     written = await written_ends(consumer, logs)
-    waited = 0
+    begun, warned = time.monotonic(), 0.0
     while True:
         stable: dict[Any, int] = await consumer.end_offsets(logs)
         held = sorted(each.partition for each in logs if stable[each] < written[each])
         if not held:
             return stable
-        if waited % 10 == 0:
+        waited = time.monotonic() - begun
+        # The marker of one of ours that is over comes in a moment.
+        if waited - warned >= (_WARN_AGAIN if warned else _WARN_AFTER):
+            warned = waited
             log.warning(
                 "partitions %s of %s cannot be read to their end: waiting for another producer's transaction; "
                 "if it never ends, `kafka-transactions.sh find-hanging` finds it and `abort` ends it",
                 held,
                 config.changelog,
             )
-        await asyncio.sleep(1.0)
-        waited += 1
+        await asyncio.sleep(min(1.0, 0.02 + waited / 4))
 
 
 def read_position(value: bytes) -> Position:

@@ -3,24 +3,92 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import IllegalOperation
+from aiokafka.errors import BrokerResponseError, IllegalOperation, OutOfOrderSequenceNumber
 from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.engine import clients
+from streams.engine.clock import Clock
 from streams.engine.config import Config
+from streams.engine.limits import REFUSALS, Topics
+from streams.engine.packing import Shrink, pack
 from streams.engine.processor import Cut, Output
+from streams.errors import OperatorError
 from streams.kafka_errors import about
 
-#: Of a produce request for one partition: below the default max.message.bytes of a topic (1 MiB), which counts
-#: a whole batch.
-BATCH_BYTES = 768 * 1024
-_MAX_REQUEST_BYTES = 32 * 1024 * 1024
+log = logging.getLogger(__name__)
+
+#: Bytes that are under way to the brokers: there may be a batch for each of very many partitions in one request, and
+#: a broker closes the connection for one of more than `socket.request.max.bytes` (100 MiB).
+_UNDER_WAY: Final = 16 << 20
+#: To write one cut: batches may have to be halved several times.
+_ATTEMPTS: Final = 12
+
+
+class TopicRefusedError(OperatorError):
+    """A topic refuses whatever is written to it."""
+
+
+class _RefusedError(Exception):
+    """A broker has refused a batch because of a setting of its topic."""
+
+    def __init__(self, topic: str, error: BrokerResponseError) -> None:
+        super().__init__(topic, error)
+        self.topic, self.error = topic, error
+
+
+class _Sent(NamedTuple):
+    """A batch that is under way: how many records and bytes it has."""
+
+    place: TopicPartition
+    ack: asyncio.Future[Any]
+    records: int
+    size: int
+
+    def failure(self) -> BaseException | None:
+        """Why it was not written; it is acknowledged or refused by now."""
+        return self.ack.exception()
+
+
+class _Attempt:
+    """To write a cut."""
+
+    def __init__(self, numbers: Mapping[TopicPartition, int]) -> None:
+        #: Of the next record of each partition before it, by which brokers find gaps and repetitions.
+        self.numbers = numbers
+        self.sent: list[_Sent] = []
+
+    async def room(self, size: int) -> None:
+        """Wait until so many bytes more may be under way."""
+        while True:
+            waiting = [each for each in self.sent if not each.ack.done()]
+            if not waiting or sum(each.size for each in waiting) + size <= _UNDER_WAY:
+                return
+            await asyncio.wait([each.ack for each in waiting], return_when=asyncio.FIRST_COMPLETED)
+
+    async def acknowledged(self) -> None:
+        """Wait for all answers. Raises _RefusedError where it helps to write something else, or what went wrong."""
+        await asyncio.wait([each.ack for each in self.sent])
+        failed = [(each.place.topic, error) for each in self.sent if (error := each.failure()) is not None]
+        for each in self.sent:
+            about(each.failure(), f"topic {each.place.topic} partition {each.place.partition}")
+        for _, error in failed:
+            # What follows on a refused batch is out of order.
+            if not isinstance(error, (*REFUSALS, OutOfOrderSequenceNumber)):
+                raise error
+        for topic, error in failed:
+            if isinstance(error, REFUSALS):
+                raise _RefusedError(topic, error)
+        for _, error in failed:
+            raise error
 
 
 class Writer:
@@ -29,8 +97,8 @@ class Writer:
     One for each partition, since its transactional id is what fences a former owner of just that partition.
     """
 
-    def __init__(self, config: Config, partition: int) -> None:
-        self.config, self.partition = config, partition
+    def __init__(self, config: Config, partition: int, topics: Topics, clock: Clock) -> None:
+        self.config, self.partition, self.topics, self.clock = config, partition, topics, clock
         self._source = TopicPartition(config.source, partition)
         self._producer = AIOKafkaProducer(
             **config.client,
@@ -39,13 +107,18 @@ class Writer:
             transaction_timeout_ms=config.transaction_timeout_ms,
             acks="all",
             linger_ms=0,
-            max_batch_size=BATCH_BYTES,
-            max_request_size=_MAX_REQUEST_BYTES,
             # Kafka 4 refuses the first batches of a transaction that follows closely on another, to be tried again.
             retry_backoff_ms=20,
             metadata_max_age_ms=60_000,
         )
         clients.look_up_patiently(self._producer)
+        self._transactions = self._producer._txn_manager
+        self._transactions.increment_sequence_number = self._count
+
+    @property
+    def client(self) -> Any:
+        """aiokafka's client of the producer, to ask the brokers other things."""
+        return self._producer.client
 
     async def start(self) -> None:
         """Take the partition over: ends the transaction that a former owner has left open, and fences it."""
@@ -64,36 +137,74 @@ class Writer:
         4. every batch is acknowledged: aiokafka would commit without one that was refused;
         5. the transaction commits: all of it becomes visible, or, whatever dies before, nothing.
 
-        Raises on any failure; the transaction stays open, and the next owner of the partition aborts it.
+        Where a topic takes less than it did, or other timestamps, the transaction is aborted, and the same cut is
+        written anew. Raises on any other failure; the transaction stays open, and the next owner of the partition
+        aborts it.
         """
-        producer = self._producer
-        await producer.begin_transaction()
-        try:
-            end = await self._fill(cut, position, next_offset, note)
-        except IllegalOperation as error:
-            # A batch was refused before: that is the reason, and the transaction knows it.
-            raise producer._txn_manager.wait_for_transaction_end().exception() or error from error
-        await producer.commit_transaction()
-        return end
+        for _ in range(_ATTEMPTS):
+            attempt = await self._begin()
+            try:
+                end = await self._fill(attempt, cut, position, next_offset, note)
+            except _RefusedError as refused:
+                await self._undo(attempt)
+                await self.topics.refused(refused.topic, refused.error, self.client)
+            except IllegalOperation as error:
+                # A batch was refused before: that is the reason, and the transaction knows it.
+                raise self._transactions.wait_for_transaction_end().exception() or error from error
+            else:
+                await self._producer.commit_transaction()
+                return end
+        raise TopicRefusedError(
+            f"the topics that partition {self.partition} writes ({', '.join(self.topics.names)}) have refused "
+            f"{_ATTEMPTS} attempts to fit batches and timestamps to them: `telefonie topics check` says what they need"
+        )
 
-    async def _fill(self, cut: Cut, position: bytes, next_offset: int, note: str) -> int:
-        """All of the open transaction; returns the changelog's next offset."""
-        acks: list[Awaitable[Any]] = []
+    async def probe(self) -> None:
+        """Have the brokers tell the time: a record is sent to the changelog, and its transaction is aborted."""
+        attempt = await self._begin()
+        changelog = self.config.changelog
+        await self._send(attempt, changelog, await self._own(changelog), [(b"", b"", 0, [])])
+        await attempt.acknowledged()
+        await self._undo(attempt)
+
+    def _count(self, place: TopicPartition, records: int) -> None:
+        """The number of a partition's next record: after the greatest comes 0. To aiokafka it is the least int32."""
+        numbers = self._transactions._sequence_numbers
+        numbers[place] = (numbers[place] + records) % (1 << 31)
+
+    async def _begin(self) -> _Attempt:
+        await self._producer.begin_transaction()
+        return _Attempt(dict(self._transactions._sequence_numbers))
+
+    async def _undo(self, attempt: _Attempt) -> None:
+        """Abort: nothing of it is seen, the group's offset included. Raises ProducerFenced when we are a zombie.
+
+        The numbers of the batches that were refused are used again, since to the brokers they never were.
+        """
+        await self._producer.abort_transaction()
+        for each in attempt.sent:
+            self._transactions._sequence_numbers[each.place] = attempt.numbers.get(each.place, 0)
+        for each in attempt.sent:
+            if each.failure() is None:
+                self._count(each.place, each.records)
+
+    async def _fill(self, attempt: _Attempt, cut: Cut, position: bytes, next_offset: int, note: str) -> int:
+        """All of the open transaction; returns the changelog's next offset. Raises _RefusedError."""
         for name, records in cut.outputs.items():
-            topic = self.config.topics[name]
+            topic, shrink = self.config.topics[name], self.config.shrink.get(name)
             for partition, share in (await self._shares(name, records)).items():
-                acks += (await self._send(topic, partition, share))[0]
-        now = self.config.wall_clock()
+                await self._send(attempt, topic, partition, share, shrink)
+        now = self.clock.now()
         rows: list[Output] = [(key, value, now, []) for key, value in cut.rows]
         rows.append((self.config.position_key, position, now, []))
         changelog = self.config.changelog
-        written, of_last = await self._send(changelog, await self._own(changelog), rows)
-        acks += written
+        await self._send(attempt, changelog, await self._own(changelog), rows)
         await self._producer.send_offsets_to_transaction(
             {self._source: OffsetAndMetadata(next_offset, note)}, self.config.group
         )
-        *_, last = await asyncio.gather(*acks)
-        return int(last.offset) + of_last
+        await attempt.acknowledged()
+        last = attempt.sent[-1]
+        return int(last.ack.result().offset) + last.records
 
     async def _shares(self, name: str, records: Sequence[Output]) -> Mapping[int, Sequence[Output]]:
         """What of an output goes to which partition of its topic, in order."""
@@ -112,35 +223,36 @@ class Writer:
         return shares
 
     async def _send(
-        self, topic: str, partition: int, records: Iterable[Output]
-    ) -> tuple[list[Awaitable[Any]], int]:
-        """Send records in as few batches as they fit into: one future a batch, not one a record.
+        self,
+        attempt: _Attempt,
+        topic: str,
+        partition: int,
+        records: Iterable[Output],
+        shrink: Shrink | None = None,
+    ) -> None:
+        """Send records in as few batches as they fit into: one future a batch, not one a record."""
+        place = TopicPartition(topic, partition)
+        for batch in pack(topic, records, self.topics.of(topic), self.clock.now(), shrink):
+            await attempt.room(batch.size())
+            asked, count, size = self.clock.asked(), batch.record_count(), batch.size()
+            ack = await self._producer.send_batch(batch, topic, partition=partition)
+            attempt.sent.append(_Sent(place, ack, count, size))
+            if topic == self.config.changelog:
+                ack.add_done_callback(partial(self._hear, asked))
 
-        Returns these, and how many records are in the last batch.
-        """
-        acks: list[Awaitable[Any]] = []
-        batch = self._producer.create_batch()
-        append, n = batch._builder.append, 0  # BatchBuilder.append would check again what we know
-        # Whether all in the batch are without a timestamp: the builder would give them that of the next.
-        untimed = False
-        for key, value, timestamp, headers in records:
-            if (untimed and timestamp >= 0) or append(n, timestamp, key, value, headers) is None:
-                # Full; an empty batch takes any record.
-                acks.append(await self._submit(batch, n, topic, partition))
-                batch = self._producer.create_batch()
-                append, n = batch._builder.append, 0
-                append(0, timestamp, key, value, headers)
-            untimed = timestamp < 0 and (untimed or n == 0)
-            n += 1
-        acks.append(await self._submit(batch, n, topic, partition))
-        return acks, n
-
-    async def _submit(self, batch: Any, n: int, topic: str, partition: int) -> Awaitable[Any]:
-        batch._relative_offset = n
-        batch.close()
-        ack: asyncio.Future[Any] = await self._producer.send_batch(batch, topic, partition=partition)
-        ack.add_done_callback(partial(_name, f"topic {topic} partition {partition}"))
-        return ack
+    def _hear(self, asked: int, ack: asyncio.Future[Any]) -> None:
+        """The changelog's acknowledgement tells the brokers' time, where the topic has it."""
+        if ack.cancelled() or ack.exception() is not None:
+            return
+        if (time := ack.result().timestamp) >= 0:
+            self.clock.heard(asked, time)
+        elif not self.clock.is_blind:
+            self.clock.go_blind()
+            log.warning(
+                "the changelog %s has message.timestamp.type CreateTime, so the brokers do not tell the time, and this "
+                "machine's clock is trusted: `telefonie topics alter` gives it LogAppendTime",
+                self.config.changelog,
+            )
 
     async def _own(self, topic: str) -> int:
         """The partition of a topic that goes with ours."""
@@ -150,22 +262,30 @@ class Writer:
         return len(await self._producer.partitions_for(topic))
 
 
-def _name(where: str, ack: asyncio.Future[Any]) -> None:
-    """What a refused batch was for: its error does not say so."""
-    if not ack.cancelled():
-        about(ack.exception(), where)
+#: Of a longer key it is not remembered: it may be of any size.
+_SHORT_KEY: Final = 64
 
 
-@lru_cache(maxsize=1 << 16)  # murmur2 takes 10 us, and the same key comes several times within a short while
 def partition_of(key: bytes, count: int) -> int:
     """Where Kafka's default partitioner puts a key, in a topic of `count` partitions."""
+    return _remembered(key, count) if len(key) <= _SHORT_KEY else _computed(key, count)
+
+
+def _computed(key: bytes, count: int) -> int:
     number: int = (murmur2(key) & 0x7FFFFFFF) % count
     return number
 
 
-def check(producer: type[AIOKafkaProducer] = AIOKafkaProducer) -> None:
-    """Raise RuntimeError when aiokafka's batch builder is not the one that is known here."""
-    from aiokafka.producer.message_accumulator import BatchBuilder
+#: murmur2 takes 10 us, and the same key comes several times within a short while.
+_remembered = lru_cache(maxsize=1 << 16)(_computed)
 
-    if not hasattr(producer, "send_batch") or "_builder" not in vars(BatchBuilder(1024, 0)):
-        raise RuntimeError("this aiokafka has another batch builder: 0.14 is supported")
+
+def check(producer: type[AIOKafkaProducer] = AIOKafkaProducer) -> None:
+    """Raise RuntimeError when aiokafka's batches and transactions are not those that are known here."""
+    parts = (
+        hasattr(producer, "send_batch"),
+        "_builder" in vars(BatchBuilder(1024, 0)),
+        hasattr(TransactionManager, "increment_sequence_number"),
+    )
+    if not all(parts):
+        raise RuntimeError("this aiokafka has other batches or transactions: 0.14 is supported")

@@ -12,8 +12,8 @@ from msgspec import Raw, Struct
 
 from streams import reading
 from streams.credentials import client_options
+from streams.engine.packing import BATCH_BYTES
 from streams.engine.processor import Output as Record
-from streams.engine.writer import BATCH_BYTES
 from streams.errors import OperatorError
 from streams.settings import Settings
 

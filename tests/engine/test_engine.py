@@ -57,6 +57,7 @@ def engine(next_offset: int) -> tuple[Engine, Recorder, App]:
     recorder, app = Recorder(), App()
     config = Config("group", "in", {}, "changelog", lambda _: recorder, {}, wall_clock=lambda: 0)  # type: ignore[arg-type, return-value]
     made = Engine(app, config, Silence())  # type: ignore[arg-type]
+    made.clock.go_blind()
     made.partitions = {0: Owned(recorder, None, next_offset)}  # type: ignore[arg-type]
     return made, recorder, app
 
@@ -195,12 +196,13 @@ def test_former_owners_are_fenced_before_the_groups_offsets_and_the_changelog_ar
 
     made.partitions[0].writer = Fence()  # type: ignore[assignment]
     monkeypatch.setattr("streams.engine.engine.Writer", Fence)
+    monkeypatch.setattr(made, "_learn", lambda _: note("learned", None))
     monkeypatch.setattr(made, "_restore", lambda *_: note("restored", {}))
     monkeypatch.setattr(app, "topic_id", lambda _: note("identified", b"id"), raising=False)
     monkeypatch.setattr(app, "fetch_committed", lambda _: note("offsets", {}), raising=False)
     monkeypatch.setattr(made.observer, "assigned", lambda _: None, raising=False)
     asyncio.run(made.assign([TP("in", 0), TP("in", 1)]))
-    assert seen == ["identified", "let go", "fenced", "fenced", "offsets", "restored"]
+    assert seen == ["identified", "let go", "fenced", "fenced", "learned", "offsets", "restored"]
 
 
 def test_from_the_last_commit_before_a_rebalance_to_its_end_nothing_is_applied_or_committed(

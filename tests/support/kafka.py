@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 PATIENT_CONTROLLER = {"broker.session.timeout.ms": "120000"}
@@ -76,6 +84,18 @@ def grow(brokers: str, topic: str, partitions: int) -> None:
         future.result(20)
     while len(admin.list_topics(topic, timeout=10).topics[topic].partitions) < partitions:
         time.sleep(0.02)
+
+
+def configure(brokers: str, topic: str, config: Mapping[str, str]) -> None:
+    """Change settings of a topic."""
+    admin = AdminClient({"bootstrap.servers": brokers, **_QUIET})
+    entries = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in config.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result()
 
 
 def produce(
