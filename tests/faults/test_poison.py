@@ -17,6 +17,7 @@ from support.worker import (
     check_exactly_once,
     processors,
     run_until_caught_up,
+    wait_for,
     wait_until_done,
 )
 
@@ -148,10 +149,11 @@ def test_a_record_that_the_broker_refuses_stops_the_worker_before_anything_is_co
     """aiokafka commits a transaction without a batch that was refused, as plain Faust does: events are lost then."""
     setup = Setup(kafka, partitions=1)
     create_topics(kafka, setup.calls)
-    create_topics(kafka, setup.topic("completed"), config={"max.message.bytes": "300"})
-    setup.create_outputs("kpis", "dead")
-    produce_calls(kafka, setup.calls, 200, seed)
+    setup.create_outputs()
     with Worker(setup, tmp_path / "log") as worker:
+        wait_for("partitions", worker.assignments)
+        configure(kafka, setup.topic("completed"), {"max.message.bytes": "300"})
+        produce_calls(kafka, setup.calls, 200, seed)
         assert worker.ends(40) == 1
         assert f"Set max.message.bytes of {setup.topic('completed')} to" in worker.said()
     assert read_topic(kafka, setup.topic("completed")) == []
