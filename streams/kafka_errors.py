@@ -532,6 +532,14 @@ OWN: Final = {
         "a batch of records in the log cannot be read",
         "see whether Kafka's own tools can; the line says how to go on without it",
     ),
+    "RecordTooLargeError": (
+        "a record is larger than its topic takes, also compressed and in its smallest form",
+        "raise `max.message.bytes` of that topic to what the line says; nothing was written, and nothing is lost",
+    ),
+    "TopicRefusedError": (
+        "a topic refuses batches, however small they are made",
+        "`telefonie topics check` says what its settings must be; nothing was written, and nothing is lost",
+    ),
     "StateVersionError": (
         "the state was written by a release that this one does not know",
         "run that release, or a later one; nothing was changed",
