@@ -24,7 +24,9 @@ from streams import kafka_errors
 from streams.cli import main
 from streams.credentials import client_options
 from streams.embedded import Cluster
+from streams.engine.clock import Clock
 from streams.engine.config import Config
+from streams.engine.limits import Topics
 from streams.engine.processor import Output, Row
 from streams.engine.writer import Writer
 from streams.errors import OperatorError
@@ -137,7 +139,7 @@ def test_what_is_refused_names_its_topic(kafka: str, make_topic: Callable[..., s
     config = Config(source, source, {"out": out}, changelog, Mock(), {"bootstrap_servers": kafka})
 
     async def write() -> None:
-        writer = Writer(config, 0)
+        writer = Writer(config, 0, Topics([]), Clock(config.wall_clock))
         await writer.start()
         try:
             await writer.write(Refused(), b"position", 1, "note")
