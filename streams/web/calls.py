@@ -24,6 +24,7 @@ from streams.engine.members import MembersUnknownError
 from streams.engine.writer import partition_of as partition_of_key
 from streams.settings import Settings, milliseconds
 from streams.shared import Shared
+from streams.web import page
 from streams.web.access import Access, access, authorize
 from streams.web.group import MEMBER, Group, Membership
 from streams.web.problems import Problem
@@ -33,6 +34,7 @@ _RETRY_SECONDS: Final = "2"
 #: However often strangers ask for the status, the brokers and the workers are asked once in so many seconds.
 _SHARED_SECONDS: Final = 1.0
 _OPEN_STATUSES: Final = STATUSES[:3]
+_CALL_PAGE: Final = page.page("call.html")
 _PARAMETERS: Final = {"status", "country", "older_than", "limit"}
 
 
@@ -86,6 +88,8 @@ class CallsApi:
     # -- one call
 
     async def _call(self, request: web.Request) -> web.Response:
+        if page.wanted(request, "application/json"):
+            return _CALL_PAGE()
         authorize(request, self._settings.api_token)
         alone, call_id = self._is_alone(request), request.match_info["id"]
         problems = list(await self._lookup.unsure())

@@ -1,8 +1,9 @@
 // The live page: one stream of events from the worker, each the whole state, drawn as it comes.
-"use strict";
 
-const $ = (id) => document.getElementById(id);
-const number = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+import {
+  $, number, share, clock, duration, talk, text, element, redraw, shape, getToken, keepToken, forgetToken, findCalls, visible,
+} from "/common.js";
+
 const OPEN = ["queued", "ringing", "in-progress"];
 const OUTCOMES = [
   ["completed", "completed"], ["busy", "busy"], ["no_answer", "no answer"],
@@ -15,58 +16,13 @@ const WINDOWS = 15;
 // -- small things
 
 const sum = (values) => values.reduce((total, each) => total + each, 0);
-const share = (part, whole) => (whole ? part / whole : null);
 const percent = (value) => (value === null ? "–" : `${(100 * value).toFixed(value < 0.9995 ? 1 : 0)} %`);
-const clock = (ms) => new Date(ms).toISOString().slice(11, 19);
 const list = (values) => (values.length > 8 ? `${values.slice(0, 8).join(", ")}, …` : values.join(", "));
-
-function duration(seconds) {
-  const s = Math.max(0, seconds);
-  if (s < 10) return `${s.toFixed(1)} s`;
-  if (s < 60) return `${Math.round(s)} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${Math.round(s % 60)} s`;
-  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
-  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
-}
-
-// As a telephone bill has it: 43 s, 1:43 min, 1:02:03 h.
-function talk(seconds) {
-  if (seconds < 59.5) return `${Math.round(seconds)} s`;
-  const moment = new Date(1000 * Math.round(seconds)).toISOString();
-  return seconds < 3599.5 ? `${moment.slice(14, 19).replace(/^0/, "")} min` : `${moment.slice(11, 19).replace(/^0/, "")} h`;
-}
 
 // The time that the looks cover, one a second since somebody opened the page.
 const watched = (looks) => (looks < SLOTS - 5 ? `the last ${looks} s` : "the last two minutes");
 
-function text(node, value) {
-  if (node.textContent !== value) node.textContent = value;
-}
-
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
-
-// What has not changed is left alone, so that a selection or a focus in it stays.
-function redraw(node, value, draw) {
-  const seen = JSON.stringify(value);
-  if (node.dataset.seen === seen) return;
-  node.dataset.seen = seen;
-  node.replaceChildren(...draw(value));
-}
-
 // -- charts
-
-function shape(name, attributes, title) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  if (title) made.append(shape("title", {}));
-  if (title) made.firstChild.textContent = title;
-  return made;
-}
 
 function curve(svg, values, what) {
   const top = Math.max(1, ...values) * 1.08;
@@ -224,8 +180,8 @@ function showLists(data) {
     element("td", { class: "n" }, ago === "0.0 s" ? "just now" : `${ago} ago`))));
   text($("dead-note"), data.dead.length ? "" : "None since the workers started.");
   const longest = (data.longest ?? []).map((each) => [each.id, each.status, age(each.since)]);
-  redraw($("longest").tBodies[0], [longest, token === null], ([rows, linked]) => rows.map(([id, status, ago]) => element("tr", {},
-    element("td", { class: "mono", title: id }, linked ? element("a", { href: `/calls/${encodeURIComponent(id)}` }, id) : id),
+  redraw($("longest").tBodies[0], longest, (rows) => rows.map(([id, status, ago]) => element("tr", {},
+    element("td", { class: "mono", title: visible(id) }, element("a", { href: `/calls/${encodeURIComponent(id)}` }, visible(id))),
     element("td", {}, status), element("td", { class: "n" }, ago))));
   if (access === "granted") text($("longest-note"), longest.length ? "" : "No call is open.");
 }
@@ -287,7 +243,7 @@ function show(data) {
 
 // -- the token, kept for this tab only
 
-let token = sessionStorage.getItem("token");
+let token = getToken();
 let access = "";
 let wrong = false;
 
@@ -309,7 +265,7 @@ $("token").addEventListener("submit", (event) => {
 function refused() {
   token = null;
   wrong = true;
-  sessionStorage.removeItem("token");
+  forgetToken();
 }
 
 // -- the stream
@@ -345,7 +301,7 @@ function take(message) {
   const data = message.match(/^data: (.*)$/m)?.[1];
   if (message.startsWith("event: access")) {
     setAccess(data);
-    if (token && data === "granted") sessionStorage.setItem("token", token);
+    if (token && data === "granted") keepToken(token);
     return;
   }
   heard = Date.now();
@@ -384,4 +340,5 @@ function openHelp() {
 }
 addEventListener("hashchange", openHelp);
 openHelp();
+findCalls();
 keepListening();

@@ -30,18 +30,22 @@ from streams.web.connections import HEADERS, Runner, Site, trust
 from streams.web.group import Group, advertised
 from streams.web.live import Live
 from streams.web.problems import Problem, answer
+from streams.web.published import PublishedApi
 
 _log = logging.getLogger(__name__)
 
 _INDEX: Final = """\
-/live     200 while the worker turns; 503 says what stands still
-/ready    200 once partitions are assigned and their tables recovered; 503 says what is missing
-/metrics  Prometheus text, or OpenMetrics when asked for
+/live          200 while the worker turns; 503 says what stands still
+/ready         200 once partitions are assigned and their tables recovered; 503 says what is missing
+/metrics       Prometheus text, or OpenMetrics when asked for
 """
 _INDEX_OF_CALLS: Final = """\
-/status   the workers, their partitions and how far they are
-/calls    open calls of all workers, the oldest first: ?status= &country= &older_than= &limit=; one call at /calls/ID
-/         for a browser: the live page
+/status        the workers, their partitions and how far they are
+/calls         open calls of all workers, the oldest first: ?status= &country= &older_than= &limit=
+/calls/ID      one call, open or remembered; for a browser its page
+/completed/ID  the revisions of a call that were published, the newest first: ?partition= &since= &before=
+/dead          which records were rejected and why, the newest first: ?key= &reason= &partition= &since= &before=
+/              for a browser: the live page
 """
 _LONGEST_BODY: Final = 1024  # bytes; no request needs one
 _LAST_ANSWERS: Final = 1.0  # seconds
@@ -99,6 +103,7 @@ class WebServer:
         group = Group(self._settings, lookup)
         live = Live(self._settings, lookup, group)
         app.add_routes(CallsApi(self._settings, lookup, group).routes())
+        app.add_routes(PublishedApi(self._settings).routes())
         app.add_routes([*live.routes(), *page.routes(_INDEX + _INDEX_OF_CALLS)])
 
         async def stop(_: web.Application) -> None:

@@ -19,8 +19,10 @@ from typing import Any
 from streams.calls.view import OpenSelection
 from streams.engine.members import Member
 from streams.metrics import Metrics
+from streams.reading import LogRecord
 from streams.settings import Settings
 from streams.web import WebServer
+from streams.web.topics import Look, Match, Places
 
 PHONE = "+12125550123"
 MINUTE = 60_000
@@ -140,6 +142,28 @@ class MadeUpWorker:
             "age": 0.06 + 0.02 * number,
             "read": 91_000 + read,
         }
+
+
+class MadeUpTopics:
+    """Topics that are made up, to be put in the place of `streams.web.topics.Topics`: all in pieces of two records."""
+
+    def __init__(self, records: dict[str, list[LogRecord]]) -> None:
+        """The records of each kind of topic, `completed` and `dead`, in order."""
+        self.records = records
+
+    def __call__(self, _: Settings) -> MadeUpTopics:
+        return self
+
+    async def look(
+        self, topic: str, match: Match[Any], *, before: Places | None = None, **_: object
+    ) -> Look[Any]:
+        """Two records before a place."""
+        lying = self.records[topic.rpartition(".")[2]]
+        end = len(lying) if before is None else before[0]
+        piece = lying[max(0, end - 2) : end]
+        found = [each for each in map(match, reversed(piece)) if each is not None]
+        back_to = min((each.timestamp for each in piece), default=None)
+        return Look(found, {0: end - 2} if end > 2 else {}, back_to, [0], 1)
 
 
 class Site:

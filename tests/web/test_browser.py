@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.pages import PHONE, MadeUpWorker, Site, site
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not Path(CHROMIUM).exists(), reason=f"there is no {CHROMIUM}: CHROMIUM says where one is"
-    ),
-]
-_ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-sync",
-]
+pytestmark = pytest.mark.browser
 PATIENCE = 30_000  # ms
 STATE = "#state:text-is('{}')"
 OVERFLOWING = """() => [...document.querySelectorAll(".figure")]
@@ -32,15 +17,6 @@ OVERFLOWING = """() => [...document.querySelectorAll(".figure")]
 NUMBERS = (
     "() => [...document.querySelectorAll('#partitions tbody tr')].map((row) => row.cells[0].textContent)"
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=_ARGS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
