@@ -154,7 +154,9 @@ class Watch:
         """The state of this moment."""
         partitions = self._partitions()
         open_calls, oldest = self._figures.open(partitions), self._figures.oldest(partitions)
-        return Sample(open_calls, oldest, list(self._parts()), self.count or None, list(self._upstream()))
+        parts, upstream = list(self._parts()), list(self._upstream())
+        clock_offset = self.app.engine.clock.told if self.app else None
+        return Sample(open_calls, oldest, parts, self.count or None, upstream, clock_offset)
 
     def _parts(self) -> Iterator[PartitionSample]:
         """Our partitions, and those that become ours, as they are at this moment."""

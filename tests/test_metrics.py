@@ -39,7 +39,7 @@ telefonie_call_refunds_total{currency} telefonie_call_duration_seconds{} telefon
 telefonie_calls_open{status} telefonie_oldest_open_call_seconds{} telefonie_event_age_seconds{}
 telefonie_consumer_lag_records{topic,partition} telefonie_committed_offset_age_seconds{topic,partition}
 telefonie_batch_records{} telefonie_batch_seconds{} telefonie_commit_seconds{}
-telefonie_records_hidden{topic,partition}
+telefonie_records_hidden{topic,partition} telefonie_clock_offset_seconds{}
 telefonie_recovery_records_remaining{partition} telefonie_table_calls{partition} telefonie_rebalances_total{}
 """
 
@@ -146,6 +146,10 @@ MOVES: dict[Metric, tuple[Callable[[Worker], None], dict[str, float]]] = {
     m.RECOVERY: (lambda w: w.partition(recovery_remaining=8), {'{partition="2"}': 8}),
     m.TABLE_CALLS: (lambda w: w.partition(calls=9), {'{partition="2"}': 9}),
     m.STREAM_TIME: (lambda w: w.partition(stream_time=1500), {'{partition="2"}': 1.5}),
+    m.CLOCK_OFFSET: (
+        lambda w: setattr(w, "state", w.state._replace(clock_offset=-600.5)),
+        {"{}": -600.5},
+    ),
     m.REBALANCES: (lambda w: w.metrics.rebalanced(), {"{}": 1}),
 }
 
@@ -255,7 +259,11 @@ def test_the_number_of_series_is_bounded() -> None:
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     every = {a + b + c: Decimal(1) for a in letters for b in letters for c in letters}
     worker.state = Sample(
-        dict.fromkeys(STATUSES, 1), 1, [PartitionSample(n, 1, 2, 3, 4, 5, 6, 7) for n in partitions], 64
+        dict.fromkeys(STATUSES, 1),
+        1,
+        [PartitionSample(n, 1, 2, 3, 4, 5, 6, 7) for n in partitions],
+        64,
+        clock_offset=0.5,
     )
 
     def busy() -> int:

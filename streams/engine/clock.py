@@ -61,6 +61,11 @@ class Clock:
         own, monotonic = self._heard
         return abs((self._own() - own) - (self._monotonic() - monotonic)) > _SLACK
 
+    @property
+    def told(self) -> float | None:
+        """Seconds by which our own clock is ahead of the brokers'; None while no answer has told their time."""
+        return self.offset / 1000 if self._answers else None
+
     def asked(self) -> int:
         """The moment of a question, for `heard`."""
         return self._monotonic()

@@ -84,6 +84,8 @@ class Sample(NamedTuple):
     of: int | None = None
     #: Where events are repartitioned: those of the calls topic.
     upstream: Sequence[Reached] = ()
+    #: Seconds by which this machine's clock is ahead of the brokers'; None while they have not told the time.
+    clock_offset: float | None = None
 
 
 class Source(Protocol):
@@ -260,6 +262,8 @@ class Metrics(Collector):
             gauges[m.OLDEST_OPEN] = {(): 0.0 if oldest is None else max(0.0, self._clock() - oldest / 1000)}
         if sample.of is not None:
             gauges[m.PARTITIONS] = {(): sample.of}
+        if sample.clock_offset is not None:
+            gauges[m.CLOCK_OFFSET] = {(): sample.clock_offset}
         return gauges | self._of_partitions(sample)
 
     def _of_partitions(self, sample: Sample) -> _Gauges:

@@ -186,6 +186,10 @@ STREAM_TIME = _gauge(
     "The highest event time read, since 1970-01-01 UTC: the clock that closes and forgets calls.",
     partition=(),
 )
+CLOCK_OFFSET = _gauge(
+    "telefonie_clock_offset_seconds",
+    "This machine's clock less the brokers', which is the one that counts; absent while they have not told the time.",
+)
 REBALANCES = _counter("telefonie_rebalances_total", "Times that partitions were assigned to this worker.")
 BUILD = Metric(
     "telefonie_build_info",

@@ -154,13 +154,21 @@ class Worker:
 
     def get(self, path: str) -> int:
         """The status with which its web server answers."""
-        found = re.search(r"HTTP is at (\S+),", self.said())
-        assert found, "the web server is not there yet"
         try:
-            with urllib.request.urlopen(found[1] + path, timeout=5) as answer:
+            with urllib.request.urlopen(self._address() + path, timeout=5) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
+
+    def page(self, path: str) -> str:
+        """What its web server answers."""
+        with urllib.request.urlopen(self._address() + path, timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def _address(self) -> str:
+        found = re.search(r"HTTP is at (\S+),", self.said())
+        assert found, "the web server is not there yet"
+        return found[1]
 
     @property
     def running(self) -> bool:
