@@ -1,4 +1,7 @@
-"""A real Kafka for the tests, one in each of their processes: embedded, or a container with `TEST_BROKER=container`."""
+"""A real Kafka for the tests, one in each of their processes: embedded, or a container with `TEST_BROKER=container`.
+
+`TEST_KAFKA=3.5.2` takes an older release of the embedded one, see `support.releases`.
+"""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.releases import chosen
 from support.training import train
 
 from streams.embedded import Cluster, layout
@@ -33,7 +37,8 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from support.kafka import PATIENT_CONTROLLER
 
     train()
-    with Cluster(tmp_path_factory.mktemp("kafka"), settings=PATIENT_CONTROLLER) as cluster:
+    directory = tmp_path_factory.mktemp("kafka")
+    with Cluster(directory, settings=PATIENT_CONTROLLER, release=chosen()) as cluster:
         yield cluster.bootstrap()
 
 
@@ -79,7 +84,7 @@ def own_broker(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
     with ExitStack() as running:
 
         def start(name: str = "own-kafka", **options: object) -> Cluster:
-            cluster = Cluster(tmp_path / name, **options)  # type: ignore[arg-type]
+            cluster = Cluster(tmp_path / name, **{"release": chosen(), **options})  # type: ignore[arg-type]
             running.callback(cluster.kill)
             cluster.start()
             return cluster

@@ -1,24 +1,27 @@
 """Which topics are needed, and what is said about those that exist."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import InvalidConfigurationError
 from support.kafka import Record, create_topics, grow, produce, read_topic
 
 from streams import topics
 from streams.embedded import Cluster
 from streams.engine.store import OLDEST
 from streams.settings import FOREVER, Settings
-from streams.topics import Existing, Finding, TopicsError
+from streams.topics import Existing, Finding, TopicsError, admin
 from streams.topics.__main__ import reference
-from streams.topics.comparison import growth
+from streams.topics.comparison import changes, growth
 from streams.topics.rules import RULES
-from streams.topics.specification import LARGEST, in_sync
+from streams.topics.specification import LARGEST, OUTPUTS, in_sync
 
 SETTINGS = Settings()
 CHANGELOG = SETTINGS.changelog_topic
@@ -215,6 +218,14 @@ def test_what_differs_is_said(
     assert not [each for each in topics.findings(SETTINGS, {**found, said.topic: changed}) if each.change]
 
 
+def test_a_change_that_asks_for_another_brings_it_along() -> None:
+    found = cluster(calls={"retention_ms": 60_000}, dead={"retention_ms": 86_400_000})
+    longer = str(7 * 86_400_000)
+    wanted = {"telefonie.calls": {"retention.ms": longer}}
+    assert changes(SETTINGS, found, ["telefonie.calls"]) == wanted
+    assert changes(SETTINGS, found) == {**wanted, "telefonie.calls.dead": {"retention.ms": longer}}
+
+
 def test_outputs_are_kept_for_as_long_as_calls_are_amended() -> None:
     settings = replace(SETTINGS, input_retention=3_600_000)
     found = {topic.name: Existing(4, 1, topic.config) for topic in topics.needed(settings)}
@@ -282,6 +293,39 @@ def test_there_is_a_rule_for_every_setting_that_kafka_has(kafka: str, topic_name
     assert [rule.setting for rule in RULES if rule.setting not in OLDER] == sorted(
         described(kafka, topic_name)
     )
+
+
+class OlderBroker:
+    """Stands in for the admin client of a broker that knows no limit on timestamps in the future."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, Mapping[str, str]] = {}
+
+    async def create_topics(self, new: list[NewTopic]) -> SimpleNamespace:
+        errors = []
+        for each in new:
+            unknown = "message.timestamp.after.max.ms" in each.topic_configs
+            code = InvalidConfigurationError.errno if unknown else 0
+            said = "Unknown topic config name: message.timestamp.after.max.ms" if unknown else None
+            errors.append((each.name, code, said))
+            if not unknown:
+                self.made[each.name] = each.topic_configs
+        return SimpleNamespace(topic_errors=errors)
+
+
+def test_what_a_broker_does_not_know_is_left_out_and_said() -> None:
+    older: Any = OlderBroker()
+    new = [(topic, 1) for topic in topics.needed(SETTINGS)]
+    said = asyncio.run(admin._new(older, new, 1))
+    assert {each.topic for each in said} == {topic.name for topic, _ in new if topic.role in OUTPUTS}
+    assert {each.verdict for each in said} == {"warning"}
+    assert said[0].message.startswith(
+        "was made without message.timestamp.after.max.ms, which these brokers do not"
+    )
+    for topic, _ in new:
+        left = {**topic.config, "min.insync.replicas": "1"}
+        left.pop("message.timestamp.after.max.ms", None)
+        assert older.made[topic.name] == left
 
 
 @pytest.mark.kafka

@@ -124,6 +124,7 @@ class Cluster:
         settings: Mapping[str, str] | None = None,
         flags: Sequence[str] = (),
         cache: Path | None = None,
+        release: Path | None = None,
         progress: jars.Progress = lambda _done, _all: None,
     ) -> None:
         """Describe the cluster; `start` makes it.
@@ -131,7 +132,8 @@ class Cluster:
         `port` is for clients of the first broker, the next broker takes the next one; a free one without it.
         `listeners` are more protocols to listen on beside `PLAINTEXT`: `SSL`, `SASL_PLAINTEXT`, `SASL_SSL`.
         `settings` are further server properties, `flags` further ones of the JVM. `cache` is where the jars
-        are kept, `jars.cache_dir()` by default; `progress` is told about their download.
+        are kept, `jars.cache_dir()` by default; `release` is a list of those of
+        another Kafka than ours; `progress` is told about their download.
         """
         self.brokers: list[Broker] = []
         self._directory = Path(data_dir).absolute()
@@ -141,6 +143,7 @@ class Cluster:
         self._settings = dict(settings or {})
         self._flags = tuple(flags)
         self._cache = cache
+        self._release = release
         self._progress = progress
         self._lock: int | None = None
 
@@ -154,7 +157,7 @@ class Cluster:
         Raises EmbeddedKafkaError when something is in the way (no jars and no network, the data directory or
         the port in use), ChildEnded when a broker ends by itself; nothing is left running then.
         """
-        installation = install(self._cache, self._progress)
+        installation = install(self._cache, self._progress, self._release)
         self._lock = layout.lock(self._directory)
         try:
             self.brokers = self._prepare(installation, self._lock)

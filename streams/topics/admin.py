@@ -86,8 +86,7 @@ async def alter(
     async with _admin(settings) as admin:
         if unknown := sorted(set(only) - {topic.name for topic in needed(settings)}):
             raise TopicsError(f"topic {unknown[0]} is none of those that the settings name")
-        wanted = changes(findings(settings, await _describe(admin, settings)))
-        wanted = {topic: change for topic, change in wanted.items() if not only or topic in only}
+        wanted = changes(settings, await _describe(admin, settings), only)
         if dry_run or not wanted:
             return wanted
         response: Any = await admin._send_request(ChangeTopics(wanted))

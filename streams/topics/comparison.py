@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from streams.settings import Settings
@@ -46,13 +46,27 @@ def findings(settings: Settings, cluster: Mapping[str, Existing]) -> list[Findin
     return found
 
 
-def changes(found: list[Finding]) -> dict[str, dict[str, str]]:
-    """What puts all of it right, as far as settings of topics do: by topic."""
+def changes(
+    settings: Settings, cluster: Mapping[str, Existing], only: Collection[str] = ()
+) -> dict[str, dict[str, str]]:
+    """What puts all of it right, as far as settings of topics do: by topic; of all of them, or `only` these.
+
+    What is changed of one topic may ask for a change of another: that is in it.
+    """
     changed: dict[str, dict[str, str]] = {}
-    for each in found:
-        if each.change:
+    as_changed = dict(cluster)
+    while True:
+        new = [
+            each
+            for each in findings(settings, as_changed)
+            if each.change and (each.topic in only or not only)
+        ]
+        if not new:
+            return changed
+        for each in new:
             changed.setdefault(each.topic, {}).update(each.change)
-    return changed
+            before = as_changed[each.topic]
+            as_changed[each.topic] = replace(before, config={**before.config, **each.change})
 
 
 def growth(settings: Settings, cluster: Mapping[str, Existing]) -> dict[str, int]:

@@ -56,7 +56,7 @@ def maven(monkeypatch: pytest.MonkeyPatch) -> Maven:
         jars.Jar("org.example", name, "1.0", hashlib.sha256(content).hexdigest())
         for name, content in CONTENT.items()
     ]
-    monkeypatch.setattr(jars, "listed", lambda: listed)
+    monkeypatch.setattr(jars, "listed", lambda _release: listed)
     context = Maven()
     monkeypatch.setattr("jgo.maven.MavenContext", context)
     return context
