@@ -48,7 +48,7 @@ class LogRecord(NamedTuple):
 
 
 def silent(_read: int, _total: int) -> None:
-    """The progress that nobody wants to see."""
+    """A progress that is not shown."""
 
 
 @asynccontextmanager

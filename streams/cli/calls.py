@@ -11,7 +11,8 @@ import click
 import msgspec
 
 from streams.cli.asking import Workers
-from streams.cli.options import Duration, country_option, fields, json_option, table, text
+from streams.cli.options import Duration, country_option, json_option
+from streams.cli.terminal import fields, table, text
 from streams.codecs import STATUSES
 from streams.errors import OperatorError
 from streams.settings import Settings

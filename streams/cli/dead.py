@@ -15,7 +15,8 @@ import msgspec
 
 from streams import logs
 from streams.calls.times import instant
-from streams.cli.options import Moment, json_option, table, text
+from streams.cli.options import Moment, json_option
+from streams.cli.terminal import table, text
 from streams.codecs import REASONS, CallDecoder, Rejected
 from streams.errors import OperatorError
 from streams.settings import Settings

@@ -1,8 +1,6 @@
-"""Options that several commands take, and how they show what they found."""
+"""Options that several commands take."""
 
-import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,36 +51,3 @@ class Moment(click.ParamType):
                 param,
                 ctx,
             )
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows: aligned under their headings on a terminal, separated by tabs elsewhere."""
-    if not sys.stdout.isatty():
-        for row in rows:
-            click.echo("\t".join(" ".join(cell.split()) for cell in row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(*columns, box=None, show_header=any(columns), pad_edge=False, padding=(0, 2, 0, 0))
-    for row in rows:
-        shown.add_row(*(Text(cell) for cell in row))
-    with Console() as console:
-        console.print(shown)
-
-
-def text(value: object) -> str:
-    """A value as a cell of a table: `-` for None, yes or no."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "-" if value is None else str(value)
-
-
-def fields(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """A document as names and cells; what lies in an object is named `source.offset`."""
-    for name, value in record.items():
-        if isinstance(value, dict):
-            yield from fields(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, ", ".join(value) if isinstance(value, list) else text(value)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from streams.settings import Settings, milliseconds
+from streams.calls.times import instant
+from streams.cli.options import Duration
+from streams.cli.terminal import progress, say
+from streams.settings import Settings
+from streams.terminal import printable
 
 if TYPE_CHECKING:
-    from streams.replay import Comparison, Done, Output, Range
+    from streams.replay import Comparison, Difference, Done, Output, Range, Span
 
 #: Differences that are shown to people; --json shows all.
 _SHOWN = 20
@@ -35,16 +38,6 @@ class _BoundType(click.ParamType):
             self.fail(f"{value!r} is neither an offset nor a time such as 2026-11-01T00:00:00Z", param, ctx)
 
 
-class _DurationType(click.ParamType):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return milliseconds(value)
-        except ValueError:
-            self.fail(f"{value!r} is no duration such as 90s or 30h", param, ctx)
-
-
 @click.command()
 @click.option(
     "--from", "start", type=_BoundType(), help="Begin at this offset of each partition, or this time."
@@ -54,9 +47,9 @@ class _DurationType(click.ParamType):
 )
 @click.option(
     "--warm-up",
-    type=_DurationType(),
+    type=Duration(),
     help="With a time: read from so long before it, without output, to know the calls that were under way.  "
-    "[default: CALL_TIMEOUT + CALL_RETENTION]",
+    "[default: CALL_TIMEOUT + CALL_RETENTION + 2 MAX_CLOCK_SKEW]",
 )
 @click.option(
     "--partition", "partitions", type=click.IntRange(0), multiple=True, help="Only this one; repeatable."
@@ -68,7 +61,11 @@ class _DurationType(click.ParamType):
 )
 @click.option("--completed-topic", help="Write completed calls to this topic, not one of the worker's.")
 @click.option("--kpis-topic", help="Write KPI windows to this topic.")
-@click.option("--compare", is_flag=True, help="Compare with what the topic of completed calls holds.")
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="Compare with what the topics of completed calls and KPI windows hold.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Every difference and the result as JSON lines.")
 def replay(
     start: Any,
@@ -83,11 +80,15 @@ def replay(
 ) -> None:
     """Compute the completed calls and KPI windows of a part of the log once more.
 
-    Neither the consumer group nor its state is touched, and the same log gives the same bytes. With --compare, what
-    is missing, differing or extra in the topic of completed calls is named, and the exit code is 1 if anything is.
+    Neither the consumer group nor its state is touched, and the same log gives the same bytes. A time means the first
+    record stamped at or after it. Calls of which a part lies before the range are known as far as the warm-up reaches
+    back. Records that the dead letters name as too early are left out as they were then.
 
-    A time means the first record stamped at or after it. Calls of which a part lies before the range are known as far
-    as the warm-up reaches back. Records that the dead letters name as too early are left out as they were then.
+    With --compare, every call, revision and KPI window that is missing, differing or extra in the output topics is
+    named. Calls that may have events before the log that was read are not compared but counted as incomparable. The
+    exit code is 1 if anything differs, if nothing could be compared, or if the log does not cover the range that was
+    asked for; what it covers is printed for each partition. The comparison takes some 120 bytes of the directory for
+    temporary files (TMPDIR) for each revision and window on either side.
 
     \b
     Example:
@@ -107,14 +108,30 @@ def replay(
     settings = Settings.load(os.environ)
     logs.configure(settings)
     if warm_up is None:
-        warm_up = settings.call_timeout + settings.call_retention
+        warm_up = settings.call_timeout + settings.call_retention + 2 * settings.max_clock_skew
     begun = time.monotonic()
-    comparison = Comparison() if compare else None
+    differences: list[Difference] = []
+    comparison = Comparison(settings, _write if as_json else _few(differences)) if compare else None
     wanted = Range(start, end, partitions, warm_up)
     done = asyncio.run(_replay(settings, wanted, output, topics, comparison))
-    _report(done, comparison, time.monotonic() - begun, as_json)
-    if comparison is not None and not comparison.is_equal:
+    result = {**msgspec.to_builtins(done), "seconds": round(time.monotonic() - begun, 3)}
+    if as_json:
+        _write(result | ({"comparison": comparison.counts} if comparison else {}))
+    else:
+        _report(done, result["seconds"])
+        if comparison:
+            _report_comparison(comparison, differences)
+    if comparison and (comparison.faults or comparison.is_empty or not done.is_covered):
         raise SystemExit(1)
+
+
+def _write(found: Any) -> None:
+    click.echo(msgspec.json.encode(found))
+
+
+def _few(differences: list[Difference]) -> Callable[[Difference], None]:
+    """Remembers the first differences."""
+    return lambda each: differences.append(each) if len(differences) < _SHOWN else None
 
 
 async def _replay(
@@ -138,8 +155,8 @@ async def _replay(
         if path is not None:
             names = {"completed": settings.completed_topic, "kpis": settings.kpis_topic}
             outputs.append(File(stack.enter_context(_opened(path)), names))
-        progress = stack.enter_context(_progress())
-        return await replay(settings, consumer, wanted, outputs, comparison, progress)
+        shown = stack.enter_context(progress("replay"))
+        return await replay(settings, consumer, wanted, outputs, comparison, shown)
 
 
 def _opened(path: Path) -> Any:
@@ -149,43 +166,36 @@ def _opened(path: Path) -> Any:
         raise click.UsageError(f"--output {path}: {error.strerror}") from None
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Shows on a terminal how much of the log has been read."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("replay", total=None)
-        yield lambda read, total: bar.update(task, completed=read, total=total)
-
-
-def _report(done: Done, comparison: Comparison | None, seconds: float, as_json: bool) -> None:
-    if as_json:
-        for each in comparison.differences if comparison else ():
-            click.echo(msgspec.json.encode(each))
-        result: dict[str, Any] = {**msgspec.to_builtins(done), "seconds": round(seconds, 3)}
-        if comparison:
-            result["comparison"] = {"calls": comparison.calls, "revisions": comparison.revisions}
-        click.echo(msgspec.json.encode(result))
-        return
+def _report(done: Done, seconds: float) -> None:
     for span in done.spans:
         warm_up = f" (read from {span.warm_up} on)" if span.warm_up < span.start else ""
-        click.echo(f"partition {span.partition}: offsets {span.start} to {span.end}{warm_up}")
-    click.echo(
+        say(f"partition {span.partition}: offsets {span.start} to {span.end}{warm_up}{_times(span)}")
+        for each in span.lacking:
+            click.echo(f"{click.style('not covered:', fg='red')} {each}")
+    say(
         f"read {done.read}, applied {done.applied}, rejected {sum(done.rejected.values())}, published "
         f"{done.completed} completed calls and {done.kpis} KPI windows in {seconds:.1f} s"
     )
-    if comparison:
-        _report_comparison(comparison)
 
 
-def _report_comparison(comparison: Comparison) -> None:
-    for name, counts in (("calls", comparison.calls), ("revisions", comparison.revisions)):
-        click.echo(f"{name:<10}" + ", ".join(f"{verdict} {n}" for verdict, n in counts.items()))
-    for each in comparison.differences[:_SHOWN]:
+def _times(span: Span) -> str:
+    if span.first_time is None or span.last_time is None:
+        return ", no records"
+    return f", stamped {instant(span.first_time)} to {instant(span.last_time)}"
+
+
+def _report_comparison(comparison: Comparison, differences: Sequence[Difference]) -> None:
+    for name, counts in comparison.counts.items():
+        say(f"{name:<10}" + ", ".join(f"{verdict} {n}" for verdict, n in counts.items()))
+    for each in differences:
+        what = each.window if each.id is None else each.id
         revision = "" if each.revision is None else f" revision {each.revision}"
-        click.echo(f"{click.style(each.verdict, fg='red')} {each.id}{revision} (partition {each.partition})")
-    if (more := len(comparison.differences) - _SHOWN) > 0:
-        click.echo(f"and {more} more: --json names all")
+        place = f"(partition {each.partition})"
+        click.echo(f"{click.style(each.verdict, fg='red')} {printable(f'{what}{revision} {place}')}")
+    if (more := comparison.faults - len(differences)) > 0:
+        say(f"and {more} more: --json names all")
+    if comparison.is_empty:
+        click.echo(
+            "nothing could be compared: every call may have events before the log that was read. Read from further "
+            "back, or keep the log for longer"
+        )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from streams.cli.options import table, text
+from streams.cli.terminal import table, text
 from streams.settings import Settings
 
 if TYPE_CHECKING:

@@ -1,152 +1,293 @@
-"""What a replay publishes beside what the topic of completed calls holds."""
+"""What a replay publishes beside what the topics of completed calls and of KPI windows hold."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from hashlib import blake2b
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from math import inf
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
-from msgspec import Struct, field
+from aiokafka import TopicPartition
+from msgspec import Struct
 
 from streams import reading
-from streams.codecs import ClosedBy, Source
+from streams.calls.times import instant
 from streams.engine.processor import Output
 from streams.engine.writer import partition_of
-from streams.errors import OperatorError
+from streams.reading import Progress
+from streams.replay.extent import UNKNOWN, Completed, Extent
+from streams.replay.spill import Spill
+from streams.settings import Settings
 
-Verdict = Literal["equal", "missing", "differing", "extra"]
-FAULTS: Final[tuple[Verdict, ...]] = ("missing", "differing", "extra")
+Fault = Literal["missing", "differing", "extra"]
+FAULTS: Final[tuple[Fault, ...]] = ("missing", "differing", "extra")
 
 
-class _Completed(Struct):
-    """What of a CompletedCall tells where it belongs."""
+class _Window(Struct):
+    """What of a KPI window tells where it belongs."""
 
+    window_start: str
+    window_end: str
+    direction: str
+    country: str
+    partition: int
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        return self.window_start, self.direction, self.country
+
+
+class _Revision(Struct, array_like=True):
+    """One published revision, replayed or real."""
+
+    partition: int
     id: str
-    revision: int
-    closed_by: ClosedBy
-    source: Source
-
-
-_decode: Final = msgspec.json.Decoder(_Completed).decode
-
-
-class _Revision(NamedTuple):
+    is_real: bool
     number: int
     digest: bytes
+    timestamp: int
+    #: The earliest event time of its call.
+    begun: str
     #: Of the real ones: whether a replay of the range must come to it too.
-    expected: bool = True
+    expected: bool
 
 
-_Call: TypeAlias = tuple[int, str]
+class _Sums(Struct, array_like=True):
+    """One published KPI window, replayed or real."""
+
+    partition: int
+    key: str
+    is_real: bool
+    digest: bytes
+    place: tuple[str, str, str]
+    end: str
 
 
-class Extent(Struct):
-    """What was replayed of one partition of the log."""
+_Entry: TypeAlias = _Revision | _Sums
 
-    #: The first and the last offset, by partition of the calls topic; in between nothing is left out.
-    offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
-    #: The ids of the calls that are open at its end: if their timeout closed them, it did so later.
-    open: Collection[bytes] = ()
-
-    def cover(self, records: Iterable[Source]) -> None:
-        """Further records, by where they lie in the calls topic."""
-        offsets = self.offsets
-        for source in records:
-            first, _ = offsets.get(source.partition, (source.offset, 0))
-            offsets[source.partition] = first, source.offset
-
-    def causes(self, call: _Completed) -> bool:
-        """Whether a replay must come to this revision too."""
-        first, last = self.offsets.get(call.source.partition, (0, -1))
-        is_later = call.closed_by == "timeout" and call.id.encode() in self.open
-        return first <= call.source.offset <= last and not is_later
+_decode_call: Final = msgspec.json.Decoder(Completed).decode
+_decode_window: Final = msgspec.json.Decoder(_Window).decode
+_pack: Final = msgspec.msgpack.Encoder().encode
+_unpack_revision: Final = msgspec.msgpack.Decoder(_Revision).decode
+_unpack_sums: Final = msgspec.msgpack.Decoder(_Sums).decode
 
 
 class Difference(Struct):
-    """One call whose last revision is not the same; or, with `revision`, one revision that is not."""
+    """One call whose last revision is not the same; with `revision`, one revision; without an id, a KPI window."""
 
-    verdict: Verdict
+    verdict: Fault
     partition: int
-    id: str
+    id: str | None = None
     revision: int | None = None
+    window: str | None = None
 
 
 class Comparison:
-    """Of the calls by their last revision in the range, and of every revision that is still there.
+    """Of the calls by their last revision in the range, of every revision that is still there, and of KPI windows.
 
-    Equal is what is equal in key, value and timestamp. The real topic may be compacted: a revision that is gone
-    while a later one is there counts as `compacted`, and a call of which only revisions from past the range are
-    left as `later`; neither is a fault. Takes about 300 bytes a revision.
+    Equal is what is equal in key and value. A record that was stamped with another time, as where its topic has
+    `LogAppendTime` or its event is older than half of the topic's retention, counts as `restamped` besides; only one
+    that is stamped before its event, by more than a clock may be ahead, differs.
+
+    No faults are: `incomparable`, of which events may lie before the log that was read, or whose records were removed
+    from the output topic by its retention; `compacted`, a revision that is gone while a later one is there; `later`, a
+    call of which only revisions from past the range are left; `open`, a window that is still, or may have been, amended
+    from past the range.
+
+    Memory: what `Spill` takes, and some 5 bytes a revision when it compares.
     """
 
-    def __init__(self) -> None:
-        self._replayed: dict[_Call, list[_Revision]] = {}
-        self._real: dict[_Call, list[_Revision]] = {}
-        self.differences: list[Difference] = []
-        self.calls: Counter[str] = Counter(dict.fromkeys(("equal", *FAULTS, "later"), 0))
-        self.revisions: Counter[str] = Counter(dict.fromkeys(("equal", *FAULTS, "compacted"), 0))
+    def __init__(self, settings: Settings, tell: Callable[[Difference], None]) -> None:
+        """`tell` is given each difference as it is found."""
+        self._settings, self._tell = settings, tell
+        self._calls, self._windows = Spill(), Spill()
+        self._extents: Mapping[int, Extent] = {}
+        self.calls = _counter("later", "incomparable")
+        self.revisions = _counter("compacted", "incomparable", "restamped")
+        self.windows = _counter("open", "incomparable")
+        #: Records of the output topics that are none of ours, by `completed` and `kpis`.
+        self.foreign = Counter(dict.fromkeys(("completed", "kpis"), 0))
 
     @property
-    def is_equal(self) -> bool:
-        """Whether nothing is at fault."""
-        return not self.differences
+    def counts(self) -> dict[str, Counter[str]]:
+        """The verdicts, by what they are on, and the `foreign` records of the output topics, which are none of ours."""
+        return {
+            "calls": self.calls,
+            "revisions": self.revisions,
+            "windows": self.windows,
+            "foreign": self.foreign,
+        }
 
-    def add(self, partition: int, records: Iterable[Output]) -> None:
+    @property
+    def faults(self) -> int:
+        """How many differences have been told."""
+        return sum(each[fault] for each in (self.calls, self.revisions, self.windows) for fault in FAULTS)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there were calls, and none of them could be compared."""
+        return bool(self.calls["incomparable"]) and not self.calls.total() - self.calls["incomparable"]
+
+    def add(self, partition: int, extent: Extent, outputs: Mapping[str, Iterable[Output]]) -> None:
         """What the replay has published from one partition of the log, in order."""
-        for key, value, timestamp, _ in records:
+        width = self._settings.kpi_window
+        for key, value, timestamp, _ in outputs["completed"]:
             assert value is not None, "a CompletedCall has a value"
-            call = _decode(value)
-            self._replayed.setdefault((partition, call.id), []).append(
-                _Revision(call.revision, _digest(key, value, timestamp))
-            )
+            call = _decode_call(value)
+            if not extent.has_all_of(call.begun):
+                extent.spoil(call, width)
+            self._put(_revision(partition, call, key, value, timestamp, None))
+        for key, value, _, _ in outputs["kpis"]:
+            assert key is not None, "a KPI window has a key"
+            assert value is not None, "a KPI window has a value"
+            self._put(_sums(partition, _decode_window(value), key, value, is_real=False))
+
+    def _put(self, entry: _Entry) -> None:
+        if isinstance(entry, _Revision):
+            self._calls.put(b"%d %b" % (entry.partition, entry.id.encode()), _pack(entry))
+        else:
+            self._windows.put(entry.key.encode(), _pack(entry))
 
     async def read(
-        self, consumer: Any, topic: str, extents: Mapping[int, Extent], keyed: int | None = None
+        self, consumer: Any, extents: Mapping[int, Extent], keyed: int | None, progress: Progress
     ) -> None:
-        """Compare with the real topic what was replayed, by partition of the log.
+        """Read what the real topics hold of the extents, which are by partition of the log.
 
         `keyed` is how many partitions that has, where its records lie by call id and not as in the calls topic.
         """
-        logs = await reading.partitions(consumer, topic)
-        async for batch in reading.read(consumer, await reading.whole(consumer, logs)):
-            for offset, timestamp, key, value, _ in batch.records:
-                if value is None:
-                    continue
-                call = _read(topic, offset, value)
-                number = call.source.partition if keyed is None else partition_of(call.id.encode(), keyed)
-                extent = extents.get(number)
-                if extent is not None:
-                    self._real.setdefault((number, call.id), []).append(
-                        _Revision(call.revision, _digest(key, value, timestamp), extent.causes(call))
-                    )
-        self._compare()
+        self._extents = extents
+        readers: tuple[tuple[str, str, Callable[..., _Entry | None]], ...] = (
+            ("completed", self._settings.completed_topic, self._real_call),
+            ("kpis", self._settings.kpis_topic, self._real_window),
+        )
+        for kind, topic, real in readers:
+            logs = await reading.whole(consumer, await reading.partitions(consumer, topic))
+            self._remaining(kind, logs, {log: UNKNOWN for log, (first, _) in logs.items() if first})
+            seen: set[TopicPartition] = set()
+            async with aclosing(reading.read(consumer, logs, progress)) as batches:
+                async for batch in batches:
+                    log = batch.partition
+                    if log not in seen and batch.records and logs[log][0]:
+                        self._remaining(kind, logs, {log: instant(batch.records[0][1])})
+                    seen.add(log)
+                    for _, timestamp, key, value, _ in batch.records:
+                        if value is not None and (found := real(key, value, timestamp, keyed)) is not None:
+                            self._put(found)
 
-    def _compare(self) -> None:
-        for call in sorted(self._replayed.keys() | self._real.keys()):
-            replayed, real = self._replayed.get(call, []), self._real.get(call, [])
-            self._count(self.calls, call, _last(replayed, real))
-            for number, verdict in _each(replayed, real):
-                self._count(self.revisions, call, verdict, number)
-
-    def _count(
-        self, counts: Counter[str], call: _Call, verdict: str | None, number: int | None = None
+    def _remaining(
+        self, kind: str, logs: Mapping[TopicPartition, Any], since: Mapping[TopicPartition, str]
     ) -> None:
+        """From when on the records of a topic are left in some of its partitions."""
+        for log, moment in since.items():
+            for number, extent in self._extents.items():
+                if number % len(logs) == log.partition:
+                    extent.removed[kind] = moment
+
+    def _real_call(
+        self, key: bytes | None, value: bytes, timestamp: int, keyed: int | None
+    ) -> _Revision | None:
+        try:
+            call = _decode_call(value)
+        except msgspec.MsgspecError:
+            self.foreign["completed"] += 1
+            return None
+        number = call.source.partition if keyed is None else partition_of(call.id.encode(), keyed)
+        extent = self._extents.get(number)
+        if extent is None:
+            return None
+        return _revision(number, call, key, value, timestamp, extent.causes(call))
+
+    def _real_window(
+        self, key: bytes | None, value: bytes, _timestamp: int, _keyed: int | None
+    ) -> _Sums | None:
+        try:
+            window = _decode_window(value)
+        except msgspec.MsgspecError:
+            self.foreign["kpis"] += 1
+            return None
+        if key is None or window.partition not in self._extents:
+            return None
+        return _sums(window.partition, window, key, value, is_real=True)
+
+    def compare(self) -> None:
+        """Judge all that was replayed and read."""
+        for part in self._calls.parts():
+            calls: dict[tuple[int, str], tuple[list[_Revision], list[_Revision]]] = {}
+            for entry in map(_unpack_revision, part):
+                calls.setdefault((entry.partition, entry.id), ([], []))[entry.is_real].append(entry)
+            for (number, call_id), (replayed, real) in sorted(calls.items(), key=lambda item: item[0]):
+                self._judge(self._extents[number], number, call_id, replayed, real)
+        for part in self._windows.parts():
+            windows: dict[str, dict[bool, _Sums]] = {}
+            for sums in map(_unpack_sums, part):  # the last value of a key is the one that counts
+                windows.setdefault(sums.key, {})[sums.is_real] = sums
+            for key, found in sorted(windows.items()):
+                either = found.get(False) or found[True]
+                verdict = _window_verdict(self._extents[either.partition], found.get(False), found.get(True))
+                self._count(self.windows, verdict, either.partition, window=key)
+        self._calls.close()
+        self._windows.close()
+
+    def _judge(
+        self,
+        extent: Extent,
+        number: int,
+        call_id: str,
+        replayed: Sequence[_Revision],
+        real: Sequence[_Revision],
+    ) -> None:
+        if not all(extent.has_all_of(each.begun) for each in replayed or real) or _is_removed(
+            extent, replayed, real
+        ):
+            self.calls["incomparable"] += 1
+            self.revisions["incomparable"] += len(replayed) or len(real)
+            return
+        skew = self._settings.max_clock_skew
+        self._count(self.calls, _last(replayed, real, skew), number, id=call_id)
+        for revision, verdict in _each(replayed, real, skew):
+            self._count(self.revisions, verdict, number, id=call_id, revision=revision)
+
+    def _count(self, counts: Counter[str], verdict: str | None, partition: int, **what: Any) -> None:
         if verdict is not None:
             counts[verdict] += 1
         if verdict in FAULTS:
-            self.differences.append(Difference(verdict, *call, number))
+            self._tell(Difference(verdict, partition, **what))
 
 
-def _read(topic: str, offset: int, value: bytes) -> _Completed:
-    try:
-        return _decode(value)
-    except msgspec.MsgspecError:
-        raise OperatorError(f"the record of {topic} at offset {offset} is no CompletedCall") from None
+def _counter(*more: str) -> Counter[str]:
+    return Counter(dict.fromkeys(("equal", *FAULTS, *more), 0))
 
 
-def _last(replayed: Sequence[_Revision], real: Sequence[_Revision]) -> str | None:
+def _revision(
+    partition: int, call: Completed, key: bytes | None, value: bytes, timestamp: int, expected: bool | None
+) -> _Revision:
+    """A real one when it is said whether it is `expected`."""
+    digest = blake2b(b"%b %b" % (key or b"", value), digest_size=16).digest()
+    is_real = expected is not None
+    return _Revision(
+        partition, call.id, is_real, call.revision, digest, timestamp, call.begun, expected is not False
+    )
+
+
+def _sums(partition: int, window: _Window, key: bytes, value: bytes, *, is_real: bool) -> _Sums:
+    digest = blake2b(value, digest_size=16).digest()
+    return _Sums(partition, key.decode("utf-8", "replace"), is_real, digest, window.place, window.window_end)
+
+
+def _is_removed(extent: Extent, replayed: Sequence[_Revision], real: Sequence[_Revision]) -> bool:
+    """Whether the call is missing because its topic keeps records no longer."""
+    removed = extent.removed.get("completed", "")
+    return not real and all(instant(each.timestamp) <= removed for each in replayed)
+
+
+def _is_same(replayed: _Revision, real: _Revision, skew: int) -> bool:
+    return replayed.digest == real.digest and real.timestamp >= replayed.timestamp - skew
+
+
+def _last(replayed: Sequence[_Revision], real: Sequence[_Revision], skew: int) -> str | None:
     """The verdict on a call; None when it is none of the range."""
     if not replayed:
         return "extra" if any(each.expected for each in real) else None
@@ -154,25 +295,33 @@ def _last(replayed: Sequence[_Revision], real: Sequence[_Revision]) -> str | Non
         return "missing"
     wanted = replayed[-1]
     inside = [each for each in real if each.expected]
-    if any(each.digest == wanted.digest for each in (inside[-1:] or real)):
+    if any(_is_same(wanted, each, skew) for each in (inside[-1:] or real)):
         return "equal"
     if not inside and all(each.number > wanted.number for each in real):
         return "later"
     return "differing"
 
 
-def _each(replayed: Sequence[_Revision], real: Sequence[_Revision]) -> Iterator[tuple[int, str]]:
-    """Number and verdict of each revision."""
-    there, numbers = {each.digest for each in real}, {each.number for each in real}
-    for at, each in enumerate(replayed):
+def _each(replayed: Sequence[_Revision], real: Sequence[_Revision], skew: int) -> Iterator[tuple[int, str]]:
+    """Number and verdict of each revision; a second one for what is stamped otherwise."""
+    stamps: dict[bytes, list[int]] = {}
+    for each in real:
+        stamps.setdefault(each.digest, []).append(each.timestamp)
+    numbers = {each.number for each in real}
+    highest, least_later = max(numbers, default=0), inf
+    for each in reversed(replayed):
         # A call that was forgotten and begun anew counts its revisions anew, under the same key.
-        begun_anew = any(later.number <= each.number for later in replayed[at + 1 :])
-        if each.digest in there:
+        begun_anew = least_later <= each.number
+        least_later = min(least_later, each.number)
+        same = [at for at in stamps.get(each.digest, ()) if at >= each.timestamp - skew]
+        if same:
             yield each.number, "equal"
+            if each.timestamp not in same:
+                yield each.number, "restamped"
         elif each.number in numbers and not begun_anew:
             yield each.number, "differing"
         else:
-            gone = (begun_anew and numbers) or any(number > each.number for number in numbers)
+            gone = (begun_anew and numbers) or highest > each.number
             yield each.number, "compacted" if gone else "missing"
     known = {each.number for each in replayed}
     for each in real:
@@ -180,5 +329,20 @@ def _each(replayed: Sequence[_Revision], real: Sequence[_Revision]) -> Iterator[
             yield each.number, "extra"
 
 
-def _digest(key: bytes | None, value: bytes, timestamp: int) -> bytes:
-    return blake2b(b"%d %b %b" % (timestamp, key or b"", value), digest_size=16).digest()
+def _window_verdict(extent: Extent, replayed: _Sums | None, real: _Sums | None) -> str | None:
+    """The verdict on a KPI window; None when it is none of the range."""
+    either = replayed or real
+    assert either is not None, "there is one of them"
+    start = either.place[0]
+    if replayed is None and either.end <= extent.begun:
+        return None
+    if not extent.has_all_of(start) or either.place in extent.partial:
+        return "incomparable"
+    if replayed is not None and real is not None and replayed.digest == real.digest:
+        return "equal"
+    is_final = either.end < extent.settled or not (extent.goes_on or start in extent.due)
+    if either.end > extent.reached or not is_final:
+        return "open"
+    if real is None:
+        return "incomparable" if either.end <= extent.removed.get("kpis", "") else "missing"
+    return "extra" if replayed is None else "differing"

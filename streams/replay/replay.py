@@ -7,8 +7,11 @@ not run: what it closed, the next record of the partition closes, with the same 
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
+from contextlib import aclosing
+from itertools import takewhile
 from typing import Any, Final, TypeAlias, cast
 
 from aiokafka import TopicPartition
@@ -17,17 +20,22 @@ from msgspec import Struct, field
 from streams import reading
 from streams.app import config_of
 from streams.calls.partition import CallsPartition, Cut, Record
+from streams.calls.times import instant
 from streams.codecs import Reason, split_headers
 from streams.engine.config import wall_clock
 from streams.engine.fetch import RecordBatch
 from streams.errors import OperatorError
-from streams.replay.comparison import Comparison, Extent
+from streams.reading import Progress
+from streams.replay.comparison import Comparison
+from streams.replay.extent import UNKNOWN, Extent
 from streams.replay.outputs import Output
 from streams.replay.ranges import Range, Span, resolve
 from streams.settings import PREFIX, Settings
 
 #: Records to be written that a partition gathers before they are.
 _PENDING: Final = 10_000
+#: Records by which the stream time is known that a log without its head begins with; one may be late.
+_SAMPLE: Final = 20
 #: Topic, partition and offset of a record.
 _Place: TypeAlias = tuple[str, int, int]
 
@@ -43,28 +51,59 @@ class Done(Struct):
     completed: int = 0
     kpis: int = 0
 
+    @property
+    def is_covered(self) -> bool:
+        """Whether the range that was asked for lay in the log, in every partition."""
+        return not any(span.lacking for span in self.spans)
+
 
 class _Partition:
     """One partition of the log on its way through the calls."""
 
     def __init__(self, span: Span, calls: CallsPartition, early: Collection[_Place], wall: int) -> None:
         self.span, self.calls = span, calls
-        self.extent = Extent()
+        self.extent = Extent(horizon=UNKNOWN if span.warm_up else "")
+        self.has_begun = False
         self._early, self._wall = early, wall
+        self._applied = 0
 
-    def process(self, records: Sequence[Record]) -> None:
-        """Apply records; what the worker found too early is so again."""
-        early = [record for record in records if self._is_early(record)] if self._early else []
-        if not early:
-            self._apply(records, self._wall)
-            return
-        for record in records:
-            wall = record[1] - self.calls.rules.max_clock_skew - 1 if record in early else self._wall
-            self._apply([record], wall)
+    def process(self, records: Sequence[Record]) -> int:
+        """Apply some of the records, and say how many; what the worker found too early is so again."""
+        skew = self.calls.rules.max_clock_skew
+        if self._early:
+            if self._is_early(records[0]):
+                return self.calls.process(records[:1], records[0][1] - skew - 1)
+            records = list(takewhile(lambda record: not self._is_early(record), records))
+        if self.extent.horizon == UNKNOWN:
+            records = records[: _SAMPLE - self._applied]
+        applied = self.calls.process(records, self._wall)
+        self._applied += applied
+        if self.extent.horizon == UNKNOWN and self._applied >= _SAMPLE:
+            self.extent.horizon = instant(self._forgotten_after(self.calls.ledger.stream_time))
+        return applied
 
-    def _apply(self, records: Sequence[Record], wall: int) -> None:
-        while (applied := self.calls.process(records, wall)) < len(records):
-            records = records[applied:]
+    def _forgotten_after(self, stream_time: int) -> int:
+        """When all calls are forgotten that have no events any more since a moment of stream time (epoch ms)."""
+        rules = self.calls.rules
+        return stream_time + rules.call_timeout + rules.call_retention + rules.max_clock_skew
+
+    def begin(self) -> None:
+        """The warm-up is over."""
+        self.has_begun = True
+        if self.span.warm_up < self.span.start and (now := self.calls.ledger.stream_time) >= 0:
+            self.extent.begun = instant(now)
+
+    def end(self, wall: int) -> None:
+        """Everything is read."""
+        rules, calls = self.calls.rules, self.calls.open
+        dues = (state.last + rules.call_timeout for state in calls.values())
+        self.extent.open = calls.keys()
+        self.extent.end(
+            self.calls.ledger.stream_time,
+            rules.call_retention,
+            (due for due in dues if due <= wall),
+            rules.kpi_window,
+        )
 
     def _is_early(self, record: Record) -> bool:
         source = self.calls.source_of(record)
@@ -77,9 +116,9 @@ async def replay(
     wanted: Range,
     outputs: Sequence[Output],
     comparison: Comparison | None,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> Done:
-    """Recompute a range of the log. `progress` is told how many offsets are read, of how many.
+    """Recompute a range of the log. `progress` is told of the log, then of what it is compared with.
 
     Raises OperatorError for a range that does not exist, RecordsLostError when the log loses records meanwhile.
     """
@@ -89,27 +128,30 @@ async def replay(
             f"with {PREFIX}REPARTITION=true a replay reads the internal topic {config.source}, which does not exist: "
             "no worker has run yet"
         )
-    spans = await resolve(consumer, config.source, wanted)
-    early = await _too_early(consumer, settings.dead_topic)
     wall = wall_clock()
+    spans = await resolve(settings, consumer, config.source, wanted, wall)
+    early = await _too_early(consumer, settings.dead_topic)
     parts = {
         log: _Partition(span, cast(CallsPartition, config.processor(span.partition, None)), early, wall)
         for log, span in spans.items()
     }
     run = _Run(parts, outputs, comparison)
-    total, read = sum(span.end - span.warm_up for span in spans.values()), 0
-    async for batch in reading.read(consumer, {log: (s.warm_up, s.end) for log, s in spans.items()}):
-        await run.take(batch)
-        read += batch.next_offset - batch.first
-        progress(min(read, total), total)
+    ranges = {log: (span.warm_up, span.end) for log, span in spans.items()}
+    async with aclosing(reading.read(consumer, ranges, progress)) as batches:
+        async for batch in batches:
+            await run.take(batch)
     for log in parts:
         await run.cut(log)
     if comparison is not None:
         for part in parts.values():
-            part.extent.open = part.calls.open.keys()
+            part.end(wall)
         extents = {log.partition: part.extent for log, part in parts.items()}
         count = len(await reading.partitions(consumer, config.source)) if settings.repartition else None
-        await comparison.read(consumer, settings.completed_topic, extents, count)
+        await comparison.read(consumer, extents, count, progress)
+        for log, (_, end) in (await reading.whole(consumer, parts)).items():
+            parts[log].extent.goes_on = end > parts[log].span.end
+            parts[log].span.lacking += parts[log].extent.gone(parts[log].span.first_time)
+        comparison.compare()
     return run.done
 
 
@@ -127,22 +169,33 @@ class _Run:
 
     async def take(self, batch: RecordBatch) -> None:
         """Apply a batch; what the warm-up publishes has been published before."""
-        part = self._parts[batch.partition]
-        start = part.span.start
-        if batch.first < start:
-            before = [record for record in batch.records if record[0] < start]
-            part.process(before)
+        part, log = self._parts[batch.partition], batch.partition
+        before, after = _parted(batch, part.span.start)
+        await self._apply(log, before)
+        if before:
             part.calls.cut()
-        after = batch.records if batch.first >= start else batch.records[len(before) :]
-        part.process(after)
+        if batch.next_offset > part.span.start and not part.has_begun:
+            part.begin()
+        await self._apply(log, after)
+        part.span.cover(after)
         if self._comparison is not None:
             part.extent.cover(map(part.calls.source_of, after))
-        if part.calls.pending >= _PENDING:
-            await self.cut(batch.partition)
+
+    async def _apply(self, log: TopicPartition, records: Sequence[Record]) -> None:
+        """Apply records in steps, and write what has gathered between them."""
+        part = self._parts[log]
+        while records:
+            records = records[part.process(records) :]
+            if part.calls.pending >= _PENDING:
+                await self.cut(log)
+            await asyncio.sleep(0)  # the consumer lives in this event loop too
 
     async def cut(self, log: TopicPartition) -> None:
         """Write what has gathered. A cut also packs the calls that have closed, so memory wants it now and then."""
-        cut: Cut = self._parts[log].calls.cut()
+        part = self._parts[log]
+        cut: Cut = part.calls.cut()
+        if not part.has_begun:
+            return
         done, tally = self.done, cut.tally
         rejected = tally.rejected
         done.rejected.update({reason: n for reason, n in rejected.items() if n})
@@ -155,7 +208,15 @@ class _Run:
             for output in self._outputs:
                 await output.write(kind, log.partition, records)
         if self._comparison is not None:
-            self._comparison.add(log.partition, cut.outputs["completed"])
+            self._comparison.add(log.partition, part.extent, cut.outputs)
+
+
+def _parted(batch: RecordBatch, start: int) -> tuple[Sequence[Record], Sequence[Record]]:
+    """The records before an offset, and those from it on."""
+    if batch.first >= start:
+        return (), batch.records
+    before = [record for record in batch.records if record[0] < start]
+    return before, batch.records[len(before) :]
 
 
 async def _too_early(consumer: Any, dead_topic: str) -> set[_Place]:

@@ -11,10 +11,12 @@ from random import Random
 from typing import Any
 
 import pytest
-from support.kafka import Record, create_topics, produce, read_topic
+from confluent_kafka import Producer
+from support.kafka import Record, create_topics, delete_records, produce, read_topic
 from support.load import produce_calls, simulated
 from support.worker import Setup, Worker, run_until_caught_up, wait_for
 
+from streams.calls.times import instant
 from streams.settings import milliseconds
 
 pytestmark = pytest.mark.kafka
@@ -28,6 +30,14 @@ def replay(setup: Setup, *options: str, exit_code: int = 0) -> list[dict[str, An
     done = subprocess.run(command, env=setup.env(), capture_output=True, text=True, timeout=60)
     assert done.returncode == exit_code, done.stdout + done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def in_text(setup: Setup, *options: str) -> str:
+    """What a comparison that finds something wrong prints for people."""
+    command = [sys.executable, "-m", "streams", "replay", "--compare", *options]
+    done = subprocess.run(command, env=setup.env(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1, done.stdout + done.stderr
+    return done.stdout
 
 
 def lines(path: Path, topic: str) -> list[tuple[int, bytes, bytes, int]]:
@@ -168,6 +178,7 @@ def test_compare_names_what_differs(kafka: str, tmp_path: Path) -> None:
         "differing": 1,
         "extra": 1,
         "later": 0,
+        "incomparable": 0,
     }
     said = {(each["verdict"], each["id"]) for each in differences}
     assert said == {("differing", changed["id"]), ("extra", added["id"])}
@@ -176,3 +187,110 @@ def test_compare_names_what_differs(kafka: str, tmp_path: Path) -> None:
     other = Setup(kafka, 1, settings={"COMPLETED_TOPIC": f"{setup.name}.empty"}, name=setup.name)
     *_, done = replay(other, "--compare", exit_code=1)
     assert done["comparison"]["calls"]["missing"] == len(by_call)
+
+
+SHORT = {"CALL_TIMEOUT": "20s", "CALL_RETENTION": "20s", "MAX_CLOCK_SKEW": "1s", "KPI_WINDOW": "5s"}
+
+
+def test_calls_that_may_have_events_before_the_log_are_not_compared(kafka: str, tmp_path: Path) -> None:
+    """Once retention has taken the head of the log: in flight there, timed out since, forgotten and begun anew."""
+    setup = Setup(kafka, partitions=2, settings=SHORT)
+    setup.create()
+    produce_calls(kafka, setup.calls, 1_500, seed=6)
+    run_until_caught_up(setup, tmp_path / "log")
+    [whole] = replay(setup, "--compare")
+    assert whole["comparison"]["calls"]["incomparable"] == 0
+    records = read_topic(kafka, setup.calls)
+    for partition in range(2):
+        offsets = [r.offset for r in records if r.partition == partition]
+        delete_records(kafka, setup.calls, partition, offsets[len(offsets) // 4])
+    [done] = replay(setup, "--compare")
+    calls, windows = done["comparison"]["calls"], done["comparison"]["windows"]
+    assert calls["incomparable"] > 100
+    assert calls["equal"] > 500
+    assert windows["incomparable"] > 10
+    assert windows["equal"] > 100
+    # What was asked for is not what the log has.
+    first = min(r.timestamp or 0 for r in records)
+    [done] = replay(setup, "--compare", "--from", instant(first), exit_code=1)
+    assert all("was removed by retention" in span["lacking"][0] for span in done["spans"])
+    assert done["comparison"]["calls"]["differing"] == 0
+    assert in_text(setup, "--from", "0").count("not covered: what lay before offset") == 2
+    [done] = replay(setup, "--compare", "--to", instant(int(time.time() * 1000) + 60_000), exit_code=1)
+    assert all("lies in the future" in span["lacking"][-1] for span in done["spans"])
+    # Of so few records it is not known how late they are.
+    for partition in range(2):
+        offsets = [r.offset for r in records if r.partition == partition]
+        delete_records(kafka, setup.calls, partition, offsets[-15])
+    assert "nothing could be compared" in in_text(setup)
+
+
+def test_records_of_others_and_other_timestamps_are_counted(kafka: str, tmp_path: Path) -> None:
+    setup = Setup(kafka, partitions=1, settings=SHORT)
+    setup.create_outputs("dead")
+    arrival = {"message.timestamp.type": "LogAppendTime", "retention.ms": "-1"}
+    create_topics(kafka, setup.topic("completed"), setup.topic("kpis"), config=arrival)
+    create_topics(kafka, setup.calls, config={"retention.ms": "-1"})
+    produce_calls(kafka, setup.calls, 200, seed=8)
+    run_until_caught_up(setup, tmp_path / "log")
+    for kind in ("completed", "kpis"):
+        produce(kafka, setup.topic(kind), [Record(b"[]", b"x"), Record(b"{}", None), Record(None, b"y")])
+    [done] = replay(setup, "--compare")
+    found = done["comparison"]
+    assert found["foreign"] == {"completed": 2, "kpis": 2}
+    assert found["revisions"]["restamped"] == found["revisions"]["equal"] == done["completed"] > 200
+    # A window that somebody has changed, and one that is not ours.
+    windows = read_topic(kafka, setup.topic("kpis"))
+    window = json.loads(next(r.value for r in windows if r.value and r.value.startswith(b'{"window')) or b"")
+    key = f"{window['window_start']}/{window['direction']}/{window['country']}/0".encode()
+    other = window | {"country": "AQ"}
+    changed = window | {"attempts": window["attempts"] + 1}
+    produce(
+        kafka,
+        setup.topic("kpis"),
+        [
+            Record(json.dumps(changed).encode(), key),
+            Record(json.dumps(other).encode(), key.replace(window["country"].encode(), b"AQ")),
+        ],
+    )
+    *differences, done = replay(setup, "--compare", exit_code=1)
+    assert {(each["verdict"], each["window"]) for each in differences} == {
+        ("differing", key.decode()),
+        ("extra", key.decode().replace(window["country"], "AQ")),
+    }
+    assert done["comparison"]["windows"]["equal"] > 10
+
+
+def test_what_the_output_topics_keep_no_longer_is_not_covered(kafka: str, tmp_path: Path) -> None:
+    setup = Setup(kafka, partitions=1, settings=SHORT)
+    setup.create()
+    produce_calls(kafka, setup.calls, 300, seed=9)
+    run_until_caught_up(setup, tmp_path / "log")
+    for kind in ("completed", "kpis"):
+        offsets = [r.offset or 0 for r in read_topic(kafka, setup.topic(kind))]
+        delete_records(kafka, setup.topic(kind), 0, offsets[len(offsets) // 2])
+    [done] = replay(setup, "--compare", exit_code=1)
+    assert ["completed" in done["spans"][0]["lacking"][0], "kpis" in done["spans"][0]["lacking"][1]] == [
+        True
+    ] * 2
+    calls = done["comparison"]["calls"]
+    assert calls["missing"] + calls["differing"] + calls["extra"] == 0
+    assert calls["incomparable"] > 50
+    assert calls["equal"] > 50
+
+
+def test_what_an_open_transaction_hides_is_not_covered(kafka: str, tmp_path: Path) -> None:
+    setup = Setup(kafka, partitions=1)
+    setup.create()
+    records = simulated(20, seed=3)
+    produce(kafka, setup.calls, records)
+    run_until_caught_up(setup, tmp_path / "log")
+    producer = Producer({"bootstrap.servers": kafka, "transactional.id": setup.name})
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.produce(setup.calls, b"{}")
+    producer.flush()
+    produce(kafka, setup.calls, records)
+    [done] = replay(setup, "--compare", "--to", str(2 * len(records)), exit_code=1)
+    assert "hidden by a transaction that is still open" in done["spans"][0]["lacking"][0]
+    producer.abort_transaction()

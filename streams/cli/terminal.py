@@ -1,0 +1,73 @@
+"""How commands show what they found: to people, and to the next program in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streams.terminal import printable
+
+if TYPE_CHECKING:
+    from streams.reading import Progress
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print one line, whatever is in it."""
+    click.echo(printable(text), err=err)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows: aligned under their headings on a terminal, separated by tabs elsewhere, each as it comes."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            click.echo("\t".join(map(printable, row)))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(*columns, box=None, show_header=any(columns), pad_edge=False, padding=(0, 2, 0, 0))
+    for row in rows:
+        shown.add_row(*(Text(printable(cell)) for cell in row))
+    with Console() as console:
+        console.print(shown)
+
+
+def text(value: object) -> str:
+    """A value as a cell of a table: `-` for None, yes or no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
+
+
+def fields(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A document as names and cells; what lies in an object is named `source.offset`."""
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from fields(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, ", ".join(map(str, value)) if isinstance(value, list) else text(value)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Progress]:
+    """Shows on a terminal how much of a topic has been read."""
+    if not sys.stderr.isatty():
+        yield lambda _read, _total: None
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda read, total: bar.update(task, completed=read, total=total)
