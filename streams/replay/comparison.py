@@ -18,7 +18,7 @@ from streams.calls.times import instant
 from streams.engine.processor import Output
 from streams.engine.writer import partition_of
 from streams.reading import Progress
-from streams.replay.extent import UNKNOWN, Completed, Extent
+from streams.replay.extent import UNKNOWN, Completed, Extent, WindowPlace
 from streams.replay.spill import Spill
 from streams.settings import Settings
 
@@ -36,7 +36,7 @@ class _Window(Struct):
     partition: int
 
     @property
-    def place(self) -> tuple[str, str, str]:
+    def place(self) -> WindowPlace:
         return self.window_start, self.direction, self.country
 
 
@@ -53,6 +53,8 @@ class _Revision(Struct, array_like=True):
     begun: str
     #: Of the real ones: whether a replay of the range must come to it too.
     expected: bool
+    #: Where the call is counted; None when all events lie in the log.
+    window: WindowPlace | None
 
 
 class _Sums(Struct, array_like=True):
@@ -62,7 +64,7 @@ class _Sums(Struct, array_like=True):
     key: str
     is_real: bool
     digest: bytes
-    place: tuple[str, str, str]
+    place: WindowPlace
     end: str
 
 
@@ -137,9 +139,8 @@ class Comparison:
         for key, value, timestamp, _ in outputs["completed"]:
             assert value is not None, "a CompletedCall has a value"
             call = _decode_call(value)
-            if not extent.has_all_of(call.begun):
-                extent.spoil(call, width)
-            self._put(_revision(partition, call, key, value, timestamp, None))
+            window = call.window(width) if extent.horizon else None
+            self._put(_revision(partition, call, key, value, timestamp, window))
         for key, value, _, _ in outputs["kpis"]:
             assert key is not None, "a KPI window has a key"
             assert value is not None, "a KPI window has a value"
@@ -198,7 +199,8 @@ class Comparison:
         extent = self._extents.get(number)
         if extent is None:
             return None
-        return _revision(number, call, key, value, timestamp, extent.causes(call))
+        window = call.window(self._settings.kpi_window) if extent.horizon else None
+        return _revision(number, call, key, value, timestamp, window, expected=extent.causes(call))
 
     def _real_window(
         self, key: bytes | None, value: bytes, _timestamp: int, _keyed: int | None
@@ -239,9 +241,13 @@ class Comparison:
         replayed: Sequence[_Revision],
         real: Sequence[_Revision],
     ) -> None:
-        if not all(extent.has_all_of(each.begun) for each in replayed or real) or _is_removed(
-            extent, replayed, real
-        ):
+        both = [*replayed, *real]
+        has_all = all(extent.has_all_of(each.begun) for each in both)
+        if not has_all:
+            # Whatever it did later: where a replay takes it for new, it may still have been remembered, or the other
+            # way round.
+            extent.partial.update(each.window for each in both if each.window is not None)
+        if not has_all or _is_removed(extent, replayed, real):
             self.calls["incomparable"] += 1
             self.revisions["incomparable"] += len(replayed) or len(real)
             return
@@ -262,13 +268,25 @@ def _counter(*more: str) -> Counter[str]:
 
 
 def _revision(
-    partition: int, call: Completed, key: bytes | None, value: bytes, timestamp: int, expected: bool | None
+    partition: int,
+    call: Completed,
+    key: bytes | None,
+    value: bytes,
+    timestamp: int,
+    window: WindowPlace | None,
+    expected: bool | None = None,
 ) -> _Revision:
     """A real one when it is said whether it is `expected`."""
-    digest = blake2b(b"%b %b" % (key or b"", value), digest_size=16).digest()
-    is_real = expected is not None
     return _Revision(
-        partition, call.id, is_real, call.revision, digest, timestamp, call.begun, expected is not False
+        partition,
+        call.id,
+        expected is not None,
+        call.revision,
+        blake2b(b"%b %b" % (key or b"", value), digest_size=16).digest(),
+        timestamp,
+        call.begun,
+        expected is not False,
+        window,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec import Struct, field
 
@@ -13,6 +13,9 @@ from streams.codecs import ClosedBy, Source
 
 UNKNOWN: Final = "~"
 """A horizon that lies after every moment."""
+
+WindowPlace: TypeAlias = tuple[str, str, str]
+"""Start, direction and country of a KPI window."""
 
 
 class Completed(Struct):
@@ -31,6 +34,11 @@ class Completed(Struct):
     def begun(self) -> str:
         """The earliest event time of the call."""
         return min(self.timeline.values(), default="")
+
+    def window(self, width: int) -> WindowPlace:
+        """The KPI window that counts it, with a width in ms."""
+        closed_at = int(elapsed("1970-01-01T00:00:00Z", self.closed_at) // 1000)
+        return instant(closed_at - closed_at % width), self.direction, self.to_country or UNKNOWN_COUNTRY
 
 
 class Extent(Struct):
@@ -51,8 +59,8 @@ class Extent(Struct):
     open: Collection[bytes] = ()
     #: The windows that such a timeout counts in, by their start.
     due: set[str] = field(default_factory=set)
-    #: The windows with a call that may have events before the log: start, direction, country.
-    partial: set[tuple[str, str, str]] = field(default_factory=set)
+    #: The windows with a call that may have events before the log.
+    partial: set[WindowPlace] = field(default_factory=set)
     #: What lies before this moment was removed from the topic of completed calls, or of KPI windows; "" for nothing.
     removed: dict[str, str] = field(default_factory=dict)
 
@@ -86,13 +94,3 @@ class Extent(Struct):
             for kind, moment in self.removed.items()
             if first and first < moment
         ]
-
-    def spoil(self, call: Completed, width: int) -> None:
-        """A call that may have events before the log has closed: its window cannot be compared either.
-
-        Windows up to the horizon are not compared anyway.
-        """
-        if call.closed_at > self.horizon:
-            closed_at = elapsed("1970-01-01T00:00:00Z", call.closed_at) // 1000
-            start = instant(int(closed_at - closed_at % width))
-            self.partial.add((start, call.direction, call.to_country or UNKNOWN_COUNTRY))

@@ -207,9 +207,9 @@ def test_calls_that_may_have_events_before_the_log_are_not_compared(kafka: str, 
     [done] = replay(setup, "--compare")
     calls, windows = done["comparison"]["calls"], done["comparison"]["windows"]
     assert calls["incomparable"] > 100
-    assert calls["equal"] > 500
+    assert calls["equal"] > 300
     assert windows["incomparable"] > 10
-    assert windows["equal"] > 100
+    assert windows["equal"] > 50
     # What was asked for is not what the log has.
     first = min(r.timestamp or 0 for r in records)
     [done] = replay(setup, "--compare", "--from", instant(first), exit_code=1)
