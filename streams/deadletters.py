@@ -10,32 +10,39 @@ the place of its dead letter, which begins with the name of the topic.
 
 A note is about the rejected record, not about the letter: after a crash under `at_least_once` the dead letters
 may hold the same record twice.
+
+A letter that its topic could not take with the record's value is without it (semantics, section 2). The record is then
+read where it came from, for as long as it lies there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, aclosing, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import InvalidTimestampError, KafkaError, ProducerFenced
 
 from streams import reading, topics
 from streams.brokers import connected
 from streams.codecs import Rejection, split_headers
 from streams.credentials import client_options
+from streams.engine.config import wall_clock
+from streams.engine.limits import Limits, Topics
+from streams.engine.packing import Batch, pack
+from streams.engine.processor import NOW, Output
 from streams.errors import OperatorError
-from streams.reading import LogRecord
-from streams.settings import Settings
+from streams.kafka_errors import about
+from streams.reading import LogRecord, Progress, silent
+from streams.settings import FOREVER, Settings
 
 #: Records and bytes of values in one transaction: what may wait for its end, and is done again after a crash.
 _BATCH_RECORDS, _BATCH_BYTES = 500, 4 << 20
-_MAX_REQUEST_BYTES = 32 << 20
 _TRANSACTION_MS = 60_000
+_ABORT_SECONDS = 10.0
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -44,12 +51,14 @@ Headers = list[tuple[str, bytes | None]]
 class DeadLetter:
     """A rejected record, with the place of its dead letter; `headers` are those it had itself.
 
-    `timestamp` is its event time (epoch ms), negative when it has none.
+    `timestamp` is the record's event time (epoch ms), negative when it has none; `written` when it was rejected.
+    Earlier releases stamped letters with the time of the record, so there both are the same.
     """
 
     partition: int
     offset: int
     timestamp: int
+    written: int
     key: bytes | None
     value: bytes | None
     headers: Headers
@@ -57,17 +66,24 @@ class DeadLetter:
 
     @property
     def note(self) -> bytes:
-        """What tells it from every other record: its origin and its time, should the topic be made anew."""
+        """What tells it from every other record: its origin and its time, should the topic be made again."""
         origin = self.rejection
         return f"{origin.topic}/{origin.partition}/{origin.offset}@{self.timestamp}".encode()
+
+    @property
+    def size(self) -> int | None:
+        """The bytes of the record's value, whether the letter has it or not; None for a record without one."""
+        if self.rejection.value_bytes is not None:
+            return self.rejection.value_bytes
+        return None if self.value is None else len(self.value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """Which dead letters: all that fit every condition. An empty one holds for everything.
 
-    Times are event times in epoch ms, `since` included and `until` excluded; places are partition and offset of
-    the dead letter, origins those of the record that was rejected.
+    `since` (included) and `until` (excluded) are about when the record was rejected, in epoch ms; places are partition
+    and offset of the dead letter, origins those of the record that was rejected.
     """
 
     reasons: frozenset[str] = frozenset()
@@ -82,8 +98,8 @@ class Selection:
         """Whether it is one of them."""
         return (
             (not self.reasons or letter.rejection.reason in self.reasons)
-            and (self.since is None or letter.timestamp >= self.since)
-            and (self.until is None or letter.timestamp < self.until)
+            and (self.since is None or letter.written >= self.since)
+            and (self.until is None or letter.written < self.until)
             and (not self.partitions or letter.partition in self.partitions)
             and (not self.keys or letter.key in self.keys)
             and (not self.places or (letter.partition, letter.offset) in self.places)
@@ -96,21 +112,31 @@ def letter_of(record: LogRecord) -> DeadLetter | None:
     split = split_headers(record.headers)
     if split is None:
         return None
-    own, rejection = split
+    own, said = split
+    timestamp = record.timestamp if said.timestamp is None else said.timestamp
     return DeadLetter(
-        record.partition, record.offset, record.timestamp, record.key, record.value, own, rejection
+        record.partition, record.offset, timestamp, record.timestamp, record.key, record.value, own, said
     )
 
 
-async def select(consumer: Any, settings: Settings, selection: Selection) -> AsyncGenerator[DeadLetter, None]:
+async def select(
+    consumer: Any, settings: Settings, selection: Selection, progress: Progress = silent
+) -> AsyncGenerator[DeadLetter, None]:
     """The dead letters of a selection that lie in the topic now, one partition after the other."""
     wanted = await _ranges(consumer, settings, selection)
-    for log, bounds in sorted(wanted.items()):
-        async with aclosing(reading.records(consumer, {log: bounds})) as records:
+    total, done = sum(max(0, end - first) for first, end in wanted.values()), 0
+    for log, (first, end) in sorted(wanted.items()):
+        before = done
+
+        def told(read: int, _: int, before: int = before) -> None:
+            progress(before + read, total)
+
+        async with aclosing(reading.records(consumer, {log: (first, end)}, told)) as records:
             async for record in records:
                 letter = letter_of(record)
                 if letter is not None and selection.holds(letter):
                     yield letter
+        done += max(0, end - first)
 
 
 async def _ranges(
@@ -126,6 +152,27 @@ async def _ranges(
         if offsets := [offset for partition, offset in selection.places if partition == log.partition]:
             narrowed[log] = max(begin, min(offsets)), min(end, max(offsets) + 1)
     return narrowed
+
+
+async def complete(consumer: Any, letter: DeadLetter) -> DeadLetter | None:
+    """The dead letter with the record's own key, value and headers, read at its origin when it is without its value.
+
+    None when the record does not lie there any more. Whatever `consumer` was reading is not read on.
+    """
+    size, origin = letter.rejection.value_bytes, letter.rejection
+    if size is None:
+        return letter
+    log = TopicPartition(origin.topic, origin.partition)
+    there = await reading.whole(consumer, set(await reading.partitions(consumer, log.topic)) & {log})
+    first, end = there.get(log, (0, 0))
+    if not first <= origin.offset < end:
+        return None
+    async with aclosing(reading.records(consumer, {log: (origin.offset, origin.offset + 1)})) as records:
+        async for record in records:
+            # The topic may have been made again: another record would lie at the same place.
+            if len(record.value or b"") == size and max(record.timestamp, -1) == letter.timestamp:
+                return replace(letter, key=record.key, value=record.value, headers=list(record.headers))
+    return None
 
 
 async def notes(consumer: Any, settings: Settings) -> set[bytes]:
@@ -157,6 +204,8 @@ class Redriven:
     before: int = 0
     #: The transform gave nothing for them.
     left: int = 0
+    #: Without their value, and the record does not lie at its origin any more.
+    gone: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,18 +220,23 @@ class Mending:
         return letter.value if self.transform is None else await self.transform(letter)
 
     def timestamp(self, letter: DeadLetter) -> int:
-        """The event time to send it with (epoch ms)."""
-        return time.time_ns() // 1_000_000 if self.stamp_now else letter.timestamp
+        """The event time to send it with (epoch ms), or `NOW`."""
+        return NOW if self.stamp_now else letter.timestamp
 
 
 async def redrive(
-    settings: Settings, selection: Selection, mending: Mending, tally: Redriven, limit: int | None = None
+    settings: Settings,
+    selection: Selection,
+    mending: Mending,
+    tally: Redriven,
+    limit: int | None = None,
+    progress: Progress = silent,
 ) -> None:
     """Send dead letters back to the partition that they came from, with their own headers and `redriven-from`.
 
     `tally` counts what is committed. Nothing is sent twice, whatever ends this and however often it is run;
-    `limit` is how many are sent at most. Raises OperatorError when the source does not exist any more, another
-    redrive has taken over, or the transform fails; what `tally` says has been sent then.
+    `limit` is how many are sent at most. Raises OperatorError when the source does not exist any more or does not take
+    a record, another redrive has taken over, or the transform fails; what `tally` says has been sent then.
     """
     await topics.make_redriven(settings)
     producer = AIOKafkaProducer(
@@ -191,12 +245,16 @@ async def redrive(
         transactional_id=f"{settings.dead_topic}-redrive",
         transaction_timeout_ms=_TRANSACTION_MS,
         acks="all",
-        max_request_size=_MAX_REQUEST_BYTES,
         retry_backoff_ms=20,
     )
     try:
-        async with connected(producer, settings), reading.reader(settings) as consumer:
-            await _Redrive(settings, producer, consumer, mending, tally).run(selection, limit)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(connected(producer, settings))
+            # One that reads the letters, one that looks at their origins.
+            consumer = await stack.enter_async_context(reading.reader(settings))
+            origins = await stack.enter_async_context(reading.reader(settings))
+            redriving = _Redrive(settings, producer, consumer, origins, mending, tally)
+            await redriving.run(selection, limit, progress)
     except ProducerFenced:
         raise OperatorError(
             "another redrive has been started and took over: what this one had not committed was not sent"
@@ -208,17 +266,19 @@ class _Redrive:
     settings: Settings
     producer: Any
     consumer: Any
+    origins: Any
     mending: Mending
     tally: Redriven
+    limits: dict[str, Limits] = field(default_factory=dict)
     batch: list[tuple[DeadLetter, bytes | None]] = field(default_factory=list)
 
-    async def run(self, selection: Selection, limit: int | None) -> None:
+    async def run(self, selection: Selection, limit: int | None, progress: Progress) -> None:
         sources = await self._sources()
         # Once our producer has started, nobody else's transaction is open: the notes are complete.
         done = await notes(self.consumer, self.settings)
         left = limit
         size = 0
-        async with aclosing(select(self.consumer, self.settings, selection)) as letters:
+        async with aclosing(select(self.consumer, self.settings, selection, progress)) as letters:
             async for letter in letters:
                 if left == 0:
                     break
@@ -226,13 +286,17 @@ class _Redrive:
                     self.tally.before += 1
                     continue
                 _require(letter, sources)
-                value = await self.mending.value(letter)
+                whole = await complete(self.origins, letter)
+                if whole is None:
+                    self.tally.gone += 1
+                    continue
+                value = await self.mending.value(whole)
                 if self.mending.transform is not None and not value:
                     self.tally.left += 1
                     continue
                 done.add(letter.note)
                 left = None if left is None else left - 1
-                self.batch.append((letter, value))
+                self.batch.append((whole, value))
                 size += len(value or b"")
                 if len(self.batch) >= _BATCH_RECORDS or size >= _BATCH_BYTES:
                     await self._commit()
@@ -247,26 +311,69 @@ class _Redrive:
         """Send the batch and its notes in one transaction: all of it is there, or nothing."""
         if not self.batch:
             return
+        await self._learn({letter.rejection.topic for letter, _ in self.batch})
+        packed = list(self._packed())
         await self.producer.begin_transaction()
-        acks = [ack for letter, value in self.batch for ack in await self._send(letter, value)]
-        # Every record is acknowledged first: aiokafka would commit without one that was refused.
-        await self.producer.flush()
-        await asyncio.gather(*acks)
+        try:
+            sent = [(log, await self._send(log, each)) for log, each in packed]
+            # Every record is acknowledged first: aiokafka would commit without one that was refused.
+            await asyncio.wait([ack for _, ack in sent])
+            for log, ack in sent:
+                if (error := ack.exception()) is not None:
+                    raise self._refusal(log, error)
+        except (Exception, asyncio.CancelledError):
+            await self._abort()
+            raise
         await self.producer.commit_transaction()
         self.tally.sent += len(self.batch)
         self.batch.clear()
 
-    async def _send(self, letter: DeadLetter, value: bytes | None) -> Iterable[Awaitable[Any]]:
-        place = f"{self.settings.dead_topic}/{letter.partition}/{letter.offset}".encode()
-        record = await self.producer.send(
-            letter.rejection.topic,
-            value,
-            key=letter.key,
-            partition=letter.rejection.partition,
-            timestamp_ms=self.mending.timestamp(letter),
-            headers=[*letter.headers, ("redriven-from", place)],
-        )
-        return record, await self.producer.send(self.settings.redriven_topic, place, key=letter.note)
+    def _refusal(self, log: TopicPartition, error: BaseException) -> BaseException:
+        """What is to be said when a batch was not written."""
+        if isinstance(error, InvalidTimestampError):
+            first, last = self.batch[0][0], self.batch[-1][0]
+            return OperatorError(
+                f"partition {log.partition} of {log.topic} refuses the timestamp of a record (its "
+                "message.timestamp.before.max.ms or message.timestamp.after.max.ms): nothing was sent of the dead "
+                f"letters from {first.partition}:{first.offset} to {last.partition}:{last.offset}. Change that "
+                "setting, or send them with the present time (--now-timestamp)"
+            )
+        about(error, f"topic {log.topic} partition {log.partition}")
+        return error
+
+    async def _abort(self) -> None:
+        """End the transaction, which would hide what lies behind it in the calls topic until it times out."""
+        with suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(_ABORT_SECONDS):
+                await self.producer.abort_transaction()
+
+    async def _learn(self, names: set[str]) -> None:
+        """How large a batch the topics take. A timestamp is sent as it is: it is what the record says."""
+        if new := names - self.limits.keys():
+            known = Topics(new)
+            await known.learn(self.producer.client)
+            for name in new:
+                self.limits[name] = Limits(known.of(name).max_bytes, retention=FOREVER, after=1 << 62)
+
+    def _packed(self) -> Iterator[tuple[TopicPartition, Batch]]:
+        """The batches to send, with those of the notes. Raises RecordTooLargeError."""
+        shares: dict[TopicPartition, list[Output]] = {}
+        for letter, value in self.batch:
+            origin = TopicPartition(letter.rejection.topic, letter.rejection.partition)
+            place = f"{self.settings.dead_topic}/{letter.partition}/{letter.offset}".encode()
+            headers = [*letter.headers, ("redriven-from", place)]
+            record = (letter.key, value, self.mending.timestamp(letter), headers)
+            shares.setdefault(origin, []).append(record)
+            noted = TopicPartition(self.settings.redriven_topic, 0)
+            shares.setdefault(noted, []).append((letter.note, place, NOW, []))
+        now = wall_clock()
+        for log, records in shares.items():
+            for batch in pack(log.topic, records, self.limits.get(log.topic, Limits()), now):
+                yield log, batch
+
+    async def _send(self, log: TopicPartition, batch: Batch) -> asyncio.Future[Any]:
+        sent: asyncio.Future[Any] = await self.producer.send_batch(batch, log.topic, partition=log.partition)
+        return sent
 
 
 def _require(letter: DeadLetter, sources: set[tuple[str, int]]) -> None:

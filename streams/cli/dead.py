@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import wraps
@@ -16,12 +16,13 @@ import msgspec
 from streams import logs
 from streams.calls.times import instant
 from streams.cli.options import Moment, json_option
-from streams.cli.terminal import table, text
+from streams.cli.terminal import progress, say, table, text
 from streams.codecs import REASONS, CallDecoder, Rejected
 from streams.errors import OperatorError
 from streams.settings import Settings
 
 _ON_A_TERMINAL = 50  # dead letters, unless told otherwise
+_AT_ONCE = 500  # dead letters
 _TRANSFORM_SECONDS = 30.0
 
 
@@ -58,11 +59,11 @@ _CHOICES = (
         multiple=True,
         help="Only of this partition; repeatable.",
     ),
-    click.option("--until", type=Moment(), help="Only those with an event time before this."),
+    click.option("--until", type=Moment(), help="Only those rejected before this."),
     click.option(
         "--since",
         type=Moment(),
-        help="Only those with an event time from this on: RFC 3339, or 2h for two hours ago.",
+        help="Only those rejected from this on: RFC 3339, or 2h for two hours ago.",
     ),
     click.option(
         "--reason",
@@ -109,8 +110,8 @@ def _selecting(command: Callable[..., None]) -> Callable[..., None]:
 def dead() -> None:
     """Look into the dead letters: records that were rejected; and send them back once mended.
 
-    A dead letter is named by its place, PARTITION:OFFSET, in the topic of dead letters. Times are those of the
-    rejected records.
+    A dead letter is named by its place, PARTITION:OFFSET, in the topic of dead letters. Earlier releases did not note
+    when a record was rejected: for their letters the time of the record counts.
 
     \b
     Example:
@@ -131,6 +132,8 @@ def dead() -> None:
 def list_(selection: Any, limit: int | None, as_json: bool) -> None:
     """List dead letters with their reasons; never what is in them.
 
+    With a limit, the newest by when they were rejected; without one, partition after partition, as they are read.
+
     \b
     Example:
       telefonie dead list --reason schema --since 2h
@@ -148,20 +151,43 @@ async def _list(settings: Settings, selection: Any, limit: int | None, as_json: 
 
     async with reader(settings) as consumer:
         done = await notes(consumer, settings)
-        async with aclosing(select(consumer, settings, selection)) as letters:
-            found = await newest(letters, limit or sys.maxsize, _stamp)
-    if as_json:
-        for letter in found:
-            click.echo(msgspec.json.encode(_row(letter, done)))
-        return
-    heads = ("place", "time", "reason", "path", "message", "origin", "redriven")
-    table(heads, ([text(each) for each in _row(letter, done).values()] for letter in found))
+        if not limit and (as_json or not sys.stdout.isatty()):
+            async with aclosing(select(consumer, settings, selection)) as letters:
+                await _stream(letters, done, as_json)
+            return
+        with progress("dead letters") as shown:
+            async with aclosing(select(consumer, settings, selection, shown)) as letters:
+                rows = ((_stamp(letter), _row(letter, done)) async for letter in letters)
+                found = await newest(rows, limit or sys.maxsize, lambda item: item[0])
+    _write((row for _, row in found), as_json)
     if limit == _ON_A_TERMINAL == len(found):
         click.echo(f"the newest {limit}; --limit 0 shows all", err=True)
 
 
+async def _stream(letters: AsyncIterator[Any], done: set[bytes], as_json: bool) -> None:
+    """Write them as they are read, so that any number of them takes no memory."""
+    rows: list[dict[str, Any]] = []
+    async for letter in letters:
+        rows.append(_row(letter, done))
+        if len(rows) >= _AT_ONCE:
+            _write(rows, as_json)
+            rows.clear()
+    _write(rows, as_json)
+
+
+def _write(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        for row in rows:
+            click.echo(msgspec.json.encode(row))
+    else:
+        table(_HEADS, ([text(each) for each in row.values()] for row in rows))
+
+
+_HEADS = ("place", "time", "reason", "path", "message", "origin", "redriven", "rejected at")
+
+
 def _stamp(letter: Any) -> tuple[int, int, int]:
-    return letter.timestamp, letter.partition, letter.offset
+    return letter.written, letter.partition, letter.offset
 
 
 def _row(letter: Any, done: set[bytes]) -> dict[str, Any]:
@@ -169,13 +195,18 @@ def _row(letter: Any, done: set[bytes]) -> dict[str, Any]:
     said = letter.rejection
     return {
         "place": f"{letter.partition}:{letter.offset}",
-        "time": None if letter.timestamp < 0 else instant(letter.timestamp),
+        "time": _time(letter.timestamp),
         "reason": said.reason,
         "path": said.path,
         "message": said.message,
         "origin": f"{said.topic}/{said.partition}/{said.offset}",
         "redriven": letter.note in done,
+        "rejected_at": _time(letter.written),
     }
+
+
+def _time(ms: int) -> str | None:
+    return None if ms < 0 else instant(ms)
 
 
 @dead.command()
@@ -198,18 +229,22 @@ def show(place: tuple[int, int], only_value: bool, as_json: bool) -> None:
       telefonie dead show 3:1742 --value | telefonie validate
     """
     settings = Settings.load(os.environ)
-    letter, done = asyncio.run(_find(settings, place))
+    letter, whole, done = asyncio.run(_find(settings, place))
     if only_value:
-        sys.stdout.buffer.write(letter.value or b"")
+        if whole is None:
+            raise OperatorError(_gone(letter, settings))
+        sys.stdout.buffer.write(whole.value or b"")
         sys.stdout.buffer.flush()
         return
-    size = None if letter.value is None else len(letter.value)
+    shown = whole or letter
     details = {
         **_row(letter, done),
-        "key": None if letter.key is None else letter.key.decode("utf-8", "backslashreplace"),
-        "bytes": size,
+        "key": None if shown.key is None else shown.key.decode("utf-8", "backslashreplace"),
+        "bytes": letter.size,
+        "value": _whereabouts(letter, whole),
         "headers": [
-            [name, None if v is None else v.decode("utf-8", "backslashreplace")] for name, v in letter.headers
+            [_name(name), None if value is None else value.decode("utf-8", "backslashreplace")]
+            for name, value in shown.headers
         ],
     }
     if as_json:
@@ -219,15 +254,38 @@ def show(place: tuple[int, int], only_value: bool, as_json: bool) -> None:
     table(("", ""), [*((name, text(value)) for name, value in details.items()), *headers])
 
 
-async def _find(settings: Settings, place: tuple[int, int]) -> tuple[Any, set[bytes]]:
-    from streams.deadletters import Selection, notes, select
+def _name(header: str) -> str:
+    """The name of a header with the bytes that are not UTF-8 as escapes."""
+    return header.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _whereabouts(letter: Any, whole: Any) -> str:
+    """Where the record's value is: its topic may not have taken the letter with it."""
+    if letter.rejection.value_bytes is None:
+        return "in the dead letter"
+    return "gone" if whole is None else "at its origin"
+
+
+def _gone(letter: Any, settings: Settings) -> str:
+    said = letter.rejection
+    return (
+        f"dead letter {letter.partition}:{letter.offset} is without its value ({letter.size} bytes), which "
+        f"{settings.dead_topic} could not take, and its record is gone from {said.topic} partition {said.partition} "
+        f"offset {said.offset}: it cannot be shown or sent back. Ask its producer for it"
+    )
+
+
+async def _find(settings: Settings, place: tuple[int, int]) -> tuple[Any, Any, set[bytes]]:
+    """The dead letter, the same with the record's value (None when that is gone), and what has been sent back."""
+    from streams.deadletters import Selection, complete, notes, select
     from streams.reading import reader
 
     async with reader(settings) as consumer:
         done = await notes(consumer, settings)
         async with aclosing(select(consumer, settings, Selection(places=frozenset([place])))) as letters:
-            async for letter in letters:
-                return letter, done
+            found = [letter async for letter in letters]
+        if found:
+            return found[0], await complete(consumer, found[0]), done
     raise OperatorError(f"there is no dead letter at {place[0]}:{place[1]} of {settings.dead_topic}")
 
 
@@ -267,7 +325,10 @@ def redrive(
     and redriven-from is added with the place of the dead letter. Keys and timestamps stay as they were. A worker
     reads the record like any other; if it rejects it again, that is a new dead letter.
 
-    A value for which the transform writes nothing stays where it is; a transform that fails ends the redrive.
+    A value for which the transform writes nothing stays where it is; a transform that fails ends the redrive. A letter
+    without its value, which its topic could not take, is sent as its record lies at its origin; where that is gone, it
+    is counted, and the exit code is 1.
+
     Dead letters that were too-early can be sent back as they are once their time has come. --now-timestamp sends
     one that was too-late as a new event of the present: its call then begins anew.
 
@@ -297,12 +358,22 @@ def _redrive(settings: Settings, selection: Any, mending: Any, limit: int | None
 
     tally = Redriven()
     try:
-        asyncio.run(redrive(settings, selection, mending, tally, limit))
+        with progress("dead letters") as shown:
+            asyncio.run(redrive(settings, selection, mending, tally, limit, shown))
     except BaseException:
         if tally.sent:  # what it did before it failed or was interrupted
             _report(tally, as_json)
         raise
     _report(tally, as_json)
+    if tally.gone:
+        raise OperatorError(_cannot(tally.gone, settings))
+
+
+def _cannot(gone: int, settings: Settings) -> str:
+    return (
+        f"{gone} dead letters are without their value, which {settings.dead_topic} could not take, and their records "
+        "are gone from where they came from: they cannot be sent back, and `telefonie dead show` names where they lay"
+    )
 
 
 def _report(tally: Any, as_json: bool) -> None:
@@ -310,6 +381,7 @@ def _report(tally: Any, as_json: bool) -> None:
         click.echo(msgspec.json.encode(tally))
         return
     more = f", {tally.left} left by the transform" if tally.left else ""
+    more += f", {tally.gone} gone" if tally.gone else ""
     click.echo(f"{tally.sent} sent back, {tally.before} had been sent before{more}", err=True)
 
 
@@ -317,23 +389,31 @@ async def _rehearse(
     settings: Settings, selection: Any, mending: Any, limit: int | None, as_json: bool
 ) -> None:
     """Say what a redrive would do; nothing is written, and a redrive that runs goes on."""
-    from streams.deadletters import notes, select
+    from streams.deadletters import complete, notes, select
     from streams.reading import reader
 
-    decoder, shown = CallDecoder(settings.nulls), 0
-    async with reader(settings) as consumer:
+    decoder, shown, gone = CallDecoder(settings.nulls), 0, 0
+    async with reader(settings) as consumer, reader(settings) as origins:
         done = await notes(consumer, settings)
         async with aclosing(select(consumer, settings, selection)) as letters:
             async for letter in letters:
-                if letter.note in done or shown == limit:
+                if shown == limit:
+                    break
+                if letter.note in done:
                     continue
-                value = await mending.value(letter)
+                whole = await complete(origins, letter)
+                if whole is None:
+                    gone += 1
+                    continue
+                value = await mending.value(whole)
                 if mending.transform is not None and not value:
                     continue
                 shown += 1
                 done.add(letter.note)
-                _tell(letter, _verdict(decoder, value, letter.headers), as_json)
+                _tell(letter, _verdict(decoder, value, whole.headers), as_json)
     click.echo(f"{shown} would be sent back", err=True)
+    if gone:
+        raise OperatorError(_cannot(gone, settings))
 
 
 def _verdict(decoder: CallDecoder, value: bytes | None, headers: Any) -> str | None:
@@ -353,7 +433,7 @@ def _tell(letter: Any, fault: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode({"place": place, "to": to, "valid": fault is None, "fault": fault}))
     else:
-        click.echo(f"{place} to {to}: {fault or 'a valid Call'}")
+        say(f"{place} to {to}: {fault or 'a valid Call'}")
 
 
 def _through(command: str) -> Callable[[Any], Any]:

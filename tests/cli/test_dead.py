@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,13 +12,20 @@ import time
 from collections.abc import Sequence
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from click.testing import CliRunner, Result
 from support.inject import signal_at
-from support.kafka import Record, create_topics, produce, read_topic
+from support.kafka import Record, configure, create_topics, delete_records, end_offset, produce, read_topic
 
 from streams.calls.times import instant
 from streams.cli import main
-from streams.codecs import Reason, Rejected, dead_headers
+from streams.codecs import Reason, Rejected, dead_headers, smaller_letter
+from streams.engine.limits import Limits
+from streams.engine.packing import pack
+from streams.engine.processor import Output
+from streams.engine.records import decode_name
+from streams.reading import LogRecord, ranges, reader, records
+from streams.settings import Settings
 
 pytestmark = pytest.mark.kafka
 
@@ -88,8 +96,8 @@ def test_list_chooses_and_shows_nothing_of_a_call(scene: Scene) -> None:
     assert len(scene.rows()) == 9
     assert places(scene.rows("--reason", "schema", "--partition", "0")) == ["0:0", "0:3"]
     assert places(scene.rows("--since", moment(3), "--until", moment(5))) == ["0:3", "0:4"]
-    assert places(scene.rows("--key", "call-1", "--key", "call-5")) == ["0:1", "1:1", "0:5"]
-    assert places(scene.rows("--origin", "1:102", "--origin", "0:104")) == ["1:2", "0:4"]
+    assert places(scene.rows("--key", "call-1", "--key", "call-5")) == ["0:1", "0:5", "1:1"]
+    assert places(scene.rows("--origin", "1:102", "--origin", "0:104")) == ["0:4", "1:2"]
     assert len(scene.rows("--since", "2h", "--until", "1m")) == 9
     assert places(scene.rows("--limit", "2")) == ["0:4", "0:5"]
     assert scene.rows("--limit", "1", "--reason", "schema") == [
@@ -101,6 +109,7 @@ def test_list_chooses_and_shows_nothing_of_a_call(scene: Scene) -> None:
             "message": "from is no number",
             "origin": f"{scene.calls}/0/103",
             "redriven": False,
+            "rejected_at": moment(3),
         }
     ]
     text = scene.run("list")
@@ -137,7 +146,7 @@ def test_redrive_sends_what_was_rejected_back_to_its_partition_once(scene: Scene
     assert first.headers == (*OWN, ("redriven-from", f"{scene.dead}/0/1".encode()))
     assert sum(bool(row["redriven"]) for row in scene.rows()) == 3
     everything = scene.run("redrive", "--all", "--json")
-    assert json.loads(everything.stdout) == {"sent": 6, "before": 3, "left": 0}
+    assert json.loads(everything.stdout) == {"sent": 6, "before": 3, "left": 0, "gone": 0}
     assert sorted((each.partition, each.key) for each in scene.sent()) == [
         *((0, f"call-{n}".encode()) for n in range(6)),
         *((1, f"call-{n}".encode()) for n in range(3)),
@@ -195,15 +204,15 @@ def test_redrive_wants_to_be_told_which(scene: Scene, args: tuple[str, ...]) -> 
 @pytest.mark.parametrize(
     ("point", "after"),
     [
-        ("streams.deadletters:_Redrive._send", False),
-        ("aiokafka:AIOKafkaProducer.flush", True),
+        ("aiokafka:AIOKafkaProducer.send_batch", False),
+        ("aiokafka:AIOKafkaProducer.send_batch", True),
         ("aiokafka:AIOKafkaProducer.commit_transaction", False),
         ("aiokafka:AIOKafkaProducer.commit_transaction", True),
     ],
 )
 def test_a_killed_redrive_goes_on_where_it_was(scene: Scene, point: str, after: bool) -> None:
     scene.bury(60)
-    call = 25 if "_send" in point else 3
+    call = 5 if "send_batch" in point else 3  # of the third transaction: the records, then their notes
     before = (
         f"import streams.deadletters\nstreams.deadletters._BATCH_RECORDS = 10\n"
         f"{signal_at(point, signal.SIGKILL, call=call, after=after)}"
@@ -250,3 +259,124 @@ def test_a_closed_pipe_is_no_traceback(scene: Scene) -> None:
         assert listing.stdout.readline()
         listing.stdout.close()
         assert listing.stderr.read() == b""
+
+
+def write(brokers: str, topic: str, *written: Output) -> None:
+    """Records as only the engine can write them."""
+
+    async def send() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=brokers, transactional_id=topic)
+        async with producer, producer.transaction():
+            for batch in pack(topic, written, Limits(retention=-1), NOW):
+                await producer.send_batch(batch, topic, partition=0)
+
+    asyncio.run(send())
+
+
+def lying_in(scene: Scene, topic: str) -> list[LogRecord]:
+    """The records of a topic, header names of any bytes included."""
+
+    async def read() -> list[LogRecord]:
+        async with reader(Settings.load(scene.env)) as consumer:
+            return [each async for each in records(consumer, await ranges(consumer, topic))]
+
+    return asyncio.run(read())
+
+
+ODD = (decode_name(b"Ger\xe4t"), b"\xff")
+
+
+def buried_without_value(scene: Scene, form: int) -> Output:
+    """A record at offset 1 of the calls topic, and its dead letter in its `form`th smaller form; returns the record."""
+    record: Output = (b"call-7", b"x" * 5000, NOW - HOUR, [("trace", b"7"), ODD])
+    key, value, at, headers = record
+    letter = (key, value, NOW, dead_headers(headers, Rejected("malformed", "no JSON"), scene.calls, 0, 1, at))
+    for _ in range(form):
+        smaller = smaller_letter(letter)
+        assert smaller is not None
+        letter = smaller
+    write(scene.brokers, scene.calls, (b"other", b"{}", NOW, []), record)
+    write(scene.brokers, scene.dead, letter)
+    return record
+
+
+@pytest.mark.parametrize("form", [0, 1, 2])
+def test_a_letter_without_its_value_is_read_at_its_origin(scene: Scene, form: int) -> None:
+    key, value, at, headers = buried_without_value(scene, form)
+    [row] = scene.rows()
+    assert (row["time"], row["rejected_at"]) == (instant(at), instant(NOW))
+    shown = json.loads(scene.run("show", "0:0", "--json").stdout)
+    assert shown["headers"] == [["trace", "7"], ["Ger\\xe4t", "\\xff"]]
+    assert (shown["key"], shown["bytes"]) == ("call-7", 5000)
+    assert shown["value"] == ("at its origin" if form else "in the dead letter")
+    assert "header Ger\\xe4t\t\\xff\n" in scene.run("show", "0:0").stdout
+    assert scene.run("show", "0:0", "--value").stdout_bytes == value
+    assert scene.run("redrive", "--all", "--dry-run").stderr == "1 would be sent back\n"
+    assert scene.run("redrive", "--all").stderr == "1 sent back, 0 had been sent before\n"
+    *_, again = lying_in(scene, scene.calls)
+    from_ = ("redriven-from", f"{scene.dead}/0/0".encode())
+    assert (again.key, again.value, again.timestamp, again.headers) == (key, value, at, [*headers, from_])
+
+
+@pytest.mark.parametrize("gone", ["removed", "another"])
+def test_a_letter_whose_record_is_gone_says_so(scene: Scene, gone: str) -> None:
+    buried_without_value(scene, 1)
+    if gone == "removed":
+        delete_records(scene.brokers, scene.calls, 0, 2)
+    else:  # the topic was made again
+        said = dead_headers([], Rejected("malformed", "no JSON"), scene.calls, 0, 0, NOW)
+        write(scene.brokers, scene.dead, (b"k", b"", NOW, [*said, ("dead-value-bytes", b"4")]))
+    place = "0:0" if gone == "removed" else "0:2"
+    assert json.loads(scene.run("show", place, "--json").stdout)["value"] == "gone"
+    shown = scene.run("show", place, "--value")
+    assert (shown.exit_code, shown.stdout, shown.stderr.count("\n")) == (1, "", 1)
+    assert f"is gone from {scene.calls} partition 0 offset" in shown.stderr
+    for args in ((place,), (place, "--dry-run")):
+        result = scene.run("redrive", *args)
+        assert result.exit_code == 1
+        assert "1 dead letters are without their value" in result.stderr
+    assert scene.rows("--partition", "0")[-1]["redriven"] is False
+
+
+def test_when_a_record_was_rejected_is_what_chooses_it(scene: Scene) -> None:
+    """Its own time may be any: of 1970 where a producer counts in seconds."""
+    said = dead_headers([], Rejected("schema", "no status"), scene.calls, 0, 4, 1_764_000)
+    produce(scene.brokers, scene.dead, [Record(b"{}", b"old", NOW - HOUR, said, 0)])
+    [row] = scene.rows("--since", "2h", "--until", "5m")
+    assert (row["time"], row["rejected_at"]) == ("1970-01-01T00:29:24.000Z", instant(NOW - HOUR))
+    assert scene.rows("--since", "5m") == []
+    assert scene.run("redrive", "--all").stderr == "1 sent back, 0 had been sent before\n"
+    assert [each.timestamp for each in scene.sent()] == [1_764_000]
+
+
+def test_what_fits_only_compressed_is_sent_compressed(scene: Scene) -> None:
+    value = b"long" * 500_000
+    said = dead_headers([], Rejected("malformed", "no JSON"), scene.calls, 0, 4, NOW)
+    size = {"compression.type": "gzip", "message.max.bytes": 3_000_000}
+    produce(scene.brokers, scene.dead, [Record(value, b"k", NOW, said, 0)], **size)
+    assert scene.run("redrive", "--all").stderr == "1 sent back, 0 had been sent before\n"
+    assert [each.value for each in scene.sent()] == [value]
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "config", "said"),
+    [
+        (NOW, {"max.message.bytes": "1000"}, "takes batches of 1000 bytes"),
+        (NOW + 24 * HOUR, {"message.timestamp.after.max.ms": "60000"}, "refuses the timestamp of a record"),
+    ],
+)
+def test_what_the_calls_topic_does_not_take_is_not_sent(
+    scene: Scene, timestamp: int, config: dict[str, str], said: str
+) -> None:
+    headers = dead_headers([], Rejected("too-early", "ahead"), scene.calls, 0, 4, timestamp)
+    produce(scene.brokers, scene.dead, [Record(os.urandom(5_000), b"k", NOW, headers, 0)])
+    configure(scene.brokers, scene.calls, config)
+    result = scene.run("redrive", "--all")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert said in result.stderr
+    assert "Traceback" not in result.output
+    # No open transaction hides what comes behind.
+    configure(scene.brokers, scene.calls, {"max.message.bytes": "100000"})
+    produce(scene.brokers, scene.calls, [Record(b"next", None, NOW, (), 0)])
+    assert [each.value for each in scene.sent()] == [b"next"]
+    assert end_offset(scene.brokers, scene.calls) > 0
