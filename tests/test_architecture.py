@@ -27,6 +27,7 @@ FORBIDDEN = {
     "app": TOP - {"app", "watch"} | {"simulation", "traffic", "embedded"},
     "watch": TOP - {"watch"} | {"simulation", "traffic", "embedded"},
     "reading": TOP | {"calls", "codecs", "simulation", "traffic", "embedded"},
+    "deadletters": TOP | {"calls", "simulation", "traffic", "embedded"},
     "workers": TOP | {"calls", "codecs", "simulation", "traffic", "embedded"},
     "status": TOP - {"app"} | {"simulation", "traffic", "embedded"},
     "replay": TOP - {"app"} | {"simulation", "traffic", "embedded"},
