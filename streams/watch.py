@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from streams.calls.ledger import Ledger
 from streams.calls.partition import CallsPartition, Cut
-from streams.calls.view import OpenCalls, OpenSelection, describe
+from streams.calls.view import AGES, OpenCalls, OpenSelection, describe
 from streams.codecs import Reason, Status
 from streams.engine.application import Application
 from streams.engine.engine import Owned
@@ -264,16 +264,21 @@ class Watch:
         found = (describe(calls, call_id) for calls in self._partitions().values())
         return next((each for each in found if each is not None), None)
 
-    async def open_calls(self, selection: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], int]:
-        """The oldest open calls of a selection, and how many there are; looked for in a thread."""
-        oldest: list[tuple[int, bytes]] = []
-        total = 0
-        for calls in self._partitions().values():
-            found, count = await asyncio.to_thread(OpenCalls.of(calls).chosen, selection, limit)
-            oldest += found
-            total += count
-        described = (self.call(key.decode()) for _, key in nsmallest(limit, oldest))
-        return [each for each in described if each is not None and each["open"]], total
+    async def open_calls(
+        self, selection: OpenSelection, limit: int
+    ) -> tuple[list[dict[str, Any]], list[int]]:
+        """The oldest open calls of a selection, and how many there are of each age; looked for in a thread."""
+        now = time.time_ns() // 1_000_000
+        found = [
+            await asyncio.to_thread(OpenCalls.of(calls).chosen, selection, limit, now)
+            for calls in self._partitions().values()
+        ]
+        oldest = nsmallest(limit, (call for each in found for call in each.oldest))
+        described = (self.call(key.decode()) for _, key in oldest)
+        ages = [
+            sum(counts) for counts in zip([0] * (len(AGES) + 1), *(each.ages for each in found), strict=True)
+        ]
+        return [each for each in described if each is not None and each["open"]], ages
 
     async def survey(self) -> None:
         """Look at every open call, for `sample`, `status` and `longest`, unless that was done lately."""

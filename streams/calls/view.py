@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
 from heapq import nsmallest
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -21,6 +22,10 @@ from streams.calls.times import instant
 #: Of a CompletedCall, what an open call does not have yet.
 _OF_CLOSED = ("revision", "closed_by", "closed_at")
 
+
+#: Seconds since the first event of a call, by which open calls are told apart.
+AGES: Final = (60, 300, 900, 3_600, 21_600, 86_400)
+_AGES_MS: Final = [1000 * seconds for seconds in AGES]
 
 #: States that are counted before another thread gets its turn: under a millisecond.
 _PIECE = 5_000
@@ -68,6 +73,15 @@ def describe(partition: CallsPartition, call_id: str) -> dict[str, Any] | None:
     return _document(partition, call_id, state, forgotten)
 
 
+class Chosen(NamedTuple):
+    """Open calls of a selection."""
+
+    #: The oldest: first event time (epoch ms) and id.
+    oldest: list[tuple[int, bytes]]
+    #: How many calls are up to as old as each of `AGES`, and not in one before; at last those that are older.
+    ages: list[int]
+
+
 class OpenCalls(NamedTuple):
     """The open calls of a partition as they are at one moment, for a look that takes a while: ids and states."""
 
@@ -79,18 +93,18 @@ class OpenCalls(NamedTuple):
         """Those of a partition, now."""
         return cls(list(partition.open), list(partition.open.values()))
 
-    def chosen(self, selection: OpenSelection, limit: int) -> tuple[list[tuple[int, bytes]], int]:
-        """Of those of a selection the oldest, as first event time (epoch ms) and id; and how many it has."""
-        total = 0
+    def chosen(self, selection: OpenSelection, limit: int, now: int) -> Chosen:
+        """Those of a selection; ages are those at `now` (epoch ms)."""
+        ages = [0] * (len(AGES) + 1)
 
         def fitting() -> Iterator[tuple[int, bytes]]:
-            nonlocal total
             for key, state in zip(self.ids, self.states, strict=True):
                 if selection.holds(state):
-                    total += 1
-                    yield state.first_seen, key
+                    first = state.first_seen
+                    ages[bisect_left(_AGES_MS, now - first)] += 1
+                    yield first, key
 
-        return nsmallest(limit, fitting()), total
+        return Chosen(nsmallest(limit, fitting()), ages)
 
     def oldest(self, limit: int) -> list[tuple[int, bytes]]:
         """The calls whose first event is earliest: its time (epoch ms) and the id."""

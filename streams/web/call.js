@@ -102,7 +102,7 @@ function drawLife(of) {
   rows.sort((a, b) => Date.parse(a[0]) - Date.parse(b[0]));
   if (of.due_at) rows.push([of.due_at, of.open ? "to come: closed by its timeout" : "to come: forgotten", n2(Date.parse(of.due_at) - begin)]);
   redraw($("moments"), rows, () => rows.map(([at, what, after]) => element("li", {},
-    element("time", { class: "mono", datetime: at }, moment(at)), element("span", {}, what), element("small", {}, after))));
+    element("time", { class: "mono", datetime: at }, moment(at)), element("span", {}, what, " ", element("small", {}, after)))));
   $("life-row").hidden = false;
 }
 
@@ -134,7 +134,7 @@ function drawFields(of) {
   redraw($("anomalies"), found, () => found.flatMap((name) => [
     element("dt", {}, name), element("dd", {}, ANOMALIES[name] ?? "An anomaly that this page does not know.")]));
   text($("anomalies-note"), found.length ? "" : "None: nothing is odd about it.");
-  $("fields-row").hidden = false;
+  $("fields-card").hidden = $("anomalies-card").hidden = false;
 }
 
 function said(name, value) {
@@ -220,7 +220,7 @@ let looking = false;
 async function lookForRevisions(query = "") {
   if (looking) return null;
   looking = true;
-  $("published-row").hidden = false;
+  $("published-card").hidden = false;
   $("revisions-more").hidden = $("revisions-others").hidden = true;
   text($("revisions-note"), "Reading the topic …");
   try {
@@ -314,8 +314,8 @@ async function isHeld(found) {
   const news = found.revision !== undefined && found.revision !== call?.revision;
   call = found;
   held = true;
-  $("published-row").hidden = call.open;
-  $("rejected-row").hidden = false;
+  $("published-card").hidden = call.open;
+  $("rejected-card").hidden = false;
   sayHeld();
   draw();
   if (news) {
@@ -329,7 +329,7 @@ async function isNotHeld() {
   const first = !held && lookedAt.length === 0;
   call = null;
   held = false;
-  $("rejected-row").hidden = false;
+  $("rejected-card").hidden = false;
   if (!first && !forgotten) return;
   sayNotHeld(null);
   sayNotHeld(await lookForRevisions() ?? { next: "" });

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from streams.calls.view import OpenSelection
+from streams.calls.view import AGES, OpenSelection
 from streams.codecs import STATUSES
 from streams.engine.members import MembersUnknownError
 from streams.engine.writer import partition_of as partition_of_key
@@ -35,6 +35,7 @@ _RETRY_SECONDS: Final = "2"
 _SHARED_SECONDS: Final = 1.0
 _OPEN_STATUSES: Final = STATUSES[:3]
 _CALL_PAGE: Final = page.page("call.html")
+_OPEN_PAGE: Final = page.page("open.html")
 _PARAMETERS: Final = {"status", "country", "older_than", "limit"}
 
 
@@ -54,8 +55,10 @@ class Lookup(Membership, Protocol):
     def call(self, call_id: str) -> dict[str, Any] | None:
         """A call of our partitions that is open or still remembered."""
 
-    async def open_calls(self, selection: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], int]:
-        """The open calls of a selection, the oldest first, at most `limit`; and how many there are."""
+    async def open_calls(
+        self, selection: OpenSelection, limit: int
+    ) -> tuple[list[dict[str, Any]], list[int]]:
+        """The open calls of a selection, the oldest first, at most `limit`; how many there are by `AGES`."""
 
     async def survey(self) -> None:
         """Bring up to date what is told of all open calls, in the metrics and the two below; it may take a while."""
@@ -129,6 +132,8 @@ class CallsApi:
     # -- open calls
 
     async def _open(self, request: web.Request) -> web.Response:
+        if page.wanted(request, "application/json"):
+            return _OPEN_PAGE()
         authorize(request, self._settings.api_token)
         alone = self._is_alone(request)
         selection, limit = _parsed(request)
@@ -145,10 +150,10 @@ class CallsApi:
     async def _own_open(self, selection: OpenSelection, limit: int) -> dict[str, Any] | str:
         if reasons := await self._lookup.unsure():
             return "; ".join(reasons)
-        calls, total = await self._lookup.open_calls(selection, limit)
+        calls, ages = await self._lookup.open_calls(selection, limit)
         if reasons := await self._lookup.unsure():  # it took a while
             return "; ".join(reasons)
-        return {"calls": calls, "total": total, "partitions": self._lookup.holds()[0]}
+        return _said(calls, ages) | {"partitions": self._lookup.holds()[0]}
 
     async def _open_elsewhere(self, request: web.Request, alone: bool) -> list[dict[str, Any] | str]:
         if alone:
@@ -199,7 +204,7 @@ class _Merged:
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
-        self.total = 0
+        self.total, self.ages = 0, [0] * (len(AGES) + 1)
         self.partitions: set[int] = set()
         self.problems: list[str] = []
 
@@ -210,19 +215,28 @@ class _Merged:
         elif self.partitions.isdisjoint(said["partitions"]):
             self.calls += said["calls"]
             self.total += said["total"]
+            # Release 0.1 does not say how old they are.
+            told = [each["calls"] for each in said.get("ages", ())] or [0] * len(self.ages)
+            self.ages = [n + more for n, more in zip(self.ages, told, strict=True)]
             self.partitions |= set(said["partitions"])
         else:
             self.problems.append("partitions have moved meanwhile")
 
     def document(self, limit: int, of: int) -> dict[str, Any]:
         """The oldest calls, and which partitions they are of."""
-        return {
-            "calls": sorted(self.calls, key=lambda call: str(call["opened_at"]))[:limit],
+        oldest = sorted(self.calls, key=lambda call: str(call["opened_at"]))[:limit]
+        return _said(oldest, self.ages) | {
             "total": self.total,
             "partitions": sorted(self.partitions),
             "of": of,
             "problems": self.problems,
         }
+
+
+def _said(calls: list[dict[str, Any]], ages: list[int]) -> dict[str, Any]:
+    """Open calls as they stand in an answer."""
+    by_age = [{"up_to_seconds": most, "calls": n} for most, n in zip((*AGES, None), ages, strict=True)]
+    return {"calls": calls, "total": sum(ages), "ages": by_age}
 
 
 def partition_of(call_id: str, count: int) -> int:

@@ -41,6 +41,25 @@ export function redraw(node, value, draw) {
   node.replaceChildren(...draw(value));
 }
 
+// Rows of a name, a count and, paler, another one.
+export function bars(node, rows) {
+  const most = Math.max(1, ...rows.map(([, n]) => n));
+  if (node.childElementCount !== rows.length || rows.some(([name], n) => node.children[n].dataset.name !== name)) {
+    node.replaceChildren(...rows.map(([name]) => {
+      const row = element("li", {}, name, element("span", {}, element("i")), element("b"), element("small"));
+      row.dataset.name = name;
+      return row;
+    }));
+  }
+  rows.forEach(([, n, other], index) => {
+    const row = node.children[index];
+    row.querySelector("i").hidden = !n;
+    row.querySelector("i").style.width = `${(100 * n) / most}%`;
+    text(row.querySelector("b"), number.format(n));
+    text(row.querySelector("small"), other === undefined ? "" : number.format(other));
+  });
+}
+
 export function shape(name, attributes, title) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);

@@ -1,7 +1,7 @@
 // The live page: one stream of events from the worker, each the whole state, drawn as it comes.
 
 import {
-  $, number, share, clock, duration, talk, text, element, redraw, shape, getToken, keepToken, forgetToken, findCalls, visible,
+  $, number, share, clock, duration, talk, text, element, redraw, bars, shape, getToken, keepToken, forgetToken, findCalls, visible,
 } from "/common.js";
 
 const OPEN = ["queued", "ringing", "in-progress"];
@@ -52,25 +52,6 @@ function chart(svg, windows, value, top, say, now) {
     return [shape("rect", bar, `${clock(each.start).slice(0, 5)} ${say(found, each)}`)];
   });
   svg.replaceChildren(shape("line", { x1: 0, x2: WINDOWS * 10, y1: 39.5, y2: 39.5 }), ...bars);
-}
-
-// Rows of a name, a count and, paler, another one.
-function bars(node, rows) {
-  const most = Math.max(1, ...rows.map(([, n]) => n));
-  if (node.childElementCount !== rows.length || rows.some(([name], n) => node.children[n].dataset.name !== name)) {
-    node.replaceChildren(...rows.map(([name]) => {
-      const row = element("li", {}, name, element("span", {}, element("i")), element("b"), element("small"));
-      row.dataset.name = name;
-      return row;
-    }));
-  }
-  rows.forEach(([, n, other], index) => {
-    const row = node.children[index];
-    row.querySelector("i").hidden = !n;
-    row.querySelector("i").style.width = `${(100 * n) / most}%`;
-    text(row.querySelector("b"), number.format(n));
-    text(row.querySelector("small"), other === undefined ? "" : number.format(other));
-  });
 }
 
 // -- the parts of the page

@@ -17,6 +17,7 @@ _FILES: Final = {
     "/page.js": ("page.js", "text/javascript"),
     "/common.js": ("common.js", "text/javascript"),
     "/call.js": ("call.js", "text/javascript"),
+    "/open.js": ("open.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 _POLICY: Final = {

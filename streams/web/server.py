@@ -42,7 +42,7 @@ _INDEX: Final = """\
 _INDEX_OF_CALLS: Final = """\
 /status        the workers, their partitions and how far they are
 /calls         open calls of all workers, the oldest first: ?status= &country= &older_than= &limit=
-/calls/ID      one call, open or remembered; for a browser its page
+/calls/ID      one call, open or remembered; both are pages for a browser
 /completed/ID  the revisions of a call that were published, the newest first: ?partition= &since= &before=
 /dead          which records were rejected and why, the newest first: ?key= &reason= &partition= &since= &before=
 /              for a browser: the live page

@@ -72,9 +72,9 @@ def test_open_calls_are_chosen_by_age_status_and_country() -> None:
     )
 
     def ids(**wanted: object) -> list[str]:
-        found, total = OpenCalls.of(calls).chosen(OpenSelection(**wanted), 9)  # type: ignore[arg-type]
-        assert len(found) == total
-        return [key.decode() for _, key in found]
+        found = OpenCalls.of(calls).chosen(OpenSelection(**wanted), 9, START)  # type: ignore[arg-type]
+        assert len(found.oldest) == sum(found.ages)
+        return [key.decode() for _, key in found.oldest]
 
     assert ids() == ["old", "new", "french"]
     assert ids(before=START + 9000) == ["old", "new"]
@@ -91,10 +91,10 @@ def test_the_oldest_open_calls_are_found_wherever_they_lie() -> None:
     found = OpenCalls.of(calls)
     assert found.oldest(2) == [(START - 18_000_000, b"late"), (START + 1_000, b"call-1")]
     assert found.by_status() == {"ringing": 499, "queued": 1}
-    assert found.chosen(OpenSelection(statuses=frozenset({"ringing"})), 1) == (
-        [(START + 1_000, b"call-1")],
-        499,
-    )
+    ringing = OpenSelection(statuses=frozenset({"ringing"}))
+    assert found.chosen(ringing, 1, START + 361_000).oldest == [(START + 1_000, b"call-1")]
+    assert found.chosen(ringing, 1, START + 361_000).ages == [199, 240, 60, 0, 0, 0, 0]
+    assert found.chosen(OpenSelection(), 1, START + 361_000).ages == [199, 240, 60, 0, 1, 0, 0]
 
 
 def test_a_closed_call_is_shown_until_stream_time_passes_its_retention() -> None:

@@ -54,8 +54,10 @@ class Worker:
         call_id.encode()
         return None
 
-    async def open_calls(self, _selection: OpenSelection, _limit: int) -> tuple[list[dict[str, Any]], int]:
-        return [], 0
+    async def open_calls(
+        self, _selection: OpenSelection, _limit: int
+    ) -> tuple[list[dict[str, Any]], list[int]]:
+        return [], [0] * 7
 
     async def survey(self) -> None:
         pass

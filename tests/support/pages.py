@@ -1,7 +1,4 @@
-"""A worker that is made up, behind a real web server: for the live page, whose figures it lets move.
-
-Run as a program it makes the pictures of the page that the documents show (two minutes).
-"""
+"""A worker that is made up, behind a real web server: for the live page, whose figures it lets move."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import cos, sin
-from pathlib import Path
 from typing import Any
 
 from streams.calls.view import OpenSelection
@@ -86,8 +82,9 @@ class MadeUpWorker:
     def call(self, call_id: str) -> dict[str, Any] | None:
         return {"id": call_id, "from": PHONE}
 
-    async def open_calls(self, selection: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], int]:  # noqa: ARG002
-        return [{"id": "a-call", "from": PHONE, "opened_at": "2026-11-25T00:00:00.000Z"}], 1
+    async def open_calls(self, _: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], list[int]]:  # noqa: ARG002
+        call = {"id": "a-call", "from": PHONE, "opened_at": "2026-11-25T00:00:00.000Z"}
+        return [call], [0, 0, 0, 0, 0, 0, 1]
 
     async def survey(self) -> None:
         pass
@@ -209,37 +206,3 @@ def site(worker: MadeUpWorker | None = None, **values: object) -> Iterator[Site]
         yield made
     finally:
         made.close()
-
-
-def _picture(chromium: str, url: str, path: Path, **options: Any) -> None:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(**options)
-        page.goto(url)
-        page.wait_for_selector("#rate-note:text-is('the last two minutes')", timeout=400_000)
-        page.screenshot(path=path)
-        browser.close()
-
-
-def pictures(folder: Path, chromium: str = "/usr/bin/chromium") -> None:
-    """Two workers' page on a desk, light, and on a phone, dark."""
-    names = ["worker-0", "worker-1"]
-    workers = [
-        MadeUpWorker(partitions=[2 * n, 2 * n + 1], member_id=name, address=f"http://{name}.example.com:6066")
-        for n, name in enumerate(names)
-    ]
-    workers[1].longest = lambda: []  # type: ignore[method-assign]
-    with site(workers[0]) as one, site(workers[1]) as two:
-        group = [Member(name, each.url, []) for name, each in zip(names, (one, two), strict=True)]
-        for worker in workers:
-            worker.group = group
-        desk, phone = {"width": 1280, "height": 1150}, {"width": 390, "height": 844}
-        _picture(chromium, one.url, folder / "live-page.png", viewport=desk)
-        dark = {"color_scheme": "dark", "device_scale_factor": 1.5}
-        _picture(chromium, one.url, folder / "live-page-phone.png", viewport=phone, **dark)
-
-
-if __name__ == "__main__":
-    pictures(Path(__file__).parents[2] / "docs")

@@ -27,7 +27,7 @@ PARTITIONS = {"alpha": [0, 2], "beta": [1, 3]}
 #: What of each route is only for those who may see call data; nothing of it where a route serves everybody alike.
 SECRETS = ["secret-alpha", "secret-beta", PHONE]
 OPEN_TO_ALL = {
-    "/", "/page.css", "/page.js", "/common.js", "/call.js", "/icon.svg", "/live", "/ready", "/metrics",
+    "/", "/page.css", "/page.js", "/common.js", "/call.js", "/open.js", "/icon.svg", "/live", "/ready", "/metrics",
 }  # fmt: skip
 #: Where call data is all there is, so that others are refused, and what is told by each.
 CALLS = {
@@ -48,8 +48,9 @@ class Holder(MadeUpWorker):
     def call(self, call_id: str) -> dict[str, Any] | None:
         return {"id": self.id, "from": PHONE} if call_id == self.id else None
 
-    async def open_calls(self, _: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], int]:  # noqa: ARG002
-        return [{"id": self.id, "from": PHONE, "opened_at": "2026-11-25T00:00:00.000Z"}], 1
+    async def open_calls(self, _: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], list[int]]:  # noqa: ARG002
+        call = {"id": self.id, "from": PHONE, "opened_at": "2026-11-25T00:00:00.000Z"}
+        return [call], [0, 0, 0, 0, 0, 0, 1]
 
     def longest(self) -> list[dict[str, Any]]:
         return [{"id": self.id, "status": "ringing", "since": 0}]
@@ -134,7 +135,7 @@ async def crawl(site: Site, headers: dict[str, str], refused: int | None) -> Non
 
 
 #: Pages for browsers, which ask for what they show.
-PAGES = ("/", "/calls/secret-beta")
+PAGES = ("/", "/calls", "/calls/secret-beta")
 ELSEWHERE = {"Host": "elsewhere.example.com"}
 PROXIED = {"X-Forwarded-For": "192.0.2.1"}
 

@@ -135,7 +135,7 @@ def test_an_open_call_that_changes_while_one_looks(browser: Any, monkeypatch: py
     with opened(browser, holder, monkeypatch) as (page, _):
         page.wait_for_selector(STATE.format("Open"), timeout=PATIENCE)
         assert "It is ringing" in page.inner_text("#meaning")
-        assert page.is_hidden("#published-row")
+        assert page.is_hidden("#published-card")
         holder.apply(*LIFE[2:4])
         page.wait_for_selector(STATE.format("Closed"), timeout=PATIENCE)
         page.wait_for_selector("text=Revision 1", timeout=PATIENCE)
@@ -192,7 +192,7 @@ def test_nothing_is_said_while_nothing_is_certain(browser: Any, monkeypatch: pyt
 def test_it_takes_the_token(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(browser, Holder().apply(*LIFE), monkeypatch, api_token="right") as (page, _):
         page.wait_for_selector(STATE.format("Token needed"), timeout=PATIENCE)
-        assert page.is_hidden("#fields-row")
+        assert page.is_hidden("#fields-card")
         page.fill("#token-value", "wrong")
         page.click("#token button")
         page.wait_for_selector("text=does not know that token", timeout=PATIENCE)

@@ -64,10 +64,12 @@ class Worker:
     def call(self, call_id: str) -> dict[str, Any] | None:
         return {"id": call_id, "from": PHONE} if call_id in (self.id, "a/b ☎") else None
 
-    async def open_calls(self, selection: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], int]:
+    async def open_calls(
+        self, selection: OpenSelection, limit: int
+    ) -> tuple[list[dict[str, Any]], list[int]]:
         self.asked.append((selection, limit))
         self.reasons = self.then or self.reasons
-        return [{"id": self.id, "opened_at": OPENED[self.id]}], self.total
+        return [{"id": self.id, "opened_at": OPENED[self.id]}], [0, 0, 0, 0, 0, 0, self.total]
 
     async def survey(self) -> None:
         pass

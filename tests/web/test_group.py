@@ -106,6 +106,8 @@ def test_open_calls_are_merged_oldest_first() -> None:
             _, found = await site.ask(name, "/calls?limit=2&status=ringing&status=queued")
             assert [call["id"] for call in found["calls"]] == ["two", "one"]
             assert (found["total"], found["partitions"], found["problems"]) == (6, [0, 1, 2, 3], [])
+            assert found["ages"][0] == {"up_to_seconds": 60, "calls": 0}
+            assert found["ages"][-1] == {"up_to_seconds": None, "calls": 6}
         selections = [selection.statuses for selection, _ in site.workers["two"].asked]
         assert selections == [{"ringing", "queued"}] * 3
 

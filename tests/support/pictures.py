@@ -1,0 +1,55 @@
+"""Takes the pictures that the documents show, from a worker that runs: `telefonie run`, for twenty minutes and more.
+
+    python tests/support/pictures.py http://127.0.0.1:6066 ID
+
+ID is that of a closed call, best one with several revisions.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from playwright.sync_api import sync_playwright
+
+DOCS = Path(__file__).parents[2] / "docs"
+PATIENCE = 400_000  # ms
+DESK = {"viewport": {"width": 1280, "height": 1000}}
+PHONE = {
+    "viewport": {"width": 390, "height": 844},
+    "color_scheme": "dark",
+    "device_scale_factor": 1.5,
+}
+
+
+def picture(browser: Any, url: str, shown: str, name: str, options: dict[str, Any]) -> None:
+    """The page as it is once something of it is shown."""
+    page = browser.new_page(**options)
+    page.goto(url)
+    page.wait_for_selector(shown, timeout=PATIENCE)
+    page.screenshot(path=DOCS / name)
+    page.close()
+
+
+def main(url: str, call_id: str) -> None:
+    """All of them."""
+    call = f"{url}/calls/{quote(call_id, safe='')}"
+    whole = "#rate-note:text-is('the last two minutes')"
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
+            args=["--no-sandbox", "--disable-gpu"],
+        )
+        picture(browser, url, whole, "live-page.png", DESK)
+        picture(browser, url, whole, "live-page-phone.png", PHONE)
+        picture(browser, f"{url}/calls", "#calls tbody tr", "open-calls.png", DESK)
+        picture(browser, call, ".revision", "call-page.png", DESK)
+        picture(browser, call, ".revision", "call-page-phone.png", PHONE)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
