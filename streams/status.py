@@ -10,9 +10,9 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
@@ -28,7 +28,16 @@ from streams.codecs import Status as CallStatus
 from streams.credentials import client_options
 from streams.engine.clients import RETRY_SECONDS
 from streams.engine.config import Config
-from streams.engine.restore import Position, StateVersionError, Target, bounds, read_position, restore
+from streams.engine.restore import (
+    Position,
+    StateVersionError,
+    Target,
+    bounds,
+    is_note,
+    read_position,
+    restore,
+)
+from streams.engine.skipped import acceptances
 from streams.errors import OperatorError
 from streams.settings import Settings
 from streams.topics import ABSENT
@@ -46,7 +55,9 @@ class Partition(Struct):
     committed: int | None
     end: int
     lag: int
-    #: Those of them behind an open transaction: they cannot be read before it ends.
+    #: Records that the group was moved past, and that nobody has accepted.
+    skipped: int
+    #: Those of the lag behind an open transaction: they cannot be read before it ends.
     hidden: int
     #: Where events are applied: not of the calls topic when they are repartitioned.
     stream_time: int | None
@@ -97,6 +108,17 @@ class _Point(NamedTuple):
     open: int | None
 
 
+class _Skipped(NamedTuple):
+    """What the group was moved past in a partition."""
+
+    records: int
+    #: Where the last of them ends.
+    to: int
+
+
+_Stage: TypeAlias = tuple[Config, Mapping[int, _Point]]
+
+
 async def status(settings: Settings, *, recount: bool) -> Status:
     """The status of the group. `recount` reads all of the changelog to count the open calls.
 
@@ -109,27 +131,34 @@ async def status(settings: Settings, *, recount: bool) -> Status:
 
 
 async def _status(settings: Settings, *, recount: bool) -> Status:
-    config, upstream = config_of(settings), upstream_of(settings)
     async with reading.reader(settings) as consumer:
-        if not await reading.partitions(consumer, settings.calls_topic):
-            raise OperatorError(f"topic {settings.calls_topic} {ABSENT}")
-        stages = [
-            (each, await _points(consumer, each, await reading.partitions(consumer, each.changelog)))
-            for each in (upstream, config)
-            if each is not None
-        ]
-        points = stages[-1][1]
+        *before, (config, points) = await _stages(settings, consumer)
         if recount and points:
             points = await _recounted(consumer, config, points)
+        stages = [*before, (config, points)]
         # After the state: what is committed meanwhile makes the lag smaller, never the offset older than the state.
-        committed = await _committed(settings)
+        committed = await _committed(settings, settings.app_id)
+        skipped = await _not_accepted(settings, _skipped(stages, committed))
         async with reading.reader(settings, isolation_level="read_uncommitted") as everything:
             partitions = [
                 found
                 for stage, reached in stages
-                for found in await _partitions(consumer, everything, stage.source, reached, committed)
+                for found in await _partitions(
+                    consumer, everything, stage.source, reached, committed, skipped
+                )
             ]
     return _sums(config.group, points.values(), partitions, recount)
+
+
+async def _stages(settings: Settings, consumer: Any) -> list[_Stage]:
+    """What is read, one topic after the other, with its last positions. Raises OperatorError without a calls topic."""
+    if not await reading.partitions(consumer, settings.calls_topic):
+        raise OperatorError(f"topic {settings.calls_topic} {ABSENT}")
+    return [
+        (each, await _points(consumer, each, await reading.partitions(consumer, each.changelog)))
+        for each in (upstream_of(settings), config_of(settings))
+        if each is not None
+    ]
 
 
 async def _points(consumer: Any, config: Config, changelog: Iterable[TopicPartition]) -> dict[int, _Point]:
@@ -164,10 +193,55 @@ async def _recounted(consumer: Any, config: Config, points: Mapping[int, _Point]
     }
 
 
-async def _committed(settings: Settings) -> dict[TopicPartition, int]:
+def _skipped(
+    stages: Iterable[_Stage], committed: Mapping[TopicPartition, OffsetAndMetadata]
+) -> dict[TopicPartition, _Skipped]:
+    """What the group was moved past; also what no worker has noticed yet, since none has run after it."""
+    found = {}
+    for config, points in stages:
+        for number, (position, *_) in points.items():
+            log = TopicPartition(config.source, number)
+            records, to, place = position.skipped, position.skipped_to, committed.get(log)
+            # An offset of a worker's is ahead only of the position that was read a moment before it.
+            if place and place.offset > position.next_offset and not is_note(place.metadata):
+                records, to = records + place.offset - position.next_offset, place.offset
+            if records:
+                found[log] = _Skipped(records, to)
+    return found
+
+
+async def _not_accepted(
+    settings: Settings, skipped: Mapping[TopicPartition, _Skipped]
+) -> dict[TopicPartition, int]:
+    """How many of the skipped records nobody has accepted."""
+    accepted = await _committed(settings, acceptances(settings.app_id)) if skipped else {}
+    return {
+        log: records
+        for log, (records, to) in skipped.items()
+        if log not in accepted or accepted[log].offset < to
+    }
+
+
+async def accept_skipped(settings: Settings) -> None:
+    """Accept what the group has been moved past so far; workers take that over into the state.
+
+    Raises OperatorError as `status` does.
+    """
+    async with reading.reader(settings) as consumer:
+        stages = await _stages(settings, consumer)
+        skipped = _skipped(stages, await _committed(settings, settings.app_id))
+    if not skipped:
+        return
+    options = {"group_id": acceptances(settings.app_id), "enable_auto_commit": False}
+    async with connected(AIOKafkaConsumer(**client_options(settings), **options), settings) as consumer:
+        consumer.assign(list(skipped))
+        await consumer.commit({log: to for log, (_, to) in skipped.items()})
+
+
+async def _committed(settings: Settings, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
     async with connected(AIOKafkaAdminClient(**client_options(settings)), settings) as admin:
-        offsets = await _offsets(admin, settings.app_id)
-    return {log: place.offset for log, place in offsets.items() if place.offset >= 0}
+        offsets = await _offsets(admin, group)
+    return {log: place for log, place in offsets.items() if place.offset >= 0}
 
 
 async def _offsets(admin: AIOKafkaAdminClient, group: str) -> Mapping[TopicPartition, OffsetAndMetadata]:
@@ -188,12 +262,14 @@ async def _partitions(
     everything: Any,
     topic: str,
     points: Mapping[int, _Point],
-    committed: Mapping[TopicPartition, int],
+    committed: Mapping[TopicPartition, OffsetAndMetadata],
+    skipped: Mapping[TopicPartition, int],
 ) -> list[Partition]:
     """How far the partitions of a topic are; `everything` is a consumer that is not read_committed."""
     bounds = await reading.whole(consumer, await reading.partitions(consumer, topic))
     written = await reading.whole(everything, bounds)
-    waiting = {log: (max(first, committed.get(log, first)), end) for log, (first, end) in bounds.items()}
+    offsets = {log: place.offset for log, place in committed.items()}
+    waiting = {log: (max(first, offsets.get(log, first)), end) for log, (first, end) in bounds.items()}
     hidden = {log: (max(waiting[log]), end) for log, (_, end) in written.items()}
     oldest = await _first_timestamps(everything, hidden) | await _first_timestamps(consumer, waiting)
     now = time.time_ns() // 1_000_000
@@ -207,9 +283,10 @@ async def _partitions(
             Partition(
                 topic,
                 number,
-                committed.get(log),
+                offsets.get(log),
                 end,
                 max(0, end - start),
+                skipped.get(log, 0),
                 max(0, end - bounds[log][1]),
                 stream_time if stream_time >= 0 else None,
                 point.at if point else None,
@@ -246,8 +323,10 @@ def _sums(group: str, points: Iterable[_Point], partitions: list[Partition], rec
     open_calls = counted if recounted else opened - closed.total()
     equations = [
         _equation("read = applied + rejected", read, applied + rejected.total()),
-        _equation("opened = closed + open", opened, closed.total() + max(0, open_calls)),
+        _equation("skipped and not accepted = 0", sum(each.skipped for each in partitions), 0),
     ]
+    if recounted:  # otherwise `open` is what the two others leave, and the equation could not fail
+        equations.append(_equation("opened = closed + open", opened, closed.total() + open_calls))
     return Status(
         group,
         read,

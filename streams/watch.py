@@ -167,7 +167,15 @@ class Watch:
             stream_time = calls.ledger.stream_time
             end, hidden = self._end(self._settings.source_topic, number, owned.committed)
             yield PartitionSample(
-                number, owned.committed, end, 0, len(calls), stream_time, owned.committed_at, hidden
+                number,
+                owned.committed,
+                end,
+                0,
+                len(calls),
+                stream_time,
+                owned.committed_at,
+                hidden,
+                owned.skipped,
             )
         for number, left in self.app.engine.remaining.items():
             yield PartitionSample(number, None, None, left, 0, -1)
@@ -178,7 +186,7 @@ class Watch:
             topic = engine.config.source
             for number, owned in engine.partitions.items():
                 end, hidden = self._end(topic, number, owned.committed)
-                yield Reached(topic, number, owned.committed, end, owned.committed_at, hidden)
+                yield Reached(topic, number, owned.committed, end, owned.committed_at, hidden, owned.skipped)
 
     def summary(self) -> Summary:
         """What has been done in the partitions that are ours now, since they were taken over."""

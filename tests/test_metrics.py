@@ -40,6 +40,7 @@ telefonie_calls_open{status} telefonie_oldest_open_call_seconds{} telefonie_even
 telefonie_consumer_lag_records{topic,partition} telefonie_committed_offset_age_seconds{topic,partition}
 telefonie_batch_records{} telefonie_batch_seconds{} telefonie_commit_seconds{}
 telefonie_records_hidden{topic,partition} telefonie_clock_offset_seconds{}
+telefonie_records_skipped_total{topic,partition}
 telefonie_recovery_records_remaining{partition} telefonie_table_calls{partition} telefonie_rebalances_total{}
 """
 
@@ -134,6 +135,7 @@ MOVES: dict[Metric, tuple[Callable[[Worker], None], dict[str, float]]] = {
     m.EVENT_AGE: (lambda w: w.metrics.committed([(1500, 4), (-9, 1)]), {"_sum": 6, "_count": 5}),
     m.LAG: (lambda w: w.partition(end=14), {'{partition="2",topic="telefonie.calls"}': 4}),
     m.HIDDEN: (lambda w: w.partition(hidden=3), {'{partition="2",topic="telefonie.calls"}': 3}),
+    m.SKIPPED: (lambda w: w.partition(skipped=20), {'{partition="2",topic="telefonie.calls"}': 20}),
     m.LOG_END: (lambda w: w.partition(end=14), {'{partition="2",topic="telefonie.calls"}': 4}),
     m.LAST_COMMIT: (
         lambda w: w.partition(committed_at=2500),
@@ -261,7 +263,7 @@ def test_the_number_of_series_is_bounded() -> None:
     worker.state = Sample(
         dict.fromkeys(STATUSES, 1),
         1,
-        [PartitionSample(n, 1, 2, 3, 4, 5, 6, 7) for n in partitions],
+        [PartitionSample(n, 1, 2, 3, 4, 5, 6, 7, 8) for n in partitions],
         64,
         clock_offset=0.5,
     )

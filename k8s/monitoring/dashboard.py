@@ -336,7 +336,13 @@ ROWS: Final = (
                 "Records that cannot be read before a producer ends its transaction. Peaks are transactions that end; "
                 "what stays is one that does not.",
                 {"{{topic}} {{partition}}": latest(m.HIDDEN, "topic", "partition")},
-                width=24,
+                width=12,
+            ),
+            Panel(
+                "Skipped",
+                "Records that the group was moved past, until somebody accepts that: `telefonie status`.",
+                {"{{topic}} {{partition}}": latest(m.SKIPPED, "topic", "partition")},
+                width=12,
             ),
         ],
     ),

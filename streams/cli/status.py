@@ -23,6 +23,7 @@ _COLUMNS = (
     "partition",
     "lag",
     "hidden",
+    "skipped",
     "committed",
     "end",
     "stream time",
@@ -37,24 +38,33 @@ _COLUMNS = (
     is_flag=True,
     help="Count the open calls in the state one by one: reads all of the changelog.",
 )
+@click.option(
+    "--accept-skipped",
+    is_flag=True,
+    help="Accept the records that the group was moved past: they are no longer counted as skipped.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def status(recount: bool, as_json: bool) -> None:
+def status(recount: bool, accept_skipped: bool, as_json: bool) -> None:
     """Say how far the group is, and whether its sums are right.
 
-    Every record that was read is applied or rejected, every call that was opened is closed or open. The counts lie in
-    the committed state, so they hold since the beginning, whatever was restarted, and no worker need run. Exits 1
-    when one of the equations is violated.
+    Every record that was read is applied or rejected; no record is skipped, as when somebody moves the group's offsets
+    forward, unless that was accepted; with --recount, every call that was opened is closed or open. The counts lie in
+    the committed state, so they hold since the beginning, whatever was restarted, and no worker need run. Exits 1 when
+    one of the equations is violated.
 
     \b
     Example:
       telefonie status
       telefonie status --recount --json | jq .equations
+      telefonie status --accept-skipped
     """
     from streams import logs
     from streams import status as group
 
     settings = Settings.load(os.environ)
     logs.configure(settings)
+    if accept_skipped:
+        asyncio.run(group.accept_skipped(settings))
     found = asyncio.run(group.status(settings, recount=recount))
     if as_json:
         click.echo(msgspec.json.encode(found))
@@ -81,7 +91,7 @@ def _show(found: Status) -> None:
         verdict = "ok" if each.holds else f"violated: {each.left} and {each.right}"
         counts.append((each.equation, click.style(verdict, fg="green" if each.holds else "red")))
     for name, value in counts:
-        click.echo(f"{name:<27}{value}")
+        click.echo(f"{name:<30}{value}")
     for _, partitions in groupby(found.partitions, lambda each: each.topic):
         click.echo()
         _show_partitions(list(partitions))
@@ -94,6 +104,7 @@ def _show_partitions(partitions: list[Partition]) -> None:
             str(each.partition),
             str(each.lag),
             str(each.hidden),
+            str(each.skipped),
             text(each.committed),
             str(each.end),
             _time(each.stream_time),

@@ -28,6 +28,7 @@ from streams.kafka_errors import unreached_text
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 5.0
+REVIEW_SECONDS = 5.0
 #: What waits so long for the brokers is worth a line in the log, again and again.
 SLOW_SECONDS = 10
 
@@ -147,6 +148,7 @@ def _run(app: Application, engine: Engine) -> None:
             await engine.process(batch)
 
     app.task(_every(app, config.commit_interval / 1000, engine.commit))
+    app.task(_every(app, REVIEW_SECONDS, engine.review))
     if config.idle_clock:
         app.task(_every(app, TICK_SECONDS, engine.tick))
 

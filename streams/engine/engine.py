@@ -15,7 +15,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from math import inf
 from typing import Any, Protocol
-from uuid import uuid4
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
@@ -25,11 +24,23 @@ from faust.types import TP
 from streams.engine.clock import Clock
 from streams.engine.config import Config
 from streams.engine.fetch import RecordBatch, RecordsLostError
+from streams.engine.hidden import written_ends
 from streams.engine.limits import Topics
 from streams.engine.processor import Cut, Processor, Record
-from streams.engine.restore import Position, Target, bounds, encode_position, reader, restore
+from streams.engine.restore import (
+    Position,
+    Target,
+    bounds,
+    encode_position,
+    is_note,
+    new_note,
+    reader,
+    restore,
+)
+from streams.engine.skipped import accepted
 from streams.engine.store import Changelog, Store, Stores
 from streams.engine.writer import Writer
+from streams.errors import OperatorError
 from streams.kafka_errors import about, told
 
 log = logging.getLogger(__name__)
@@ -39,6 +50,10 @@ MAX_PENDING = 30_000  # records
 MAX_PENDING_BYTES = 32 << 20
 #: What was seen so long ago still says something about an idle partition.
 _RECENT_SECONDS = 10.0
+
+
+class StateLostError(OperatorError):
+    """The changelog does not hold the state that was committed."""
 
 
 class Observer(Protocol):
@@ -65,6 +80,10 @@ class Owned:
         self.next_offset = self.committed = next_offset
         #: The metadata of the group's offset: whose commit it is. None: as there was none.
         self.note: str | None = None
+        #: As of `Position`.
+        self.skipped = self.skipped_to = 0
+        #: The group's offset, or the state, does not say yet where we read on, or what was skipped.
+        self.unsaid = False
         #: The idle clock has moved the state's time, and no commit has said so yet.
         self.clock_moved = False
         #: monotonic: when the last record came, and since when something waits for a commit (None: nothing does).
@@ -76,7 +95,20 @@ class Owned:
     @property
     def dirty(self) -> bool:
         """Whether there is something to commit."""
-        return self.next_offset > self.committed or self.clock_moved or self.processor.pending > 0
+        return (
+            self.next_offset > self.committed or self.clock_moved or self.unsaid or self.processor.pending > 0
+        )
+
+    def begin(self, position: Position | None, committed: int | None) -> None:
+        """Count what lies between the state and where we begin; `committed` is the group's offset."""
+        if position is not None:
+            self.skipped, self.skipped_to = position.skipped, position.skipped_to
+            if self.next_offset > position.next_offset:
+                self.skipped += self.next_offset - position.next_offset
+                self.skipped_to = self.next_offset
+        # A partition that never had a record gets an offset too, or a scaler by lag counts what was deleted from it.
+        self.unsaid = position is None or committed != self.next_offset or self.skipped != position.skipped
+        self.waiting_since = time.monotonic() if self.unsaid else None
 
     def close_store(self) -> None:
         """Let go of what lies on disk, if anything does."""
@@ -255,12 +287,20 @@ class Engine:
 
     @staticmethod
     def _cut(owned: Owned) -> tuple[Cut, int, float]:
-        owned.clock_moved = False
+        owned.clock_moved = owned.unsaid = False
         return owned.processor.cut(), owned.next_offset, time.monotonic()
 
     async def _write(self, owned: Owned, cut: Cut, next_offset: int) -> None:
-        note = uuid4().hex
-        position = encode_position(Position(next_offset, cut.header, topic=self.topic))
+        note = new_note()
+        position = encode_position(
+            Position(
+                next_offset,
+                cut.header,
+                topic=self.topic,
+                skipped=owned.skipped,
+                skipped_to=owned.skipped_to,
+            )
+        )
         try:
             end = await owned.writer.write(cut, position, next_offset, note)
         except Exception as error:
@@ -282,6 +322,33 @@ class Engine:
         since = [owned.waiting_since for owned in self.partitions.values() if owned.waiting_since is not None]
         due = min(since, default=inf) + self.config.commit_interval / 1000
         return max(0.0, time.monotonic() - due)
+
+    # -- what was skipped
+
+    async def review(self) -> None:
+        """Take over that skipped records have been accepted, if any wait for it."""
+        skipped = {number: owned for number, owned in self.partitions.items() if owned.skipped}
+        if not skipped:
+            return
+        try:
+            before = await accepted(self.config)
+        except (KafkaError, TimeoutError) as error:
+            log.info(
+                "whether skipped records of %s have been accepted is not known: %r", self.config.source, error
+            )
+            return
+        for number, owned in skipped.items():
+            if not self._holds(number, owned):
+                continue
+            if before.get(TopicPartition(self.config.source, number), 0) >= owned.skipped_to:
+                log.info(
+                    "%s partition %d: %d skipped records are accepted",
+                    self.config.source,
+                    number,
+                    owned.skipped,
+                )
+                owned.skipped, owned.unsaid = 0, True
+        await self.commit()
 
     # -- the clock of idle partitions
 
@@ -375,6 +442,9 @@ class Engine:
             self.partitions = dict(sorted(ready.items()))
             self._suspended = False
         self.observer.assigned(self.partitions)
+        if any(owned.unsaid for owned in self.partitions.values()):
+            # A task of its own: another rebalance may break us off, and a commit must not be.
+            self.app.add_future(self.commit())
 
     async def _learn(self, writers: Iterable[Writer]) -> None:
         """What the topics take, and what time it is."""
@@ -433,7 +503,7 @@ class Engine:
             async with reader(self.config) as consumer:
                 logs = [TopicPartition(self.config.source, number) for number in writers]
                 # Before the restore: after it a fetch that waits for more would hold the answers up.
-                begins, ends = await consumer.beginning_offsets(logs), await consumer.end_offsets(logs)
+                begins, ends = await consumer.beginning_offsets(logs), await written_ends(consumer, logs)
                 targets = await self._targets(consumer, writers, undo)
                 await restore(self.config, consumer, targets, self._progress)
                 for source in logs:
@@ -441,10 +511,14 @@ class Engine:
                     target = targets[number]
                     if (position := target.position) is not None:
                         self._check_same(position.topic)
+                    elif place is not None and is_note(place.metadata):
+                        raise _lost(self.config, source, place.offset)
                     committed = place.offset if place else None
                     start = _start(source, position, committed, begins[source], ends[source])
-                    ready[number] = Owned(target.processor, writers[number], start, target.store)
-                    ready[number].note = place.metadata if place else None
+                    owned = Owned(target.processor, writers[number], start, target.store)
+                    owned.note = place.metadata if place else None
+                    owned.begin(position, committed)
+                    ready[number] = owned
             undo.pop_all()  # nothing is waited for from here on, so nothing can be broken off
         rows, seconds = sum(target.rows for target in targets.values()), time.monotonic() - begun
         log.info("restored partitions %s from %d rows in %.2f s", sorted(ready), rows, seconds)
@@ -470,6 +544,18 @@ class Engine:
 
     def _progress(self, remaining: Mapping[int, int]) -> None:
         self.remaining = dict(remaining)
+
+
+def _lost(config: Config, source: TopicPartition, committed: int) -> StateLostError:
+    where = f"{source.topic} partition {source.partition}"
+    return StateLostError(
+        f"{where}: group {config.group} has committed offset {committed} together with state, but partition "
+        f"{source.partition} of {config.changelog} holds none: it was emptied or made anew, and calls that were open "
+        "would be billed from a part of their events. To read the log again from its beginning, use another "
+        "TELEFONIE_APP_ID. To go on here without what was known, stop all workers and have "
+        f"`kafka-consumer-groups.sh --reset-offsets --to-current --execute --group {config.group} "
+        f"--topic {source.topic}` write the same offsets without our note"
+    )
 
 
 def _is_of(place: OffsetAndMetadata | None, owned: Owned) -> bool:
@@ -500,10 +586,12 @@ def _start(
     elif committed is not None and committed > position.next_offset:
         start = committed
         log.warning(
-            "%s: the group was moved from offset %d to %d: what lies between is skipped",
+            "%s: the group was moved from offset %d to %d: %d records are skipped; `telefonie status` counts them "
+            "until `telefonie status --accept-skipped`",
             where,
             position.next_offset,
             committed,
+            committed - position.next_offset,
         )
     else:
         start = position.next_offset

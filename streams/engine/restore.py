@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -35,6 +37,19 @@ class StateVersionError(OperatorError):
     """The state was written by another release, in a format that this one does not know."""
 
 
+_NOTE = re.compile("[0-9a-f]{32}")
+
+
+def new_note() -> str:
+    """Metadata of the group's offset that no other commit has."""
+    return uuid4().hex
+
+
+def is_note(metadata: str) -> bool:
+    """Whether an offset with this metadata was committed by a worker, together with state."""
+    return _NOTE.fullmatch(metadata) is not None
+
+
 class Position(Struct, array_like=True):
     """How far the log is in the state: the value of the changelog row `POSITION`."""
 
@@ -44,6 +59,9 @@ class Position(Struct, array_like=True):
     version: int = VERSION
     #: Kafka's id of the source topic; empty where it was not known.
     topic: bytes = b""
+    #: Offsets that the group was moved past, and that nobody has accepted; and where the last of them ended.
+    skipped: int = 0
+    skipped_to: int = 0
 
 
 encode_position = msgspec.msgpack.Encoder().encode

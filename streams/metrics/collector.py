@@ -59,6 +59,8 @@ class PartitionSample(NamedTuple):
     committed_at: int | None = None
     #: Records before `end` that are behind an open transaction; None while it is unknown.
     hidden: int | None = None
+    #: Records that the group was moved past, and that nobody has accepted.
+    skipped: int | None = None
 
 
 class Reached(NamedTuple):
@@ -70,6 +72,7 @@ class Reached(NamedTuple):
     end: int | None
     committed_at: int | None
     hidden: int | None = None
+    skipped: int | None = None
 
 
 class Sample(NamedTuple):
@@ -239,20 +242,14 @@ class Metrics(Collector):
         sample = self._source.sample() if self._source else None
         gauges = self._gauges(sample) if sample else {}
         for metric in TABLE:
-            if metric in self._counts:
-                yield self._counter(metric)
+            if metric.kind == "counter":
+                yield _counter_family(metric, gauges.get(metric, self._counts[metric]))
             elif metric in self._histograms:
                 yield self._histograms[metric].family(metric)
             elif metric.kind == "info":
                 yield InfoMetricFamily(metric.name.removesuffix("_info"), metric.help, self._build)
             elif metric in gauges:
                 yield _gauge_family(metric, gauges[metric])
-
-    def _counter(self, metric: Metric) -> Family:
-        family = CounterMetricFamily(metric.name, metric.help, labels=tuple(metric.labels))
-        for labels, number in self._counts[metric].items():
-            family.add_metric(labels, number)
-        return family
 
     def _gauges(self, sample: Sample) -> _Gauges:
         oldest = sample.oldest_open
@@ -270,9 +267,8 @@ class Metrics(Collector):
         gauges: _Gauges = {metric: {} for metric in TABLE if "partition" in metric.labels}
         reached = list(sample.upstream)
         for part in sample.partitions:
-            reached.append(
-                Reached(self._topic, part.number, part.committed, part.end, part.committed_at, part.hidden)
-            )
+            at = part.committed, part.end, part.committed_at, part.hidden, part.skipped
+            reached.append(Reached(self._topic, part.number, *at))
             number = str(part.number)
             gauges[m.RECOVERY][number,] = part.recovery_remaining
             gauges[m.TABLE_CALLS][number,] = part.calls
@@ -286,6 +282,8 @@ class Metrics(Collector):
                 gauges[m.OFFSET_AGE][labels] = self.offset_age(
                     place.topic, place.number, place.committed, place.end
                 )
+            if place.skipped is not None:
+                gauges[m.SKIPPED][labels] = place.skipped
             if place.hidden is not None:
                 gauges[m.HIDDEN][labels] = place.hidden
             if place.committed_at is not None:
@@ -293,6 +291,13 @@ class Metrics(Collector):
         assigned = {(place.topic, place.number) for place in reached}
         self._positions = {place: at for place, at in self._positions.items() if place in assigned}
         return gauges
+
+
+def _counter_family(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:
+    family = CounterMetricFamily(metric.name, metric.help, labels=tuple(metric.labels))
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
 
 
 def _gauge_family(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:

@@ -137,6 +137,13 @@ HIDDEN = _gauge(
     topic=(),
     partition=(),
 )
+SKIPPED = _counter(
+    "telefonie_records_skipped_total",
+    "Records that the group was moved past without processing them, as the state counts them since it began; back to 0 "
+    "once they are accepted.",
+    topic=(),
+    partition=(),
+)
 LOG_END = _gauge(
     "telefonie_log_end_offset",
     "The end of the partition (the high watermark): whatever the worker does, it grows with the topic.",

@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
+from msgspec import Struct
 
 from streams.engine.config import Config
 from streams.engine.engine import MAX_PENDING, MAX_PENDING_BYTES, Engine, Owned, _is_of, _start
 from streams.engine.fetch import RecordBatch, RecordsLostError
 from streams.engine.processor import Record
-from streams.engine.restore import Position
+from streams.engine.restore import Position, encode_position, read_position
 
 SOURCE = TopicPartition("in", 0)
 
@@ -132,6 +134,43 @@ def test_batches_of_partitions_that_are_not_ours_are_left_alone() -> None:
 def test_where_to_read_on(position: int | None, committed: int | None, start: int) -> None:
     state = None if position is None else Position(position, b"")
     assert _start(SOURCE, state, committed, 10, 100) == start
+
+
+@pytest.mark.parametrize(
+    ("position", "committed", "start", "skipped", "to", "unsaid"),
+    [
+        (None, None, 10, 0, 0, True),  # the group has no offset yet
+        (None, 40, 40, 0, 0, True),
+        (Position(50, b""), 50, 50, 0, 0, False),
+        (Position(50, b""), 40, 50, 0, 0, True),
+        (Position(50, b""), 60, 60, 10, 60, True),
+        (Position(50, b"", skipped=4, skipped_to=30), 50, 50, 4, 30, False),
+        (Position(50, b"", skipped=4, skipped_to=30), 60, 60, 14, 60, True),
+    ],
+)
+def test_what_the_group_was_moved_past_is_counted_in_the_state(
+    position: Position | None, committed: int | None, start: int, skipped: int, to: int, unsaid: bool
+) -> None:
+    owned = Owned(Recorder(), None, start)  # type: ignore[arg-type]
+    owned.begin(position, committed)
+    assert (owned.skipped, owned.skipped_to) == (skipped, to)
+    assert owned.unsaid is owned.dirty is unsaid
+
+
+def test_positions_of_the_release_before_can_be_read_and_it_can_read_ours() -> None:
+    class Former(Struct, array_like=True):
+        next_offset: int
+        header: bytes
+        version: int = 1
+        topic: bytes = b""
+
+    former, ours = (
+        Former(7, b"ledger", topic=b"id"),
+        Position(7, b"ledger", topic=b"id", skipped=3, skipped_to=7),
+    )
+    assert read_position(encode_position(former)) == Position(7, b"ledger", topic=b"id")
+    assert msgspec.msgpack.decode(encode_position(ours), type=Former) == former
+    assert read_position(encode_position(ours)) == ours
 
 
 @pytest.mark.parametrize(

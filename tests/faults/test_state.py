@@ -130,9 +130,11 @@ def test_a_new_group_begins_with_an_empty_changelog(setup: Setup, tmp_path: Path
     check_exactly_once(setup)
 
 
-def test_a_deleted_changelog_is_said_and_the_group_goes_on_where_it_was(
+def test_a_changelog_that_lost_its_state_stops_the_worker_until_the_group_goes_on_without(
     setup: Setup, tmp_path: Path, seed: int
 ) -> None:
+    from confluent_kafka import Consumer, TopicPartition
+
     log = tmp_path / "log"
     produce_calls(setup.brokers, setup.calls, 300, seed)
     run_until_caught_up(setup, log)
@@ -141,6 +143,21 @@ def test_a_deleted_changelog_is_said_and_the_group_goes_on_where_it_was(
     admin.delete_topics([changelog(setup)])[changelog(setup)].result()
     wait_for("it is gone", lambda: changelog(setup) not in admin.list_topics(timeout=10).topics)
     produce_calls(setup.brokers, setup.calls, 300, seed + 1)
+    with Worker(setup, log) as worker:
+        assert worker.ends(30) == 1
+        last = worker.said().splitlines()[-1]
+        assert f"group {setup.group} has committed offset" in last
+        assert f"of {changelog(setup)} holds none" in last
+        assert f"--reset-offsets --to-current --execute --group {setup.group} --topic {setup.calls}`" in last
+    assert len(read_topic(setup.brokers, setup.topic("completed"))) == before
+    # As the command does: the same offsets, without metadata.
+    consumer = Consumer({"bootstrap.servers": setup.brokers, "group.id": setup.group, "log_level": "0"})
+    places = consumer.committed([TopicPartition(setup.calls, n) for n in (0, 1)], timeout=10)
+    consumer.commit(
+        offsets=[TopicPartition(setup.calls, each.partition, each.offset) for each in places],
+        asynchronous=False,
+    )
+    consumer.close()
     run_until_caught_up(setup, log)
     assert log.read_text().count("but there is no state") == 2
     assert len(read_topic(setup.brokers, setup.topic("completed"))) >= before + 300
