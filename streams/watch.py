@@ -126,6 +126,8 @@ class Watch:
     def assigned(self, partitions: Collection[int]) -> None:
         """A rebalance has ended."""
         self._assigned = True
+        if self.app is not None:
+            self.count = max(self.count, self.app.consumer.known_partitions(self._settings.source_topic))
         self._uncommitted = {number: self._uncommitted.get(number, []) for number in partitions}
         self._metrics.rebalanced()
         for number in partitions:
@@ -231,8 +233,10 @@ class Watch:
 
     def remarks(self) -> list[str]:
         """What a ready worker cannot read, and what it waits for."""
-        held = self.app.hidden.held(time.monotonic()) if self.app else {}
-        return [
+        if self.app is None:
+            return []
+        held = self.app.hidden.held(time.monotonic())
+        return [line for engine in self.app.engines for line in engine.waits_for()] + [
             f"{tp.topic} partition {tp.partition}: {records} records wait behind a transaction that has been open for "
             f"{seconds:.0f} s"
             for tp, (records, seconds) in sorted(held.items())

@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 #: What waits for a commit, in all partitions together: from here on the log has to wait for the brokers.
 MAX_PENDING = 30_000  # records
 MAX_PENDING_BYTES = 32 << 20
+#: Between two warnings of partitions that wait.
+_WARN_SECONDS = 60.0
 #: What was seen so long ago still says something about an idle partition.
 _RECENT_SECONDS = 10.0
 
@@ -128,6 +130,9 @@ class Engine:
         self.partitions: dict[int, Owned] = {}
         #: Ours before a rebalance; what stays ours keeps its state.
         self._kept: dict[int, Owned] = {}
+        #: Assigned to us, and not read: the changelog has no partition for their state.
+        self.waiting: frozenset[int] = frozenset()
+        self._warned_at = -inf
         #: Offsets that are still to be restored, by partition.
         self.remaining: dict[int, int] = {}
         #: Kafka's id of the source topic.
@@ -147,6 +152,10 @@ class Engine:
     def owns(self, tp: TP) -> bool:
         """Whether the partition is ours and restored."""
         return tp.topic == self.config.source and tp.partition in self.partitions
+
+    def waits(self, tp: TP) -> bool:
+        """Whether the partition is ours and cannot be read yet."""
+        return tp.topic == self.config.source and tp.partition in self.waiting
 
     def next_offset(self, tp: TP) -> int:
         """The offset to read from."""
@@ -323,10 +332,43 @@ class Engine:
         due = min(since, default=inf) + self.config.commit_interval / 1000
         return max(0.0, time.monotonic() - due)
 
-    # -- what was skipped
+    # -- what people do meanwhile
 
     async def review(self) -> None:
-        """Take over that skipped records have been accepted, if any wait for it."""
+        """Take over that skipped records have been accepted, and that partitions of the changelog have been added."""
+        await self._review_skipped()
+        await self._review_waiting()
+
+    async def _review_waiting(self) -> None:
+        if not self.waiting:
+            return
+        try:
+            count = await self.app.consumer.partition_count(self.config.changelog)
+        except KafkaError as error:
+            log.info("how many partitions %s has is not known: %r", self.config.changelog, error)
+            return
+        if any(number < count for number in self.waiting):  # a rebalance may have come in between
+            log.info(
+                "%s has %d partitions now: those of %s are read",
+                self.config.changelog,
+                count,
+                self.config.source,
+            )
+            self.waiting = frozenset()  # once is enough: the assignment looks again
+            self.app.consumer.rejoin()
+        elif self.waiting and time.monotonic() - self._warned_at >= _WARN_SECONDS:
+            self._warned_at = time.monotonic()
+            log.warning("%s", "; ".join(self.waits_for()))
+
+    def waits_for(self) -> list[str]:
+        """Of each partition that waits, what it waits for."""
+        return [
+            f"{self.config.source} partition {number} is not read: {self.config.changelog} has no partition {number} "
+            "for its state; `telefonie topics create` adds it, and no worker need be restarted"
+            for number in sorted(self.waiting)
+        ]
+
+    async def _review_skipped(self) -> None:
         skipped = {number: owned for number, owned in self.partitions.items() if owned.skipped}
         if not skipped:
             return
@@ -412,13 +454,16 @@ class Engine:
         3. state that is not certainly the last is restored, and says where to read on.
 
         A kept partition keeps its state if its last commit is the group's: by its note, since commits of the idle
-        clock do not move the offset.
+        clock do not move the offset. A partition that was added to the source waits while the changelog has none.
         """
         async with self._assigning:
             numbers = sorted(tp.partition for tp in assigned if tp.topic == self.config.source)
             self._kept |= self.partitions
             self.partitions = {}
             await self._identify()
+            count = await self.app.consumer.partition_count(self.config.changelog)
+            self.waiting = frozenset(number for number in numbers if number >= count)
+            numbers = [number for number in numbers if number < count]
             await asyncio.gather(*(owned.writer.stop() for owned in self._kept.values()))
             self._keep(numbers)
             writers = {number: Writer(self.config, number, self.topics, self.clock) for number in numbers}

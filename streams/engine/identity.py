@@ -45,8 +45,29 @@ class _MetadataResponse(Response):
         ),
         ("cluster_id", CompactString()),
         ("controller_id", Int32),
-        # The partitions of the topics, which follow, are of no interest here.
-        ("topics", CompactArray(("error_code", Int16), ("name", CompactString()), ("topic_id", _Uuid))),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("name", CompactString()),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline_replicas", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                # What follows is of no interest here.
+            ),
+        ),
     )
 
 
@@ -75,9 +96,20 @@ class _MetadataRequest(Request[_MetadataStruct]):
 
 async def topic_id(client: Any, topic: str) -> bytes | None:
     """The id of a topic; None when there is no topic of this name. Raises KafkaError when it cannot be known."""
-    ((code, _, found),) = (await clients.ask(client, _MetadataRequest(topic))).topics
+    found = await _described(client, topic)
+    return None if found is None else bytes(found[0])
+
+
+async def partition_count(client: Any, topic: str) -> int:
+    """How many partitions a topic has, as a broker says now; 0 without a topic. Raises as `topic_id` does."""
+    found = await _described(client, topic)
+    return 0 if found is None else len(found[1])
+
+
+async def _described(client: Any, topic: str) -> tuple[bytes, list[Any]] | None:
+    ((code, _, found, _, partitions),) = (await clients.ask(client, _MetadataRequest(topic))).topics
     if code == UnknownTopicOrPartitionError.errno:
         return None
     if code:
         raise for_code(code)
-    return bytes(found)
+    return found, partitions

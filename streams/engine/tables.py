@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from contextlib import suppress
 from typing import Any
 
@@ -70,7 +70,7 @@ class Recovery(Service):
     def on_partitions_revoked(self, revoked: Collection[TP]) -> None:
         """Nothing is buffered here."""
 
-    async def begin(self, assigned: Collection[TP]) -> None:
+    async def begin(self, assigned: Set[TP]) -> None:
         """Start to restore, instead of whatever an earlier assignment has started."""
         await self.break_off()
         self._task = asyncio.get_running_loop().create_task(self._recover(assigned))
@@ -87,7 +87,7 @@ class Recovery(Service):
                 await self._task
             self._task = None
 
-    async def _recover(self, assigned: Collection[TP]) -> None:
+    async def _recover(self, assigned: Set[TP]) -> None:
         app = self.app
         self.in_recovery = app.in_recovery = True
         try:
@@ -95,7 +95,9 @@ class Recovery(Service):
                 await engine.assign(assigned)
             await app.on_rebalance_complete.send()
             self.in_recovery = app.in_recovery = False
-            app.consumer.resume_partitions(assigned)
+            waiting = {tp for tp in assigned for engine in app.engines if engine.waits(tp)}
+            await app.consumer.hold(waiting)
+            app.consumer.resume_partitions(assigned - waiting)
             await app.consumer.perform_seek()
             self.completed.set()
             app.flow_control.resume()

@@ -23,7 +23,7 @@ from mode import Service
 
 from streams.engine.fetch import RecordBatch, fetch
 from streams.engine.hidden import End, written_ends
-from streams.engine.identity import topic_id
+from streams.engine.identity import partition_count, topic_id
 from streams.engine.members import Member, MembersUnknownError, assignor, members
 
 #: Records a batch: enough to make Faust's share small, few enough (20 ms) not to starve the event loop.
@@ -122,6 +122,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             and state.timestamp >= since * 1000
             and next_offset >= state.highwater
         )
+
+    async def hold(self, partitions: Collection[TP]) -> None:
+        """As of the consumer."""
+        consumer = self._ensure_consumer()
+        for topic, number in partitions:
+            tp = TopicPartition(topic, number)
+            # Where the group has no offset aiokafka would fail before it looks whether it may fetch.
+            consumer.seek(tp, 0)
+            consumer.pause(tp)
 
     async def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
         """As of the consumer."""
@@ -232,6 +241,26 @@ class Consumer(driver.Consumer):
         client = self._thread._ensure_consumer()._client
         found: bytes | None = await self._thread.call_thread(topic_id, client, topic)
         return found
+
+    async def partition_count(self, topic: str) -> int:
+        """As `identity.partition_count`."""
+        client = self._thread._ensure_consumer()._client
+        found: int = await self._thread.call_thread(partition_count, client, topic)
+        return found
+
+    async def hold(self, partitions: Collection[TP]) -> None:
+        """Read nothing of these partitions, which are assigned to us, until the next assignment."""
+        self.pause_partitions(partitions)
+        await self._thread.call_thread(self._thread.hold, partitions)
+
+    def known_partitions(self, topic: str) -> int:
+        """How many partitions a topic that we read has, as of the last look at the brokers' metadata."""
+        return len(self._thread._ensure_consumer().partitions_for_topic(topic) or ())
+
+    def rejoin(self) -> None:
+        """Have our partitions assigned once more."""
+        if (coordinator := self._coordinator()) is not None:
+            self._thread.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
 
     async def is_member(self) -> bool:
         """Whether the group's coordinator says, when asked now, that what is assigned to us still is ours.

@@ -108,7 +108,8 @@ async def require_calls(settings: Settings) -> None:
 async def prepare(settings: Settings) -> int:
     """What a worker needs before it starts: its internal topics made. Returns the partitions of its source.
 
-    Raises TopicsError when a topic is missing or would break the processor; other findings are logged.
+    Raises TopicsError when a topic is missing or would break the processor; other findings are logged, also that
+    partitions of the source have to wait.
     """
     async with _admin(settings) as admin:
         cluster = await _describe(admin, settings)
@@ -120,9 +121,9 @@ async def prepare(settings: Settings) -> int:
                 log.warning("topic %s %s", finding.topic, finding.message)
             cluster = await _until(admin, settings, lambda found: names <= found.keys())
     for finding in findings(settings, cluster):
-        if finding.verdict == "error":
+        if finding.verdict == "error" and not finding.waits:
             raise TopicsError(f"topic {finding.topic} {finding.message}")
-        if finding.verdict == "warning":
+        if finding.verdict in ("error", "warning"):
             log.warning("topic %s %s", finding.topic, finding.message)
     return cluster[settings.source_topic].partitions
 

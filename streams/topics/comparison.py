@@ -28,6 +28,8 @@ class Finding:
     verdict: Verdict
     message: str
     change: Mapping[str, str] = field(default_factory=dict)
+    #: Of an error: a worker runs all the same, and what it cannot read waits.
+    waits: bool = False
 
 
 Cluster: TypeAlias = dict[str, Existing]
@@ -125,4 +127,5 @@ def _partition_fault(topic: Topic, has: int, source: int) -> Finding:
         topic.name,
         "error",
         f"{text}: partitions from {has} on are not read until `telefonie topics create` adds {source - has}",
+        waits=True,
     )

@@ -238,10 +238,12 @@ def test_former_owners_are_fenced_before_the_groups_offsets_and_the_changelog_ar
     monkeypatch.setattr(made, "_learn", lambda _: note("learned", None))
     monkeypatch.setattr(made, "_restore", lambda *_: note("restored", {}))
     monkeypatch.setattr(app, "topic_id", lambda _: note("identified", b"id"), raising=False)
+    monkeypatch.setattr(app, "partition_count", lambda _: note("counted", 2), raising=False)
     monkeypatch.setattr(app, "fetch_committed", lambda _: note("offsets", {}), raising=False)
     monkeypatch.setattr(made.observer, "assigned", lambda _: None, raising=False)
-    asyncio.run(made.assign([TP("in", 0), TP("in", 1)]))
-    assert seen == ["identified", "let go", "fenced", "fenced", "learned", "offsets", "restored"]
+    asyncio.run(made.assign([TP("in", 0), TP("in", 1), TP("in", 2)]))
+    assert seen == ["identified", "counted", "let go", "fenced", "fenced", "learned", "offsets", "restored"]
+    assert made.waiting == {2}, "the changelog has two partitions"
 
 
 def test_from_the_last_commit_before_a_rebalance_to_its_end_nothing_is_applied_or_committed(

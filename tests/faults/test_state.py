@@ -163,15 +163,6 @@ def test_a_changelog_that_lost_its_state_stops_the_worker_until_the_group_goes_o
     assert len(read_topic(setup.brokers, setup.topic("completed"))) >= before + 300
 
 
-def test_a_changelog_with_too_few_partitions_is_refused(setup: Setup, tmp_path: Path) -> None:
-    create_topics(setup.brokers, changelog(setup), partitions=1, config={"cleanup.policy": "compact"})
-    with Worker(setup, tmp_path / "log") as worker:
-        assert worker.ends(30) == 1
-        last = worker.said().splitlines()[-1]
-        assert last.startswith("error: ")
-        assert f"{changelog(setup)} has 1 partition, {setup.calls} has 2: add 1" in last
-
-
 def test_state_of_another_version_is_refused(setup: Setup, tmp_path: Path, seed: int) -> None:
     produce_calls(setup.brokers, setup.calls, 100, seed)
     run_until_caught_up(setup, tmp_path / "log")
