@@ -336,13 +336,17 @@ ROWS: Final = (
                 "Records that cannot be read before a producer ends its transaction. Peaks are transactions that end; "
                 "what stays is one that does not.",
                 {"{{topic}} {{partition}}": latest(m.HIDDEN, "topic", "partition")},
-                width=12,
             ),
             Panel(
                 "Skipped",
                 "Records that the group was moved past, until somebody accepts that: `telefonie status`.",
                 {"{{topic}} {{partition}}": latest(m.SKIPPED, "topic", "partition")},
-                width=12,
+            ),
+            Panel(
+                "Clock",
+                "The worker's clock less the brokers', by which events are judged.",
+                {"{{instance}}": latest(m.CLOCK_OFFSET, "instance")},
+                unit="s",
             ),
         ],
     ),
