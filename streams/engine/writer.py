@@ -78,8 +78,6 @@ class _Attempt:
         """Wait for all answers. Raises _RefusedError where it helps to write something else, or what went wrong."""
         await asyncio.wait([each.ack for each in self.sent])
         failed = [(each.place.topic, error) for each in self.sent if (error := each.failure()) is not None]
-        for each in self.sent:
-            about(each.failure(), f"topic {each.place.topic} partition {each.place.partition}")
         for _, error in failed:
             # What follows on a refused batch is out of order.
             if not isinstance(error, (*REFUSALS, OutOfOrderSequenceNumber)):
@@ -89,6 +87,12 @@ class _Attempt:
                 raise _RefusedError(topic, error)
         for _, error in failed:
             raise error
+
+
+def _name(where: str, ack: asyncio.Future[Any]) -> None:
+    """A refused batch says what it was for, also where something else ends the attempt and nobody asks for it."""
+    if not ack.cancelled():
+        about(ack.exception(), where)
 
 
 class Writer:
@@ -126,6 +130,9 @@ class Writer:
 
     async def stop(self) -> None:
         """Close the connections. An open transaction is left to the next owner to abort."""
+        ended = self._transactions.wait_for_transaction_end()
+        if ended is not None and ended.done() and not ended.cancelled():
+            ended.exception()  # what was raised is known already, and need not be logged as unheard
         await self._producer.stop()
 
     async def write(self, cut: Cut, position: bytes, next_offset: int, note: str) -> int:
@@ -236,6 +243,7 @@ class Writer:
             await attempt.room(batch.size())
             asked, count, size = self.clock.asked(), batch.record_count(), batch.size()
             ack = await self._producer.send_batch(batch, topic, partition=partition)
+            ack.add_done_callback(partial(_name, f"topic {topic} partition {partition}"))
             attempt.sent.append(_Sent(place, ack, count, size))
             if topic == self.config.changelog:
                 ack.add_done_callback(partial(self._hear, asked))
