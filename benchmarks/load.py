@@ -57,6 +57,17 @@ def ends(brokers: str, topic: str) -> int:
 def produce(brokers: str, topic: str, calls: int, seed: int) -> Load:
     """Make a topic and fill it with so many calls, keyed by call id, the last of which ended a while ago."""
     make_topics(brokers, topic)
+    expected = CallsPartition(Rules(), 0)
+    start = int((time.time() - calls / RATE - 600) * 1000)
+    records = revisions = 0
+    for batch in produced(brokers, topic, events(seed, calls, RATE, start)):
+        expected.process([(0, at, key, value, ()) for at, key, value in batch], start * 2)
+        records, revisions = records + len(batch), revisions + len(expected.cut().outputs["completed"])
+    return Load(topic, records, calls, revisions)
+
+
+def produced(brokers: str, topic: str, source: Iterator[Event]) -> Iterator[list[Event]]:
+    """Write events to a topic, keyed by call id, batch by batch; all of them are there at the end."""
     producer = Producer(
         {
             "bootstrap.servers": brokers,
@@ -67,18 +78,13 @@ def produce(brokers: str, topic: str, calls: int, seed: int) -> Load:
             "log_level": "0",
         }
     )
-    expected = CallsPartition(Rules(), 0)
-    start = int((time.time() - calls / RATE - 600) * 1000)
-    records = revisions = 0
-    for batch in _batches(events(seed, calls, RATE, start)):
+    for batch in _batches(source):
         for at, key, value in batch:
             _send(producer, topic, key, value, at)
         producer.poll(0)
-        expected.process(((0, at, key, value, ()) for at, key, value in batch), start * 2)
-        records, revisions = records + len(batch), revisions + len(expected.cut().outputs["completed"])
+        yield batch
     if left := producer.flush(60):
         raise RuntimeError(f"{left} records could not be produced")
-    return Load(topic, records, calls, revisions)
 
 
 def _batches(source: Iterator[Event]) -> Iterator[list[Event]]:

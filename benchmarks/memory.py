@@ -34,7 +34,12 @@ def resident() -> int:
 
 def without_ends(source: Iterable[Record]) -> Iterator[Record]:
     """The records that do not say how a call ended."""
-    return (record for record in source if not any(status in (record[3] or b"") for status in _TERMINAL))
+    return (record for record in source if not is_end(record[3] or b""))
+
+
+def is_end(event: bytes) -> bool:
+    """Whether an event says how a call ended."""
+    return any(status in event for status in _TERMINAL)
 
 
 def remember(partition: CallsPartition, source: Iterator[Record], calls: float) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from heapq import nsmallest
 from typing import Any, Final, NamedTuple
+from weakref import WeakValueDictionary
 
 from streams.calls.partition import CallsPartition, Output
 from streams.calls.view import OpenCalls
@@ -44,7 +45,8 @@ class Figures:
         """`width` is that of the KPI windows, in ms."""
         self._width = width
         self._dead: deque[dict[str, Any]] = deque(maxlen=_LAST)
-        self._partitions: Mapping[int, CallsPartition] = {}
+        #: Weakly: a partition that moves away is to be freed, whether or not somebody asks again.
+        self._partitions = WeakValueDictionary[int, CallsPartition]()
         self._census: dict[int, Census] = {}
         self._counting = Shared(self._count, times=1 / _SHARE)
         self._summed: dict[str, Counter[str]] = {}
@@ -62,7 +64,7 @@ class Figures:
     async def survey(self, partitions: Mapping[int, CallsPartition]) -> None:
         """Look at the open calls of these partitions, unless that was done lately."""
         if partitions != self._partitions:
-            self._partitions = dict(partitions)
+            self._partitions = WeakValueDictionary(partitions)
             self._counting = Shared(self._count, times=1 / _SHARE)
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):

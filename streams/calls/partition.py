@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -81,7 +82,9 @@ class CallsPartition:
         self.closed: Closed = ClosedCalls(rules.call_retention // _SPANS)
         #: Touched since the last cut; None was forgotten. Counts before the two above.
         self.changed: dict[bytes, CallState | None] = {}
-        self.deadlines = Deadlines(rules.call_timeout // _SPANS, self._due)
+        # Not by a method: a cycle, and what has been restored is frozen, so that no collector would find it.
+        due_of = partial(_due, self.open, rules.call_timeout)
+        self.deadlines = Deadlines(rules.call_timeout // _SPANS, due_of)
         #: Of calls published lately: most amendments come soon.
         self.published: dict[bytes, Facts] = {}
         self.windows = Windows(rules.kpi_window, rules.call_retention, number)
@@ -252,10 +255,6 @@ class CallsPartition:
 
     # -- time
 
-    def _due(self, call_id: bytes) -> int | None:
-        state = self.open.get(call_id)
-        return None if state is None else state.last + self.rules.call_timeout
-
     def _close_due(self, now: int) -> None:
         """Close the open calls whose timeout stream time has passed, in the order in which they fell due."""
         while (due := self.deadlines.pop(now)) is not None:
@@ -388,6 +387,11 @@ class CallsPartition:
                 yield
             self.open[key] = state
             self.deadlines.add(state.last + self.rules.call_timeout, key)
+
+
+def _due(opened: dict[bytes, CallState], call_timeout: int, call_id: bytes) -> int | None:
+    state = opened.get(call_id)
+    return None if state is None else state.last + call_timeout
 
 
 def _too_early() -> Rejected:

@@ -576,7 +576,7 @@ class Engine:
             return {number: Target(self.config.processor(number, None), where[number]) for number in numbers}
         if self._stores is None:
             self._stores = Stores(self.config.stores, self.config.instance_id or "worker")
-        self._stores.clean(numbers)
+        self._stores.clean({*numbers, *self._kept})
         topic = await self.app.consumer.topic_id(self.config.changelog) or b""
         targets = {}
         for number in numbers:

@@ -26,6 +26,10 @@ from streams.kafka_errors import about, told
 
 #: How long a broker may wait for a first record.
 PATIENCE_MS: Final = 500
+#: Bytes of values that are handed over at once: many more would hold up the event loop when they are applied. So many
+#: records are looked at first.
+_MOST_BYTES: Final = 4 << 20
+_FEW: Final = 16
 #: Bytes that are worth a fetch at once.
 _MUCH: Final = 256 * 1024
 
@@ -137,9 +141,10 @@ def drain(fetcher: Any, wanted: Collection[Any], limit: int) -> list[RecordBatch
 
 
 class _Opened:
-    """A batch that is being read: a few compressed bytes may be more records than are taken at once."""
+    """A batch that is being read: a few compressed bytes may be more records than are taken at once, or larger ones."""
 
     def __init__(self, source: Any, batch: Any) -> None:
+        self.is_compressed = bool(batch.compression_type)
         self.base_offset, self.next_offset = batch.base_offset, batch.next_offset
         self._source, self._batch = source, batch
         self._records: Iterator[Any] | None = None
@@ -180,9 +185,14 @@ def _unreadable(partition: TopicPartition, offset: int, why: str) -> UnreadableE
 def _take(result: Any, partition: TopicPartition, limit: int) -> RecordBatch:
     source = result._partition_records
     first, records = source.next_fetch_offset, list[Record]()
-    while len(records) < limit and (opened := _open(source)) is not None:
+    size, few = 0, _FEW
+    while len(records) < limit and size < _MOST_BYTES and (opened := _open(source)) is not None:
         count, position = limit - len(records), source.next_fetch_offset
+        if opened.is_compressed:  # what is not, is no larger than the fetch was
+            count, few = min(count, few), 2 * few
         taken = opened.take(count)
+        if opened.is_compressed:
+            size += sum([len(record[3] or b"") for record in taken])
         if len(taken) < count:
             source.opened, source.next_fetch_offset = None, opened.next_offset
         else:

@@ -59,7 +59,11 @@ class Cut(Protocol):
 
 
 class Processor(Protocol):
-    """The state of one input partition, and what moves it. Nothing here may wait or block."""
+    """The state of one input partition, and what moves it. Nothing here may wait or block.
+
+    It may not be part of a reference cycle: what has been restored is hidden from the garbage collector, which would
+    otherwise look at every object of it again and again, and is freed by its reference count when it moves away.
+    """
 
     @property
     def pending(self) -> int:

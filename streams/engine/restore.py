@@ -164,6 +164,7 @@ async def restore(
         while left:
             for batch in drain(consumer._fetcher, left, _CHUNK):
                 logs[batch.partition].apply(config, batch)
+                await asyncio.sleep(0)
             # Each fetch is a cycle, with all its bytes: left to the end, they would be the whole changelog.
             gc.collect(1)
             # By position, not by the last record: the last offset is a transaction's marker.
@@ -176,8 +177,11 @@ async def restore(
             await target.ready(config, number)
     finally:
         gc.enable()
+    # What has been restored need not be looked at again by every collection. What was frozen before may be garbage now:
+    # the clients of former restores and of former owners.
+    gc.unfreeze()
     gc.collect()
-    gc.freeze()  # what has been restored need not be looked at again by every collection
+    gc.freeze()
 
 
 async def _stable_ends(config: Config, consumer: Any, logs: Collection[TopicPartition]) -> dict[Any, int]:

@@ -261,10 +261,20 @@ class Stores:
         return Store(self.directory / str(partition), changelog, now)
 
     def clean(self, owned: Collection[int]) -> None:
-        """Remove stores of partitions that have been elsewhere for so long that they are of no use."""
-        oldest = time.time() - OLDEST / 1000
+        """Remove stores of partitions that have been elsewhere for so long that they are of no use.
+
+        `owned` are all that this worker has or is about to have: one that was quiet for long is not written to.
+        """
+        oldest = time.time() - OLDEST / 1000  # by our own clock, as the times of files are
         for store in self.directory.iterdir():
-            if store.name.isdecimal() and int(store.name) not in owned:
-                written = max((each.stat().st_mtime for each in store.iterdir()), default=0.0)
-                if written < oldest:
-                    shutil.rmtree(store, ignore_errors=True)
+            if store.name.isdecimal() and int(store.name) not in owned and _written(store) < oldest:
+                shutil.rmtree(store, ignore_errors=True)
+
+
+def _written(directory: Path) -> float:
+    """When a file in a directory was last written (epoch s); 0 without any. Files may vanish meanwhile."""
+    last = 0.0
+    for file in directory.iterdir():
+        with suppress(OSError):
+            last = max(last, file.stat().st_mtime)
+    return last

@@ -1,9 +1,15 @@
 """What the engine does with batches that do not follow on each other, and where it reads on: no Kafka needed."""
 
 import asyncio
+import gc
+import os
+import weakref
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import msgspec
 import pytest
@@ -12,11 +18,13 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 from msgspec import Struct
 
+from streams.calls.partition import CallsPartition, Rules
 from streams.engine.config import Config
 from streams.engine.engine import MAX_PENDING, MAX_PENDING_BYTES, Engine, Owned, _is_of, _start
 from streams.engine.fetch import RecordBatch, RecordsLostError
 from streams.engine.processor import Record
 from streams.engine.restore import Position, encode_position, read_position
+from streams.engine.store import Changelog, Stores
 
 SOURCE = TopicPartition("in", 0)
 
@@ -469,3 +477,67 @@ def test_a_source_is_drained_when_the_group_has_committed_all_of_it(
 
     app.bounds, app.fetch_committed = bounds, fetch_committed  # type: ignore[attr-defined]
     assert asyncio.run(made.is_drained()) is drained
+
+
+def test_a_partition_that_moves_away_is_freed_at_once_though_no_collector_looks_at_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What has been restored is frozen; a cycle in it would be kept for ever."""
+    made, _, app = engine(next_offset=5)
+    partitions, stores = [], Stores(tmp_path, "worker")
+    for number in range(2):
+        store = stores.open(number, Changelog(b"changelog-id-16b", 0, 1), 0) if number else None
+        calls = CallsPartition(Rules(), number, store)
+        calls.process([(n, 5, None, event(f"call-{n}", "queued"), []) for n in range(50)], 10)
+        calls.process([(n, 6, None, event(f"call-{n}", "completed"), []) for n in range(20)], 10)
+        calls.process([(70, 7, None, b"{", [])], 10)
+        calls.cut()
+        made.partitions[number] = Owned(calls, Mock(stop=AsyncMock()), 71, store)
+        partitions.append(weakref.ref(calls))
+        partitions += [weakref.ref(each) for each in (calls.deadlines, calls.closed, calls.windows)]
+    del calls
+    monkeypatch.setattr(app, "topic_id", AsyncMock(return_value=b"id"), raising=False)
+    monkeypatch.setattr(app, "partition_count", AsyncMock(return_value=2), raising=False)
+    monkeypatch.setattr(app, "fetch_committed", AsyncMock(return_value={}), raising=False)
+    monkeypatch.setattr(made.observer, "assigned", lambda _: None, raising=False)
+    gc.disable()
+    gc.freeze()
+    try:
+        asyncio.run(made.assign([]))
+        assert [each() for each in partitions] == [None] * 8
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
+def test_the_store_of_a_partition_that_stays_is_not_removed_however_quiet_it_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The open one of a kept partition was, after an hour without a record."""
+    made, recorder, app = engine(next_offset=5)
+    made.config = replace(made.config, stores=tmp_path, processor=lambda *_: recorder)
+    made._stores = stores = Stores(tmp_path, "worker")
+    kept = stores.open(0, Changelog(b"id", 0, 1), 0)
+    stores.open(2, Changelog(b"id", 0, 1), 0).close()
+    for file in (*(stores.directory / "0").iterdir(), *(stores.directory / "2").iterdir()):
+        os.utime(file, (0, 0))
+    made._kept = {0: Owned(recorder, None, 5, kept)}  # type: ignore[arg-type]
+    monkeypatch.setattr(app, "topic_id", AsyncMock(return_value=b"id"), raising=False)
+    monkeypatch.setattr("streams.engine.engine.bounds", AsyncMock(return_value={1: (0, 1)}))
+    with ExitStack() as undo:
+        asyncio.run(made._targets(None, [1], undo))
+    assert {each.name for each in stores.directory.iterdir()} == {"0", "1", "lock"}
+    kept.write([(b"k", b"v")], 1, None, 0)
+    kept.close()
+
+
+def event(call_id: str, status: str) -> bytes:
+    return msgspec.json.encode(
+        {
+            "id": call_id,
+            "direction": "inbound",
+            "from": "+12025550100",
+            "to": "+442079460000",
+            "status": status,
+        }
+    )

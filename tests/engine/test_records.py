@@ -44,7 +44,7 @@ def built(builder: Any, records: list[tuple[Any, ...]]) -> bytes:
 
 
 def theirs(codec: int) -> Any:
-    return DefaultRecordBatchBuilder(2, codec, 1, 7, 3, 11, 1 << 20)
+    return DefaultRecordBatchBuilder(2, codec, 1, 7, 3, 11, 1 << 28)
 
 
 def numbered(records: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -184,6 +184,17 @@ def test_a_batch_of_many_records_is_taken_in_pieces() -> None:
     data = built(theirs(4), [(5, None, b"%d" % n, []) for n in range(1_000)])
     assert taken(data, 300) == [(n, 5, None, b"%d" % n, []) for n in range(1_000)]
     assert taken(data, 250, 100) == [(n, 5, None, b"%d" % n, []) for n in range(100, 1_000)]
+
+
+def test_large_records_in_a_few_compressed_bytes_are_taken_a_few_at_a_time() -> None:
+    data = built(theirs(4), [(5, None, b"%d" % n + bytes(1_000_000), []) for n in range(100)])
+    assert len(data) < 100_000
+    result, sizes = Result(data), []
+    while not sizes or fetch._has_more(result):
+        batch = fetch._take(result, TopicPartition("topic", 0), 2_000)
+        sizes.append(sum(len(record[3] or b"") for record in batch.records))
+    assert sum(sizes) > 100_000_000
+    assert max(sizes) < 20_000_000
 
 
 def test_bytes_after_the_end_of_a_gzip_stream_say_nothing_to_java_and_to_us() -> None:
