@@ -540,6 +540,10 @@ OWN: Final = {
         "a topic refuses batches, however small they are made",
         "`telefonie topics check` says what its settings must be; nothing was written, and nothing is lost",
     ),
+    "StateLostError": (
+        "the changelog does not hold the state that the group's last commit proves",
+        "the line says how to go on without it on purpose: calls that were open would be half billed",
+    ),
     "StateVersionError": (
         "the state was written by a release that this one does not know",
         "run that release, or a later one; nothing was changed",
