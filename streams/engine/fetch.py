@@ -8,8 +8,10 @@ therefore pinned; `check` says at the start whether they are all there.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Iterator
 from itertools import dropwhile, islice
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import aiokafka
@@ -24,12 +26,16 @@ from streams.engine.processor import Record
 from streams.errors import OperatorError
 from streams.kafka_errors import about, told
 
+log = logging.getLogger(__name__)
+
 #: How long a broker may wait for a first record.
 PATIENCE_MS: Final = 500
 #: Bytes of values that are handed over at once: many more would hold up the event loop when they are applied. So many
 #: records are looked at first.
 _MOST_BYTES: Final = 4 << 20
 _FEW: Final = 16
+#: A record of aiokafka's as one of ours.
+_record: Final = attrgetter("offset", "timestamp", "key", "value", "headers")
 #: Bytes that are worth a fetch at once.
 _MUCH: Final = 256 * 1024
 
@@ -141,35 +147,30 @@ def drain(fetcher: Any, wanted: Collection[Any], limit: int) -> list[RecordBatch
 
 
 class _Opened:
-    """A batch that is being read: a few compressed bytes may be more records than are taken at once, or larger ones."""
+    """A batch that is read in pieces: a few compressed bytes may be more records than are taken at once, or larger."""
 
     def __init__(self, source: Any, batch: Any) -> None:
-        self.is_compressed = bool(batch.compression_type)
         self.base_offset, self.next_offset = batch.base_offset, batch.next_offset
+        self.is_compressed = bool(batch.compression_type)
         self._source, self._batch = source, batch
-        self._records: Iterator[Any] | None = None
+        self._records: Iterator[Record] | None = None
 
     def take(self, count: int) -> list[Record]:
         """The next records; fewer than `count` are the last. Raises UnreadableError."""
         try:
             if self._records is None:
-                self._records = iter(self._batch)
-            return self._pulled(count)
+                self._records = map(_record, self._batch)
+            return list(islice(self._records, count))
         except Exception:  # a name that is not UTF-8, or something else that only aiokafka does not take
-            return self._pulled_leniently(count)
+            return self._taken_leniently(count)
 
-    def _pulled(self, count: int) -> list[Record]:
-        return [
-            (r.offset, r.timestamp, r.key, r.value, r.headers) for r in islice(self._records or (), count)
-        ]
-
-    def _pulled_leniently(self, count: int) -> list[Record]:
+    def _taken_leniently(self, count: int) -> list[Record]:
         source = self._source
         try:
             found = lenient.read(lenient.slice_at(source._records.data, self.base_offset))
             # From where we are on: a part may have been taken before.
-            self._records = dropwhile(lambda record: record.offset < source.next_fetch_offset, found)
-            return self._pulled(count)
+            self._records = dropwhile(lambda record: record[0] < source.next_fetch_offset, found)
+            return list(islice(self._records, count))
         except Exception as error:
             raise _unreadable(source._tp, self.base_offset, f"{type(error).__name__}: {error}") from error
 
@@ -186,17 +187,22 @@ def _take(result: Any, partition: TopicPartition, limit: int) -> RecordBatch:
     source = result._partition_records
     first, records = source.next_fetch_offset, list[Record]()
     size, few = 0, _FEW
-    while len(records) < limit and size < _MOST_BYTES and (opened := _open(source)) is not None:
+    while len(records) < limit and size < _MOST_BYTES:
         count, position = limit - len(records), source.next_fetch_offset
-        if opened.is_compressed:  # what is not, is no larger than the fetch was
-            count, few = min(count, few), 2 * few
-        taken = opened.take(count)
-        if opened.is_compressed:
-            size += sum([len(record[3] or b"") for record in taken])
-        if len(taken) < count:
-            source.opened, source.next_fetch_offset = None, opened.next_offset
+        found = _open(source, count)
+        if found is None:
+            break
+        if isinstance(found, list):  # a whole batch
+            taken = found
         else:
-            source.next_fetch_offset = max(position, taken[-1][0] + 1)
+            if found.is_compressed:  # what is not, is no larger than the fetch was
+                count, few = min(count, few), 2 * few
+            taken = found.take(count)
+            size += sum([len(record[3] or b"") for record in taken])
+            if len(taken) < count:
+                source.opened, source.next_fetch_offset = None, found.next_offset
+            else:
+                source.next_fetch_offset = max(position, taken[-1][0] + 1)
         if taken and taken[0][0] < position:
             taken = [record for record in taken if record[0] >= position]
         records += taken
@@ -204,18 +210,33 @@ def _take(result: Any, partition: TopicPartition, limit: int) -> RecordBatch:
     return RecordBatch(partition, first, source.next_fetch_offset, records)
 
 
-def _open(source: Any) -> _Opened | None:
-    """The batch of a fetch that is to be read on; None when there is no other. Raises UnreadableError."""
+def _open(source: Any, limit: int) -> list[Record] | _Opened | None:
+    """What comes next of a fetch: all records of a batch, `limit` at most; a batch to be read in pieces; or nothing.
+
+    Raises UnreadableError.
+    """
     opened: _Opened | None = getattr(source, "opened", None)
-    while opened is None and source._records.has_next():
+    if opened is not None:
+        return opened
+    while source._records.has_next():
         batch = source._records.next_batch()
         if source._check_crcs and not batch.validate_crc():
             raise _unreadable(source._tp, batch.base_offset, "its checksum is wrong")
+        after = batch.next_offset
         if _is_aborted(source, batch) or batch.is_control_batch:
-            source.next_fetch_offset = batch.next_offset
-        else:
-            opened = source.opened = _Opened(source, batch)
-    return opened
+            source.next_fetch_offset = after
+            continue
+        if not batch.compression_type and after - batch.base_offset <= limit:
+            try:
+                taken: list[Record] = list(map(_record, batch))
+            except Exception as error:
+                log.debug("a batch that aiokafka does not read: %s", error)  # it is met again
+            else:
+                source.next_fetch_offset = after
+                return taken
+        opened = source.opened = _Opened(source, batch)
+        return opened
+    return None
 
 
 def _has_more(result: Any) -> bool:
