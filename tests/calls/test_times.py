@@ -152,7 +152,7 @@ def test_milliseconds_rounds_half_to_even(micros: int, half: int | Fraction) -> 
 def test_a_million_digits_are_compared_in_no_time() -> None:
     start = f"2026-11-25T03:35:13.{'9' * 1_000_000}Z"
     end = f"2026-11-25T03:35:13.{'9' * 999_999}8Z"
-    began = time.perf_counter()
+    began = time.process_time()
     assert elapsed(start, end) == Fraction(-1, 2)
     assert elapsed(end, start) == Fraction(1, 2)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1

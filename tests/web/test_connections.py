@@ -18,6 +18,8 @@ from support.pages import MadeUpWorker, Site, site
 from streams.engine.members import Member
 from streams.web import connections, live
 
+pytestmark = pytest.mark.alone
+
 TOKEN = "s3cret-token="
 PROBES = ("/live", "/ready", "/metrics")
 STRANGERS = 1_000
