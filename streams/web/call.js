@@ -1,13 +1,12 @@
 // One call: what the workers hold of it now, what was published of it, and what was rejected.
 
 import {
-  $, number, duration, talk, text, element, redraw, visible, ask, useToken, findCalls,
+  $, number, duration, talk, text, element, redraw, moment, visible, ask, lookOn, reach, useToken, findCalls,
 } from "/common.js";
 
 const id = decodeURIComponent(location.pathname.slice("/calls/".length));
 const path = encodeURIComponent(id);
 const EVERY = 2000; // ms between looks at a call that may change
-const PIECES = 5; // of a topic are read before somebody has to ask for more
 
 const ORDER = ["queued", "ringing", "in-progress"];
 const GROUPS = {
@@ -40,7 +39,6 @@ let shown = false; // phone numbers
 const revisions = new Map(); // by place
 let erased = null;
 
-const moment = (said) => said.replace("T", " ").replace(/\.000Z$|Z$/, "");
 const masked = (said) => said.replace(/\d(?=\d{2})/g, "•");
 const elapsed = (from, to) => duration((Date.parse(to) - Date.parse(from)) / 1000);
 
@@ -195,24 +193,6 @@ function whole(value) {
 }
 
 // -- looking into topics
-
-// Look on for a while: take each piece, until it says that it is enough or everything has been read.
-async function lookOn(from, next, take) {
-  let answer = null;
-  for (let piece = 0; piece < PIECES; piece += 1) {
-    const cursor = answer?.body.next ?? next;
-    answer = await ask(from + (cursor ? `${from.includes("?") ? "&" : "?"}before=${cursor}` : ""));
-    if (answer.status !== 200) return answer;
-    if (take(answer.body) || !answer.body.next) break;
-  }
-  return answer;
-}
-
-const reach = (look) => {
-  const where = look.partitions.length === look.of ? look.of === 1 ? "the only partition" : `all ${look.of} partitions` : `partition ${look.partitions.join(", ")} of ${look.of}`;
-  const since = look.back_to ? `, back to ${moment(look.back_to)}` : "";
-  return `Looked into ${where}${look.next ? since : ", to the beginning"}.`;
-};
 
 let revisionsNext = null;
 let lookedAt = [];

@@ -21,6 +21,8 @@ export function talk(seconds) {
   return seconds < 3599.5 ? `${moment.slice(14, 19).replace(/^0/, "")} min` : `${moment.slice(11, 19).replace(/^0/, "")} h`;
 }
 
+export const moment = (said) => said.replace("T", " ").replace(/\.000Z$|Z$/, "");
+
 export function text(node, value) {
   if (node.textContent !== value) node.textContent = value;
 }
@@ -112,6 +114,26 @@ function sentence(said) {
   const line = visible(said);
   return `${line.charAt(0).toUpperCase()}${line.slice(1)}${/[.!?]$/.test(line) ? "" : "."}`;
 }
+
+const PIECES = 5; // of a topic are read before somebody has to ask for more
+
+// Look on for a while: take each piece, until it says that it is enough or everything has been read.
+export async function lookOn(from, next, take) {
+  let answer = null;
+  for (let piece = 0; piece < PIECES; piece += 1) {
+    const cursor = answer?.body.next ?? next;
+    answer = await ask(from + (cursor ? `${from.includes("?") ? "&" : "?"}before=${cursor}` : ""));
+    if (answer.status !== 200) return answer;
+    if (take(answer.body) || !answer.body.next) break;
+  }
+  return answer;
+}
+
+export const reach = (look) => {
+  const where = look.partitions.length === look.of ? look.of === 1 ? "the only partition" : `all ${look.of} partitions` : `partition ${look.partitions.join(", ")} of ${look.of}`;
+  const since = look.back_to ? `, back to ${moment(look.back_to)}` : "";
+  return `Looked into ${where}${look.next ? since : ", to the beginning"}.`;
+};
 
 // -- finding a call
 

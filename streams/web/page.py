@@ -18,6 +18,7 @@ _FILES: Final = {
     "/common.js": ("common.js", "text/javascript"),
     "/call.js": ("call.js", "text/javascript"),
     "/open.js": ("open.js", "text/javascript"),
+    "/rejected.js": ("rejected.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 _POLICY: Final = {

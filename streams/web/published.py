@@ -1,4 +1,4 @@
-"""What was published and what was rejected, over HTTP: `/completed/ID` and `/dead`, read from the topics.
+"""What was published and what was rejected, over HTTP: `/completed/ID`, `/dead` and `/dead/PLACE`, from the topics.
 
 Answers are pieces: each says how far back it has looked, and by `next` how to go on.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from contextlib import aclosing, suppress
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -16,25 +18,33 @@ from aiohttp import web
 
 from streams.calls.times import instant
 from streams.completed import published
-from streams.deadletters import DeadLetter, Selection, letter_of
+from streams.deadletters import DeadLetter, Selection, complete, letter_of, notes, select
 from streams.reading import LogRecord
 from streams.settings import Settings
+from streams.web import page
 from streams.web.access import authorize
 from streams.web.problems import Problem
 from streams.web.topics import Look, Topics
 
+_PAGE: Final = page.page("rejected.html")
+#: Of a key, a header or a value so much is shown: characters of text, and bytes of what is none.
+_TEXT_BYTES, _HEX_BYTES = 1 << 20, 1 << 14
 _PLACE: Final = re.compile(r"([0-9]{1,9}):([0-9]{1,18})")
 
 
 class PublishedApi:
-    """The routes `/completed/{id}` and `/dead`."""
+    """The routes `/completed/{id}`, `/dead` and `/dead/{partition}:{offset}`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._topics = settings, Topics(settings)
 
     def routes(self) -> Collection[web.RouteDef]:
         """To be added to an application that answers a `Problem` in its shape."""
-        return web.get("/completed/{id:.+}", self._completed), web.get("/dead", self._dead)
+        return (
+            web.get("/completed/{id:.+}", self._completed),
+            web.get("/dead", self._dead),
+            web.get("/dead/{partition:[0-9]{1,9}}:{offset:[0-9]{1,18}}", self._one),
+        )
 
     async def _completed(self, request: web.Request) -> web.Response:
         """The revisions of a call, newest first; in `erased` the tombstone that follows them, if one does."""
@@ -60,25 +70,62 @@ class PublishedApi:
 
     async def _dead(self, request: web.Request) -> web.Response:
         """Dead letters without what is in them, the newest first."""
+        if page.wanted(request, "application/json"):
+            return _PAGE()
         authorize(request, self._settings.api_token)
-        query = _Query(request, {"key", "reason", "partition", "before", "since"})
+        query = _Query(request, {"key", "reason", "path", "partition", "before", "since"})
+        since, paths = query.moment("since"), frozenset(query.texts("path"))
         selection = Selection(
-            reasons=frozenset(query.texts("reason")), keys=frozenset(map(_bytes, query.texts("key")))
+            reasons=frozenset(query.texts("reason")),
+            keys=frozenset(map(_bytes, query.texts("key"))),
+            since=since,
         )
 
-        def match(record: LogRecord) -> tuple[LogRecord, DeadLetter] | None:
+        def match(record: LogRecord) -> DeadLetter | None:
             letter = letter_of(record)
-            return (record, letter) if letter is not None and selection.holds(letter) else None
+            if letter is None or not selection.holds(letter):
+                return None
+            return letter if not paths or letter.rejection.path in paths else None
 
         look = await self._topics.look(
             self._settings.dead_topic,
             match,
             only=query.numbers("partition"),
             before=query.places("before"),
-            since=query.moment("since"),
+            since=since,
         )
-        letters = [_letter(*each) for each in sorted(look.found, key=lambda each: -each[0].timestamp)]
-        return _answer(look, {"letters": letters})
+        letters = sorted(look.found, key=lambda letter: (-letter.written, letter.partition, -letter.offset))
+        return _answer(look, {"letters": [_letter(each) for each in letters]})
+
+    async def _one(self, request: web.Request) -> web.Response:
+        """A dead letter with what is in it, and whether it has been sent back."""
+        if page.wanted(request, "application/json"):
+            return _PAGE()
+        authorize(request, self._settings.api_token)
+        place = int(request.match_info["partition"]), int(request.match_info["offset"])
+        found = await self._topics.read(self._settings.dead_topic, partial(self._found, place))
+        if found is None:
+            raise Problem(HTTPStatus.NOT_FOUND, "no dead letter lies at this place, or not any more")
+        return web.json_response(found)
+
+    async def _found(self, place: tuple[int, int], consumer: Any) -> dict[str, Any] | None:
+        selection = Selection(places=frozenset({place}))
+        async with aclosing(select(consumer, self._settings, selection)) as letters:
+            letter = await anext(letters, None)
+        if letter is None:
+            return None
+        whole = await complete(consumer, letter)
+        shown = letter if whole is None else whole
+        return _letter(letter) | {
+            "key": _content(shown.key),
+            "headers": [
+                {"name": _printable(name), "value": _content(value)} for name, value in shown.headers
+            ],
+            "value": None if whole is None else _content(whole.value),
+            "value_bytes": letter.size,
+            "gone": whole is None,
+            "redriven": letter.note in await notes(consumer, self._settings),
+        }
 
 
 class _Query:
@@ -143,16 +190,38 @@ def _revision(record: LogRecord) -> dict[str, Any] | None:
     return _place(record) | {"call": msgspec.json.decode(record.value)}
 
 
-def _letter(record: LogRecord, letter: DeadLetter) -> dict[str, Any]:
+def _letter(letter: DeadLetter) -> dict[str, Any]:
     said = letter.rejection
-    event = record.timestamp if said.timestamp is None else said.timestamp
-    return _place(record) | {
+    return {
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "at": _instant(letter.written),
         "reason": said.reason,
         "message": said.message,
         "path": said.path,
         "origin": {"topic": said.topic, "partition": said.partition, "offset": said.offset},
-        "event_at": _instant(event),
+        "event_at": _instant(letter.timestamp),
     }
+
+
+def _content(data: bytes | None) -> dict[str, Any] | None:
+    """Bytes for people: as indented JSON, else as text, else in hexadecimal digits; cut where there are too many."""
+    if data is None:
+        return None
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return {"kind": "hex", "content": data[:_HEX_BYTES].hex(), "cut": len(data) > _HEX_BYTES}
+    kind = "text"
+    with suppress(msgspec.DecodeError):
+        if text[:1] in "{[" and len(data) <= _TEXT_BYTES:
+            kind, text = "json", msgspec.json.format(text, indent=2)
+    return {"kind": kind, "content": text[:_TEXT_BYTES], "cut": len(text) > _TEXT_BYTES}
+
+
+def _printable(name: str) -> str:
+    """The name of a header, also of one that is not UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _place(record: LogRecord) -> dict[str, Any]:

@@ -44,7 +44,8 @@ _INDEX_OF_CALLS: Final = """\
 /calls         open calls of all workers, the oldest first: ?status= &country= &older_than= &limit=
 /calls/ID      one call, open or remembered; both are pages for a browser
 /completed/ID  the revisions of a call that were published, the newest first: ?partition= &since= &before=
-/dead          which records were rejected and why, the newest first: ?key= &reason= &partition= &since= &before=
+/dead          which records were rejected and why, the newest first: ?key= &reason= &path= &partition= &since= &before=
+/dead/PLACE    one of them with what is in it, PLACE being PARTITION:OFFSET; both are pages for a browser
 /              for a browser: the live page
 """
 _LONGEST_BODY: Final = 1024  # bytes; no request needs one

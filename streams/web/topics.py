@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -78,16 +78,20 @@ class Topics:
         """Look for records: on from the places `before`; without any in the partitions `only`; without any of these
         in that where Kafka's default puts the `key`; and without a key in all.
 
-        Nothing that lies before the first record stamped `since` (epoch ms) or later is read. Raises Problem when too
-        many wait, or the topic cannot be read.
+        Nothing that lies before the first record stamped `since` (epoch ms) or later is read. Raises as `read`.
         """
+        return await self.read(
+            topic, _Wanted(topic, match, key, frozenset(before or only), before, since).look
+        )
+
+    async def read(self, topic: str, job: Callable[[Any], Awaitable[T]]) -> T:
+        """Do with a consumer what has to be done quickly. Raises Problem when too many wait, or it fails."""
         if self._waiting >= _WAITING:
             raise _later("too many look into topics at the moment")
         self._waiting += 1
         try:
             async with self._turn:
-                wanted = _Wanted(self._settings, topic, match, key, frozenset(before or only), before, since)
-                return await asyncio.to_thread(asyncio.run, wanted.look())
+                return await asyncio.to_thread(asyncio.run, self._read(job))
         except TimeoutError:
             raise _later(f"topic {topic} could not be read within {_PATIENCE:.0f} s") from None
         except (OperatorError, KafkaError) as error:
@@ -95,10 +99,13 @@ class Topics:
         finally:
             self._waiting -= 1
 
+    async def _read(self, job: Callable[[Any], Awaitable[T]]) -> T:
+        async with asyncio.timeout(_PATIENCE), reading.reader(self._settings) as consumer:
+            return await job(consumer)
+
 
 @dataclass
 class _Wanted(Generic[T]):
-    settings: Settings
     topic: str
     match: Match[T]
     key: bytes | None
@@ -106,19 +113,18 @@ class _Wanted(Generic[T]):
     before: Places | None
     since: int | None
 
-    async def look(self) -> Look[T]:
-        async with asyncio.timeout(_PATIENCE), reading.reader(self.settings) as consumer:
-            of = len(await reading.chosen(consumer, self.topic))
-            only = self.only or (() if self.key is None else {partition_of(self.key, of)})
-            bounds = await reading.ranges(consumer, self.topic, only, self.since)
-            firsts = {log.partition: first for log, (first, _) in bounds.items()}
-            ends = {log.partition: end for log, (_, end) in bounds.items()}
-            if self.before is not None:
-                ends = {number: min(end, self.before[number]) for number, end in ends.items()}
-            look = Look[T](partitions=sorted(ends), of=of)
-            look.left = {n: end for n, end in ends.items() if firsts[n] < end}
-            await self._back(consumer, firsts, look)
-            return look
+    async def look(self, consumer: Any) -> Look[T]:
+        of = len(await reading.chosen(consumer, self.topic))
+        only = self.only or (() if self.key is None else {partition_of(self.key, of)})
+        bounds = await reading.ranges(consumer, self.topic, only, self.since)
+        firsts = {log.partition: first for log, (first, _) in bounds.items()}
+        ends = {log.partition: end for log, (_, end) in bounds.items()}
+        if self.before is not None:
+            ends = {number: min(end, self.before[number]) for number, end in ends.items()}
+        look = Look[T](partitions=sorted(ends), of=of)
+        look.left = {n: end for n, end in ends.items() if firsts[n] < end}
+        await self._back(consumer, firsts, look)
+        return look
 
     async def _back(self, consumer: Any, firsts: Places, look: Look[T]) -> None:
         """Step back from the ends, until everything or enough has been read."""

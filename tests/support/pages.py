@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from math import cos, sin
 from typing import Any
 
@@ -144,9 +145,11 @@ class MadeUpWorker:
 class MadeUpTopics:
     """Topics that are made up, to be put in the place of `streams.web.topics.Topics`: all in pieces of two records."""
 
-    def __init__(self, records: dict[str, list[LogRecord]]) -> None:
-        """The records of each kind of topic, `completed` and `dead`, in order."""
-        self.records = records
+    def __init__(
+        self, records: dict[str, list[LogRecord]], ones: dict[tuple[int, int], Any] | None = None
+    ) -> None:
+        """The records of each kind of topic, `completed` and `dead`, in order; and what is told of single letters."""
+        self.records, self.ones = records, ones or {}
 
     def __call__(self, _: Settings) -> MadeUpTopics:
         return self
@@ -161,6 +164,10 @@ class MadeUpTopics:
         found = [each for each in map(match, reversed(piece)) if each is not None]
         back_to = min((each.timestamp for each in piece), default=None)
         return Look(found, {0: end - 2} if end > 2 else {}, back_to, [0], 1)
+
+    async def read(self, _: str, job: partial[Any]) -> Any:
+        """What is told of the place that the job is about."""
+        return self.ones.get(job.args[0])
 
 
 class Site:

@@ -27,7 +27,8 @@ PARTITIONS = {"alpha": [0, 2], "beta": [1, 3]}
 #: What of each route is only for those who may see call data; nothing of it where a route serves everybody alike.
 SECRETS = ["secret-alpha", "secret-beta", PHONE]
 OPEN_TO_ALL = {
-    "/", "/page.css", "/page.js", "/common.js", "/call.js", "/open.js", "/icon.svg", "/live", "/ready", "/metrics",
+    "/", "/page.css", "/page.js", "/common.js", "/call.js", "/open.js", "/rejected.js", "/icon.svg",
+    "/live", "/ready", "/metrics",
 }  # fmt: skip
 #: Where call data is all there is, so that others are refused, and what is told by each.
 CALLS = {
@@ -35,6 +36,7 @@ CALLS = {
     "/calls/secret-beta": [SECRETS[1], PHONE],
     "/completed/secret-beta": [SECRETS[1], PHONE],
     "/dead": [SECRETS[1]],
+    "/dead/0:0": [SECRETS[1], PHONE],
 }
 
 
@@ -67,7 +69,7 @@ class Site:
         """Every route, with an id of the other worker where one takes an id."""
         routes = self.servers["alpha"]._runner.app.router.routes()
         found = {route.resource.canonical for route in routes if route.resource is not None}
-        return {path.replace("{id}", "secret-beta") for path in found}
+        return {path.replace("{id}", "secret-beta").replace("{partition}:{offset}", "0:0") for path in found}
 
     async def ask(self, path: str, headers: dict[str, str]) -> tuple[int, str]:
         """The status, and the body; of a stream its first two events."""
@@ -111,7 +113,9 @@ def _topics(monkeypatch: pytest.MonkeyPatch) -> None:
         "completed": [LogRecord(0, 0, 0, b"secret-beta", encode_completed(call), [])],
         "dead": [LogRecord(0, 0, 0, PHONE.encode(), PHONE.encode(), headers)],
     }
-    monkeypatch.setattr(published, "Topics", MadeUpTopics(records))
+    monkeypatch.setattr(
+        published, "Topics", MadeUpTopics(records, {(0, 0): {"key": SECRETS[1], "value": PHONE}})
+    )
 
 
 @pytest.fixture
@@ -135,7 +139,7 @@ async def crawl(site: Site, headers: dict[str, str], refused: int | None) -> Non
 
 
 #: Pages for browsers, which ask for what they show.
-PAGES = ("/", "/calls", "/calls/secret-beta")
+PAGES = ("/", "/calls", "/calls/secret-beta", "/dead", "/dead/0:0")
 ELSEWHERE = {"Host": "elsewhere.example.com"}
 PROXIED = {"X-Forwarded-For": "192.0.2.1"}
 

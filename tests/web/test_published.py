@@ -18,7 +18,7 @@ from streams.codecs import CompletedCall, Rejected, Source, Timeline, dead_heade
 from streams.engine.writer import partition_of
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.web import WebServer, topics
+from streams.web import WebServer, published, topics
 
 pytestmark = pytest.mark.kafka
 
@@ -40,7 +40,7 @@ def rejected(offset: int, key: bytes | None, reason: str = "schema") -> Record:
     """A dead letter, a second later than the one before."""
     headers = [("x", b"\xff"), ("x", None)]
     said = dead_headers(headers, Rejected(reason, "no status", "$"), "calls", 3, offset, START)  # type: ignore[arg-type]
-    return Record(b"{}", key, START + offset * 1000, said, partition=offset % 4)
+    return Record(b'{"a":1.0}', key, START + offset * 1000, said, partition=offset % 4)
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +178,58 @@ def test_dead_letters_by_key_and_reason(values: dict[str, object]) -> None:
     serve(values, scene)
 
 
+def test_one_dead_letter_with_what_is_in_it(values: dict[str, object], kafka: str) -> None:
+    noted = f"{values['dead_topic']}-redriven"
+    create_topics(kafka, noted, partitions=2)
+    produce(kafka, noted, [Record(f"{values['dead_topic']}/1/1".encode(), f"calls/3/5@{START}".encode())])
+
+    async def scene(ask: Ask) -> None:
+        status, found = await ask("/dead/1:1")
+        assert status == 200
+        assert (found["reason"], found["origin"]["offset"], found["redriven"], found["gone"]) == (
+            "empty",
+            5,
+            True,
+            False,
+        )
+        assert found["key"] == {"kind": "text", "content": "one", "cut": False}
+        assert found["value"] == {"kind": "json", "content": '{\n  "a": 1.0\n}', "cut": False}
+        assert found["headers"] == [
+            {"name": "x", "value": {"kind": "hex", "content": "ff", "cut": False}},
+            {"name": "x", "value": None},
+        ]
+        _, found = await ask("/dead/0:2")
+        assert (found["key"], found["redriven"]) == ({"kind": "hex", "content": "ff", "cut": False}, False)
+        assert (await ask("/dead/1:2"))[1]["key"] is None
+        for place in ("0:99", "0:3"):
+            assert (await ask(f"/dead/{place}"))[0] == 404
+
+    serve(values, scene)
+
+
+#: Digits, names and escapes that reading it would change.
+NUMBERS = '{\n  "n": 12345678901234567890.10,\n  "n": "\\u00e9"\n}'
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (None, None),
+        (b"", ("text", "", False)),
+        (b"hello\x00", ("text", "hello\x00", False)),
+        (b"1" * (1 << 20), ("text", "1" * (1 << 20), False)),
+        (b"{" * (1 << 21), ("text", "{" * (1 << 20), True)),
+        (NUMBERS.replace("\n", "").encode(), ("json", NUMBERS, False)),
+        (b"{not json", ("text", "{not json", False)),
+        (b"\x80\x01" * 10_000, ("hex", "8001" * 8192, True)),
+    ],
+    ids=lambda value: "" if value is None else str(value)[:16],
+)  # fmt: skip
+def test_bytes_are_shown_as_what_they_are(data: bytes | None, found: tuple[str, str, bool] | None) -> None:
+    shown = published._content(data)
+    assert (None if shown is None else tuple(shown.values())) == found
+
+
 def test_a_query_is_understood_or_refused(values: dict[str, object]) -> None:
     async def scene(ask: Ask) -> None:
         for path in (
@@ -208,12 +260,12 @@ def test_one_looks_at_a_time_and_few_wait(values: dict[str, object], monkeypatch
     most = 0
     look = topics._Wanted.look
 
-    async def counted(wanted: Any) -> Any:
+    async def counted(wanted: Any, consumer: Any) -> Any:
         nonlocal most
         running.append(1)
         most = max(most, len(running))
         try:
-            return await look(wanted)
+            return await look(wanted, consumer)
         finally:
             running.pop()
 
