@@ -17,7 +17,7 @@ from math import inf
 from typing import Any, Protocol
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
@@ -324,6 +324,9 @@ class Engine:
         """Stop the worker because of an error, once."""
         if self.failure is None:
             self.failure = told(error, "Write")
+            is_fenced = isinstance(error, ProducerFenced | InvalidProducerEpoch)
+            if is_fenced and (twin := await self.app.consumer.twin()) is not None:
+                self.failure = told(twin)
             await self.app.crash(self.failure)
 
     def waited(self) -> float:

@@ -20,6 +20,11 @@ from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.struct import Struct
 from aiokafka.protocol.types import Schema, String
 
+from streams.kafka_errors import about
+
+#: Of the text of a UUID.
+_UUID_LENGTH = 36
+
 
 class MembersUnknownError(Exception):
     """The coordinator does not say who is in the group: a rebalance is under way, or nobody is in it."""
@@ -130,3 +135,51 @@ async def members(coordinator: Any, source: str) -> list[Member]:
         return described(answer.groups[0], source)
     except KafkaError as error:
         raise MembersUnknownError("the brokers do not say who is in the group") from error
+
+
+async def twin(coordinator: Any, former: str = "") -> KafkaError | None:
+    """What is to be said if another member has our group instance id; None when none has, or it is not known.
+
+    `former` is the id that we had in the group before, where it has given us none since. Kafka makes the id of a static
+    member from its group instance id and a UUID, and lets in whoever comes last.
+    """
+    instance = coordinator._group_instance_id
+    if instance is None:
+        return None
+    try:
+        answer = await coordinator._send_req(DescribeGroupsRequest([coordinator.group_id]))
+    except KafkaError:
+        return None
+    ours = {coordinator.member_id, former}
+    for id_, _, host, said, _ in answer.groups[0][5]:
+        if id_[: -_UUID_LENGTH - 1] == instance and id_ not in ours:
+            where = _address(said) or str(host).lstrip("/")
+            error = KafkaError(f"FencedInstanceId {instance}")
+            about(error, f"group {coordinator.group_id}, member {instance}, which is now at {where}")
+            return error
+    return None
+
+
+def yield_to_twin(coordinator: Any) -> None:
+    """Have a static member stay out of its group once another one has taken its place.
+
+    aiokafka joins again as soon as the group does not know it, and so takes the place back, every few seconds and for
+    ever. One whose session has expired while nobody took its place does join again.
+    """
+    join, former = coordinator._do_rejoin_group, ""
+
+    async def join_unless_replaced(subscription: Any) -> Any:
+        nonlocal former
+        if (
+            former
+            and coordinator.member_id != former
+            and (error := await twin(coordinator, former)) is not None
+        ):
+            raise error
+        former = ""  # where an answer is lost we do not know under which id we are in the group
+        joined = await join(subscription)
+        if joined:
+            former = coordinator.member_id
+        return joined
+
+    coordinator._do_rejoin_group = join_unless_replaced

@@ -24,10 +24,19 @@ from mode import Service
 from streams.engine.fetch import RecordBatch, fetch
 from streams.engine.hidden import End, written_ends
 from streams.engine.identity import partition_count, topic_id
-from streams.engine.members import Member, MembersUnknownError, assignor, members
+from streams.engine.members import (
+    Member,
+    MembersUnknownError,
+    assignor,
+    members,
+    twin,
+    yield_to_twin,
+)
 
 #: Records a batch: enough to make Faust's share small, few enough (20 ms) not to starve the event loop.
 MAX_RECORDS = 2000
+#: How long to ask who has taken our place.
+_TWIN_SECONDS = 3.0
 
 
 class StoppedError(KafkaError):
@@ -45,6 +54,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             **self.app.engine.config.consumer(),
             partition_assignment_strategy=[self._assignor],
         )
+
+    async def on_start(self) -> None:
+        """As of Faust; a static member yields to another of its name."""
+        await super().on_start()
+        yield_to_twin(self._ensure_consumer()._coordinator)
 
     async def _fetch_records(
         self,
@@ -77,7 +91,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         not end for it.
         """
         if self._thread is not None:
-            await Service.stop(self)
+            try:
+                await Service.stop(self)
+            except RuntimeError:
+                if not self.thread_loop.is_closed():  # as where it has crashed with the application
+                    raise
             await asyncio.to_thread(self._thread.stop)
 
     async def call_thread(self, fun: Any, *args: Any, **options: Any) -> Any:
@@ -269,6 +287,17 @@ class Consumer(driver.Consumer):
         """
         coordinator = self._thread._ensure_consumer()._coordinator
         return bool(await self._thread.call_thread(coordinator._do_heartbeat))
+
+    async def twin(self) -> KafkaError | None:
+        """As `members.twin`; asked for a few seconds."""
+        if (coordinator := self._coordinator()) is None:
+            return None
+        asking = asyncio.ensure_future(self._thread.call_thread(twin, coordinator, coordinator.member_id))
+        await asyncio.wait([asking], timeout=_TWIN_SECONDS)
+        if not asking.done() or asking.exception() is not None:
+            return None
+        found: KafkaError | None = asking.result()
+        return found
 
     async def members(self) -> tuple[str, list[Member]]:
         """Our id in the group, and all its members. Raises MembersUnknownError."""

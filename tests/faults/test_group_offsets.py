@@ -135,12 +135,13 @@ def test_who_has_caught_up_has_said_so_to_every_client(kafka: str, tmp_path: Pat
     """Before, one run in four ended before other clients saw its offsets."""
     setup = Setup(kafka, partitions=2)
     setup.create()
+    committed_offsets(kafka, setup.group, setup.calls)  # with a new broker this takes a while
     for run in range(int(os.environ.get("TEST_RUNS", "3"))):
         produce_calls(kafka, setup.calls, 20, seed + run)
         consumer = Consumer({"bootstrap.servers": kafka, "group.id": setup.group, "log_level": "0"})
         places = [TopicPartition(setup.calls, number) for number in range(2)]
         ends = {place.partition: consumer.get_watermark_offsets(place, 10)[1] for place in places}
-        consumer.committed(places, timeout=10)  # it is connected to the coordinator
+        consumer.committed(places, timeout=10)  # so that it is connected to the coordinator
         run_until_caught_up(setup, tmp_path / "log")
         found = {place.partition: place.offset for place in consumer.committed(places, timeout=10)}
         consumer.close()
