@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from aiokafka import TopicPartition
@@ -13,7 +13,7 @@ from aiokafka.partitioner import murmur2
 
 from streams import reading
 from streams.codecs import CompletedCall, decode_completed
-from streams.reading import LogRecord
+from streams.reading import LogRecord, Progress, Ranges, silent
 from streams.settings import Settings
 
 #: Offsets that `tail` looks back for one record, at first: most offsets hold one.
@@ -63,31 +63,50 @@ def published(record: LogRecord) -> Published | None:
     return Published(record.partition, record.offset, record.timestamp, record.value, call)
 
 
-async def revisions(consumer: Any, settings: Settings, call_id: str) -> list[Published]:
-    """All revisions of a call that the topic still holds, in order.
+class History(NamedTuple):
+    """What the topic still holds of a call: its revisions in order; or, where it has been erased, the tombstone."""
+
+    revisions: list[Published]
+    tombstone: LogRecord | None = None
+
+
+async def history(
+    consumer: Any, settings: Settings, key: bytes, since: int | None = None, progress: Progress = silent
+) -> History:
+    """The revisions of a call, by the key of its records; those stamped before `since` (epoch ms) may be left out.
 
     They lie in one partition: that of the call's events. Where producers key their events by call id, Kafka's
     partitioner tells which; only if there is nothing the other partitions are read too.
     """
-    key = call_id.encode()
-    everything = await reading.ranges(consumer, settings.completed_topic)
+    everything = await reading.ranges(consumer, settings.completed_topic, since=since)
     likely = (murmur2(key) & 0x7FFFFFFF) % len(everything)
+    tombstone: LogRecord | None = None
     for log in sorted(everything, key=lambda log: log.partition != likely):
-        if found := await _revisions(consumer, {log: everything[log]}, key):
+        found = await _history(consumer, {log: everything[log]}, key, progress)
+        if found.revisions:
             return found
-    return []
+        tombstone = tombstone or found.tombstone
+    return History([], tombstone)
 
 
-async def _revisions(
-    consumer: Any, wanted: dict[TopicPartition, tuple[int, int]], key: bytes
-) -> list[Published]:
-    async with aclosing(reading.records(consumer, wanted)) as records:
-        found = [published(record) async for record in records if record.key == key]
-    return [each for each in found if each is not None]
+async def _history(consumer: Any, wanted: Ranges, key: bytes, progress: Progress) -> History:
+    found: list[Published] = []
+    tombstone: LogRecord | None = None
+    async with aclosing(reading.records(consumer, wanted, progress)) as records:
+        async for record in records:
+            if record.key != key:
+                continue
+            if record.value is None:  # what lies before it is erased, though it may lie there for a while
+                tombstone = record
+                found.clear()
+            elif (revision := published(record)) is not None:
+                tombstone = None
+                found.append(revision)
+    return History(found, tombstone)
 
 
 async def tail(
-    consumer: Any, settings: Settings, selection: Selection, count: int
+    consumer: Any, settings: Settings, selection: Selection, count: int, progress: Progress = silent
 ) -> tuple[list[Published], dict[TopicPartition, int]]:
     """The last `count` completed calls of a selection, by time; and of each partition the offset behind them.
 
@@ -98,7 +117,7 @@ async def tail(
     back = count * _LOOK_BACK
     while True:
         wanted = {log: (max(first, end - back), end) for log, (first, end) in bounds.items()}
-        async with aclosing(_chosen(reading.records(consumer, wanted), selection)) as found:
+        async with aclosing(_chosen(reading.records(consumer, wanted, progress), selection)) as found:
             last = await reading.newest(
                 found, count, lambda each: (each.timestamp, each.partition, each.offset)
             )

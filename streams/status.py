@@ -39,6 +39,7 @@ from streams.engine.restore import (
 )
 from streams.engine.skipped import acceptances
 from streams.errors import OperatorError
+from streams.reading import Progress
 from streams.settings import Settings
 from streams.topics import ABSENT
 
@@ -119,22 +120,22 @@ class _Skipped(NamedTuple):
 _Stage: TypeAlias = tuple[Config, Mapping[int, _Point]]
 
 
-async def status(settings: Settings, *, recount: bool) -> Status:
-    """The status of the group. `recount` reads all of the changelog to count the open calls.
+async def status(settings: Settings, *, recount: bool, progress: Progress = reading.silent) -> Status:
+    """The status of the group. `recount` reads all of the changelog to count the open calls; `progress` is told.
 
     Raises OperatorError when the calls topic does not exist, no broker answers, or another release wrote the state.
     """
     try:
-        return await _status(settings, recount=recount)
+        return await _status(settings, recount, progress)
     except StateVersionError as error:
         raise OperatorError(str(error)) from error
 
 
-async def _status(settings: Settings, *, recount: bool) -> Status:
+async def _status(settings: Settings, recount: bool, progress: Progress) -> Status:
     async with reading.reader(settings) as consumer:
         *before, (config, points) = await _stages(settings, consumer)
         if recount and points:
-            points = await _recounted(consumer, config, points)
+            points = await _recounted(consumer, config, points, progress)
         stages = [*before, (config, points)]
         # After the state: what is committed meanwhile makes the lag smaller, never the offset older than the state.
         committed = await _committed(settings, settings.app_id)
@@ -181,11 +182,14 @@ async def _points(consumer: Any, config: Config, changelog: Iterable[TopicPartit
     return found
 
 
-async def _recounted(consumer: Any, config: Config, points: Mapping[int, _Point]) -> dict[int, _Point]:
+async def _recounted(
+    consumer: Any, config: Config, points: Mapping[int, _Point], progress: Progress
+) -> dict[int, _Point]:
     """The state of all partitions, restored as a worker would, and its open calls counted."""
     where = await bounds(config, consumer, points)
     targets = {number: Target(config.processor(number, None), where[number]) for number in points}
-    await restore(config, consumer, targets, lambda _: None)
+    total = sum(target.end - target.start for target in targets.values())
+    await restore(config, consumer, targets, lambda left: progress(total - sum(left.values()), total))
     return {
         number: _Point(target.position, points[number].at, len(cast(CallsPartition, target.processor).open))
         for number, target in targets.items()

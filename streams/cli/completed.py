@@ -12,10 +12,11 @@ import msgspec
 
 from streams.calls.times import instant
 from streams.cli.options import Moment, country_option, json_option
-from streams.cli.terminal import fields, table, text
+from streams.cli.terminal import fields, progress, table, text
 from streams.codecs import STATUSES
 from streams.errors import OperatorError
 from streams.settings import Settings
+from streams.terminal import printable
 
 _LAST = 10
 
@@ -33,22 +34,34 @@ def completed() -> None:
 
 @completed.command()
 @click.argument("call_id", metavar="ID")
+@click.option(
+    "--since",
+    type=Moment(),
+    help="Look only at what is stamped from this time on, which is quicker: RFC 3339, or 2h for two hours ago.",
+)
 @json_option
-def get(call_id: str, as_json: bool) -> None:
+def get(call_id: str, since: int | None, as_json: bool) -> None:
     """Show all revisions of a completed call that are still in the topic.
 
-    Exits 1 when there is none: the call is open (`telefonie calls get` asks the workers), or was never seen.
-    Kafka compacts the topic: of an older call only the last revision may be left.
+    Exits 1 when there is none: the call is open (`telefonie calls get` asks the workers), was never seen, or has been
+    erased by a tombstone. Kafka compacts the topic: of an older call only the last revision may be left. The partition
+    in which the call should lie is read from its beginning, or from --since on; the others only if it is not there.
 
     \b
     Example:
-      telefonie completed get 0b6f1c1e-8f2e-4d0b-9a41-3d5c3f0f4d77
+      telefonie completed get 0b6f1c1e-8f2e-4d0b-9a41-3d5c3f0f4d77 --since 2d
       telefonie completed get 0b6f1c1e-8f2e-4d0b-9a41-3d5c3f0f4d77 --json | jq -s 'last.price'
     """
     settings = Settings.load(os.environ)
-    found = asyncio.run(_get(settings, call_id))
+    found, tombstone = asyncio.run(_get(settings, os.fsencode(call_id), since))
+    if tombstone is not None:
+        raise OperatorError(
+            f"this call has been erased: {settings.completed_topic} has a tombstone for it in partition "
+            f"{tombstone.partition} at offset {tombstone.offset}, written {instant(tombstone.timestamp)}"
+        )
     if not found:
-        raise OperatorError(f"{settings.completed_topic} holds no completed call of this id")
+        what = "no completed call of this id" if since is None else f"none of this id since {instant(since)}"
+        raise OperatorError(f"{settings.completed_topic} holds {what}")
     if as_json:
         _write(found)
         return
@@ -57,12 +70,13 @@ def get(call_id: str, as_json: bool) -> None:
     table(_HEADS, map(_row, found))
 
 
-async def _get(settings: Settings, call_id: str) -> list[Any]:
+async def _get(settings: Settings, key: bytes, since: int | None) -> Any:
     from streams import reading
-    from streams.completed import revisions
+    from streams.completed import history
 
     async with reading.reader(settings) as consumer:
-        return await revisions(consumer, settings, call_id)
+        with progress("completed calls") as shown:
+            return await history(consumer, settings, key, since, shown)
 
 
 @completed.command()
@@ -112,9 +126,7 @@ def tail(
     """
     from streams.completed import Selection
 
-    selection = Selection(
-        statuses=frozenset(statuses), countries=frozenset(map(str.upper, countries)), since=since
-    )
+    selection = Selection(statuses=frozenset(statuses), countries=frozenset(countries), since=since)
     try:
         asyncio.run(_tail(Settings.load(os.environ), selection, lines, following, as_json))
     except KeyboardInterrupt:
@@ -127,7 +139,8 @@ async def _tail(settings: Settings, selection: Any, lines: int, following: bool,
     from streams.completed import tail as last_of
 
     async with reading.reader(settings) as consumer:
-        found, ends = await last_of(consumer, settings, selection, lines)
+        with progress("completed calls") as shown:
+            found, ends = await last_of(consumer, settings, selection, lines, shown)
         show = _write if as_json else _print
         if not as_json and sys.stdout.isatty():
             click.secho(_aligned(_HEADS), bold=True)
@@ -139,16 +152,17 @@ async def _tail(settings: Settings, selection: Any, lines: int, following: bool,
 
 
 def _write(found: Iterable[Any]) -> None:
-    """The records as they lie in the topic, a line each."""
+    """The records as they lie in the topic, a line each: to JSON, a line end outside of a text is any blank."""
     for each in found:
-        sys.stdout.buffer.write(each.value + b"\n")
+        sys.stdout.buffer.write(each.value.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n")
     sys.stdout.buffer.flush()
 
 
 def _print(found: Iterable[Any]) -> None:
     """A line each; they come one by one, so their columns cannot wait for the widest."""
     for each in found:
-        click.echo(_aligned(_row(each)) if sys.stdout.isatty() else "\t".join(_row(each)))
+        cells = [printable(cell) for cell in _row(each)]
+        click.echo(_aligned(cells) if sys.stdout.isatty() else "\t".join(cells))
 
 
 def _aligned(cells: Iterable[str]) -> str:

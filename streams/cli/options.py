@@ -9,9 +9,32 @@ import click
 from streams.settings import milliseconds
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+_NOT_ISO = {"UK": "GB", "EL": "GR"}
+
+
+class Country(click.ParamType):
+    """A region of phone numbers, as libphonenumber has them: mostly ISO 3166-1 alpha-2, in capitals or not."""
+
+    name = "country"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from phonenumbers import SUPPORTED_REGIONS
+
+        code = str(value).upper()
+        if code not in SUPPORTED_REGIONS:
+            hint = (
+                f": the code is {_NOT_ISO[code]}"
+                if code in _NOT_ISO
+                else " that phone numbers have, such as DE"
+            )
+            self.fail(f"{value!r} is no country code{hint}", param, ctx)
+        return code
+
+
 country_option = click.option(
     "--country",
     "countries",
+    type=Country(),
     multiple=True,
     metavar="CODE",
     help="Only from or to this country (such as DE); repeatable.",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from streams.cli.terminal import table, text
+from streams.cli.terminal import progress, table, text
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def status(recount: bool, accept_skipped: bool, as_json: bool) -> None:
     logs.configure(settings)
     if accept_skipped:
         asyncio.run(group.accept_skipped(settings))
-    found = asyncio.run(group.status(settings, recount=recount))
+    with progress("state") as shown:
+        found = asyncio.run(group.status(settings, recount=recount, progress=shown))
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:

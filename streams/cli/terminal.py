@@ -68,6 +68,14 @@ def progress(what: str) -> Iterator[Progress]:
         bars.MofNCompleteColumn(),
         bars.TimeRemainingColumn(),
     )
-    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda read, total: bar.update(task, completed=read, total=total)
+    bar = bars.Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(what, total=None)
+
+    def show(read: int, total: int) -> None:
+        bar.start()  # once there is something to show; again, it does nothing
+        bar.update(task, completed=read, total=total)
+
+    try:
+        yield show
+    finally:
+        bar.stop()

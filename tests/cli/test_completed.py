@@ -84,6 +84,45 @@ def test_get_of_an_unknown_call_is_one_line_and_exit_1(scene: Scene) -> None:
     assert result.stderr == f"error: {scene.topic} holds no completed call of this id\n"
 
 
+def test_get_of_an_erased_call_says_so(scene: Scene) -> None:
+    scene.publish(revision("one"), revision("two"), Record(None, b"one", START + 9_000))
+    erased = scene.run("get", "one")
+    assert (erased.exit_code, erased.stdout) == (1, "")
+    assert "this call has been erased" in erased.stderr
+    assert f"written {instant(START + 9_000)}" in erased.stderr
+    assert scene.run("get", "two").exit_code == 0
+    scene.publish(revision("one", 5, at=20))  # published again since
+    found = scene.run("get", "one", "--json")
+    assert [json.loads(line)["revision"] for line in found.stdout.splitlines()] == [5]
+
+
+def test_get_looks_back_as_far_as_it_is_told(scene: Scene) -> None:
+    scene.publish(revision("one", at=0), revision("one", 2, at=1000))
+    found = scene.run("get", "one", "--json", "--since", instant(START + 500_000))
+    assert [json.loads(line)["revision"] for line in found.stdout.splitlines()] == [2]
+    late = scene.run("get", "one", "--since", "1m")
+    assert late.exit_code == 1
+    assert "holds none of this id since" in late.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"), [("UK", "the code is GB"), ("Germany", "such as DE"), ("zz", "such as DE")]
+)
+def test_a_country_that_is_none_is_named(scene: Scene, code: str, hint: str) -> None:
+    result = scene.run("tail", "--country", code)
+    assert result.exit_code == 2
+    assert f"{code!r} is no country code" in result.stderr
+    assert hint in result.stderr
+
+
+def test_a_record_of_several_lines_is_one_line(scene: Scene) -> None:
+    made = revision("one")
+    scene.publish(
+        Record(json.dumps(json.loads(made.value or b""), indent=2).encode(), made.key, made.timestamp)
+    )
+    assert scene.ids() == ["one"]
+
+
 def test_tail_gives_the_last_of_what_is_chosen(scene: Scene) -> None:
     assert scene.ids() == []
     scene.publish(
