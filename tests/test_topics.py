@@ -358,39 +358,53 @@ def test_a_worker_warns_of_a_changelog_with_fewer_partitions_than_the_source(
     assert re.search(f"topic {settings.changelog_topic} has 2 partitions, .* has 4: .* adds 2", caplog.text)
 
 
-#: What the first release made its changelog with.
-FORMER = {
+#: What the first release made topics with, by their roles.
+_LARGE = {
     "message.timestamp.type": "CreateTime",
     "max.message.bytes": "2097152",
     "message.timestamp.after.max.ms": ANY,
-    "cleanup.policy": "compact",
-    "retention.ms": "-1",
-    "min.cleanable.dirty.ratio": "0.1",
-    "segment.ms": "3600000",
-    "segment.bytes": "16777216",
-    "delete.retention.ms": "7200000",
+}
+_KEPT = {**_LARGE, "retention.ms": "31536000000", "min.insync.replicas": "1"}
+FORMER = {
+    "calls": {
+        "message.timestamp.type": "CreateTime",
+        "cleanup.policy": "delete",
+        "retention.ms": "604800000",
+    },
+    "completed": {**_KEPT, "cleanup.policy": "compact,delete"},
+    "kpis": {**_KEPT, "cleanup.policy": "compact,delete"},
+    "dead": {**_KEPT, "cleanup.policy": "delete"},
+    "changelog": {
+        **_LARGE,
+        "min.insync.replicas": "1",
+        "cleanup.policy": "compact",
+        "retention.ms": "-1",
+        "min.cleanable.dirty.ratio": "0.1",
+        "segment.ms": "3600000",
+        "segment.bytes": "16777216",
+        "delete.retention.ms": "7200000",
+    },
 }
 
 
 @pytest.mark.kafka
-def test_the_changelog_of_the_first_release_is_changed_on_demand(settings: Settings) -> None:
-    asyncio.run(topics.create(settings))
-    brokers, changelog = settings.brokers or "", f"{settings.app_id}-2-calls-changelog"
-    create_topics(brokers, changelog, partitions=4, config=FORMER)
-    second = replace(settings, app_id=f"{settings.app_id}-2")
-    said = [each for each in asyncio.run(topics.check(second)) if each.verdict != "ok"]
+def test_of_a_group_of_the_first_release_only_the_changelog_is_changed(settings: Settings) -> None:
+    brokers, changelog = settings.brokers or "", settings.changelog_topic
+    for topic in topics.needed(settings):
+        create_topics(brokers, topic.name, partitions=4, config=FORMER[topic.role])
+    said = [each for each in asyncio.run(topics.check(settings)) if each.verdict != "ok"]
     assert [(each.topic, each.verdict) for each in said] == [(changelog, "warning")]
     assert said[0].message.startswith("has message.timestamp.type CreateTime, set it to LogAppendTime: ")
     wanted = {changelog: {"message.timestamp.type": "LogAppendTime"}}
-    assert asyncio.run(topics.alter(second, dry_run=True)) == wanted
+    assert asyncio.run(topics.alter(settings, dry_run=True)) == wanted
     before = described(brokers, changelog)
     assert before["message.timestamp.type"] == "CreateTime"
-    assert asyncio.run(topics.alter(second, [settings.calls_topic])) == {}
-    assert asyncio.run(topics.alter(second)) == wanted
+    assert asyncio.run(topics.alter(settings, [settings.calls_topic])) == {}
+    assert asyncio.run(topics.alter(settings)) == wanted
     assert described(brokers, changelog) == {**before, "message.timestamp.type": "LogAppendTime"}
-    assert asyncio.run(topics.alter(second)) == {}
+    assert asyncio.run(topics.alter(settings)) == {}
     with pytest.raises(TopicsError, match="topic other is none of those that the settings name"):
-        asyncio.run(topics.alter(second, ["other"]))
+        asyncio.run(topics.alter(settings, ["other"]))
 
 
 @pytest.mark.kafka
