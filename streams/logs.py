@@ -17,6 +17,7 @@ from typing import Any, Final, TextIO
 
 from streams.errors import OperatorError
 from streams.settings import Settings
+from streams.terminal import printable
 
 _log: Final = logging.getLogger(__name__)
 _QUIETED: Final = ("aiokafka", "faust", "mode", "asyncio")
@@ -27,9 +28,9 @@ class TextFormatter(logging.Formatter):
     """`2026-01-31T12:00:00.000Z warning streams.engine: message`; a traceback follows on lines of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{_time(record)} {record.levelname.lower():<7} {record.name}: {_one_line(_message(record))}"
+        line = f"{_time(record)} {record.levelname.lower():<7} {record.name}: {printable(_message(record))}"
         trace = _traceback(record)
-        return f"{line}\n{trace}" if trace else line
+        return "\n".join([line, *map(printable, trace.split("\n"))]) if trace else line
 
 
 class JsonFormatter(logging.Formatter):
@@ -146,10 +147,6 @@ def _traceback(record: logging.LogRecord) -> str:
     if record.exc_info and record.exc_info[0]:
         return _masked(logging.Formatter().formatException(record.exc_info))
     return record.stack_info or ""
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\n", "\\n")
 
 
 def _masked(text: str) -> str:

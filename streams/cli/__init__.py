@@ -13,6 +13,7 @@ import click
 
 from streams.errors import OperatorError
 from streams.kafka_errors import told
+from streams.terminal import printable
 
 # Imported only when used: `--help` must not wait for Kafka clients to load.
 _COMMANDS = {
@@ -34,7 +35,9 @@ _COMMANDS = {
 
 class _Failure(click.ClickException):
     def show(self, file: Any = None) -> None:
-        click.echo(f"{click.style('error:', fg='red')} {self.format_message()}", file=file, err=True)
+        click.echo(
+            f"{click.style('error:', fg='red')} {printable(self.format_message())}", file=file, err=True
+        )
 
 
 class Commands(click.Group):

@@ -1,7 +1,6 @@
 """Asking the workers' web servers."""
 
 import asyncio
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +8,8 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlencode, urlsplit
+
+import msgspec
 
 from streams.errors import OperatorError
 from streams.settings import PREFIX, Settings
@@ -105,7 +106,7 @@ def _connection(url: str) -> HTTPConnection:
 
 def _document(answer: HTTPResponse) -> dict[str, Any]:
     try:
-        found = json.loads(answer.read())
-    except ValueError:
+        found = msgspec.json.decode(answer.read())
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -56,7 +56,7 @@ def get(call_id: str, urls: tuple[str, ...], as_json: bool) -> None:
       telefonie calls get 0b6f1c1e-8f2e-4d0b-9a41-3d5c3f0f4d77
       telefonie calls get 42 --url http://worker-0.example.com:6066 --json | jq .timeline
     """
-    status, document = _workers(urls).ask(f"/calls/{quote(call_id, safe='')}")
+    status, document = _workers(urls).ask(f"/calls/{quote(os.fsencode(call_id), safe='')}")
     if status == 404:
         raise OperatorError(
             "no such call is open, or remembered since it closed; `telefonie completed get` finds what was published"

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from streams.settings import TABLE, Setting, Settings
+from streams.terminal import printable
 
 _INTRODUCTION = """\
 # Settings
@@ -48,7 +49,7 @@ def settings(as_json: bool, markdown: bool) -> None:
         _print_table(present)
     else:
         for setting in TABLE:
-            click.echo("\t".join(_row(setting, present).values()))
+            click.echo("\t".join(map(printable, _row(setting, present).values())))
 
 
 def reference() -> str:
@@ -80,8 +81,8 @@ def _print_table(present: Settings) -> None:
     table = Table("setting", "value", "meaning", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for setting in TABLE:
         row = _row(setting, present)
-        value = Text(row["value"] or "-")
+        value = Text(printable(row["value"]) or "-")
         if row["default"] not in ("", row["value"]):
-            value = Text.assemble((row["value"], "bold"), f"\n(default {row['default']})")
+            value = Text.assemble((printable(row["value"]), "bold"), f"\n(default {row['default']})")
         table.add_row(Text(row["name"]), value, Text.assemble(row["meaning"], (f"; {row['takes']}", "dim")))
     Console().print(table)

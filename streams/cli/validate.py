@@ -9,6 +9,7 @@ import msgspec
 
 from streams.codecs import CallDecoder, Rejected
 from streams.settings import Settings
+from streams.terminal import printable
 
 
 class Verdict(msgspec.Struct):
@@ -67,4 +68,4 @@ def _as_text(verdict: Verdict) -> str:
     if verdict.valid:
         return f"{verdict.line}: valid\n"
     at = f" at {verdict.path}" if verdict.path else ""
-    return f"{verdict.line}: {verdict.reason}{at}: {verdict.message}\n"
+    return printable(f"{verdict.line}: {verdict.reason}{at}: {verdict.message}") + "\n"

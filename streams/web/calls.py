@@ -84,7 +84,7 @@ class CallsApi:
         """To be added to an application that answers a `Problem` in its shape."""
         return (
             web.get("/calls", self._open),
-            web.get("/calls/{id:.+}", self._call),
+            web.get("/calls/{id:(?s:.+)}", self._call),
             web.get("/status", self._status),
         )
 

@@ -41,7 +41,7 @@ class PublishedApi:
     def routes(self) -> Collection[web.RouteDef]:
         """To be added to an application that answers a `Problem` in its shape."""
         return (
-            web.get("/completed/{id:.+}", self._completed),
+            web.get("/completed/{id:(?s:.+)}", self._completed),
             web.get("/dead", self._dead),
             web.get("/dead/{partition:[0-9]{1,9}}:{offset:[0-9]{1,18}}", self._one),
         )

@@ -101,6 +101,8 @@ def test_get_and_open_on_one_worker(setup: Setup, tmp_path: Path) -> None:
         rows = ask("open", *here)
         assert [row.split("\t")[0] for row in rows.stdout.splitlines()] == ["stuck", "fresh"]
         assert (PHONE in rows.stdout, rows.stderr) == (False, "")
+        odd = ask("get", "two\nlines", *here)
+        assert odd.stderr == unknown.stderr
         aged = ask("open", "--older-than", "1h", "--country", "DE", "--json", *here).stdout.splitlines()
         assert [json.loads(line)["id"] for line in aged] == ["stuck"]
         assert ask("open", "--limit", "1", *here).stderr == "the oldest 1 of 2\n"
