@@ -40,7 +40,7 @@ telefonie_calls_open{status} telefonie_oldest_open_call_seconds{} telefonie_even
 telefonie_consumer_lag_records{topic,partition} telefonie_committed_offset_age_seconds{topic,partition}
 telefonie_batch_records{} telefonie_batch_seconds{} telefonie_commit_seconds{}
 telefonie_records_hidden{topic,partition} telefonie_clock_offset_seconds{}
-telefonie_records_skipped_total{topic,partition}
+telefonie_records_skipped_total{topic,partition} telefonie_call_timeouts_failed_total{}
 telefonie_recovery_records_remaining{partition} telefonie_table_calls{partition} telefonie_rebalances_total{}
 """
 
@@ -117,6 +117,7 @@ MOVES: dict[Metric, tuple[Callable[[Worker], None], dict[str, float]]] = {
         lambda w: w.count(answered={("inbound", "machine"): 7}),
         {'{answered_by="machine",direction="inbound"}': 7},
     ),
+    m.TIMEOUTS_FAILED: (lambda w: w.count(timeouts_failed=2), {"{}": 2}),
     m.AMENDED: (lambda w: w.count(amendments=5), {"{}": 5}),
     m.ANOMALIES_FOUND: (lambda w: w.count(anomalies={"no-history": 1}), {'{anomaly="no-history"}': 1}),
     m.CHARGES: (lambda w: w.count(charges={"EUR": Decimal("1.5")}), {'{currency="EUR"}': 1.5}),

@@ -255,7 +255,6 @@ ROWS: Final = (
                 "What is odd about closed calls, each kind once a call.",
                 {"{{anomaly}}": total(rate(m.ANOMALIES_FOUND), "anomaly")},
                 unit="cps",
-                width=12,
             ),
             Panel(
                 "Closed by timeout",
@@ -264,7 +263,11 @@ ROWS: Final = (
                     "timed out": f"{total(rate(m.COMPLETED, closed_by='timeout'))} / {total(rate(m.COMPLETED))}",
                 },
                 unit="percentunit",
-                width=12,
+            ),
+            Panel(
+                "Timeouts that failed",
+                "Calls that could not be closed by their timeout, within the range shown: a fault of the program.",
+                {"failed": total(f"increase({of(m.TIMEOUTS_FAILED)}[$__range])")},
             ),
         ],
     ),

@@ -74,6 +74,8 @@ class Tally:
         self.rejected: dict[Reason, int] = _reasons()
         self.unchanged: Counter[str] = Counter()
         self.key_mismatches = 0
+        #: Calls that could not be closed by their timeout, since the code itself raised.
+        self.timeouts_failed = 0
         #: (status, direction, closed_by)
         self.completed: Counter[tuple[str, str, str]] = Counter()
         #: (direction, answered_by)

@@ -189,6 +189,7 @@ class Metrics(Collector):
         for answer, number in tally.answered.items():
             self._add(m.ANSWERED, answer, number)
         self._add(m.KEY_MISMATCHES, (), tally.key_mismatches)
+        self._add(m.TIMEOUTS_FAILED, (), tally.timeouts_failed)
         self._add(m.AMENDED, (), tally.amendments)
         self._add_money(m.CHARGES, tally.charges)
         self._add_money(m.REFUNDS, tally.refunds)
