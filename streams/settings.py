@@ -12,6 +12,7 @@ written from it.
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -21,6 +22,7 @@ from typing import Any, Literal
 from streams.errors import OperatorError
 
 PREFIX = "TELEFONIE_"
+_MARKS = (BOM_UTF8, BOM_UTF16_LE, BOM_UTF16_BE)
 FOREVER = -1
 """The retention that keeps every record, as Kafka writes it."""
 
@@ -385,7 +387,13 @@ def _parsed(setting: Setting, variable: str, given: str) -> Any:
 
 def _content(variable: str, path: str) -> str:
     try:
-        return Path(path).read_text().removesuffix("\n")
+        data = Path(path).read_bytes()
+        if data.startswith(_MARKS):
+            raise SettingsError(
+                f"the file of {variable}, {path!r}, begins with a byte-order mark, which would be taken for a part of "
+                "the value: save it as UTF-8 without one"
+            )
+        return data.decode().replace("\r\n", "\n").removesuffix("\n")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text file"
         raise SettingsError(

@@ -187,7 +187,7 @@ def test_a_value_may_come_from_a_file(tmp_path: Path, name: str) -> None:
 
 def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
-    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "binary").write_bytes(b"\x00\xff")
     (tmp_path / "bad").write_text("two words")
     assert "TELEFONIE_API_TOKEN_FILE takes the path of a readable file" in error(API_TOKEN_FILE="/nowhere")
     assert "Is a directory" in error(API_TOKEN_FILE=str(tmp_path))
@@ -284,3 +284,18 @@ def test_an_encrypted_key_is_refused_instead_of_asking_for_its_password(
     settings = load(BROKERS="a:1", SECURITY_PROTOCOL="SSL", SSL_CERT_FILE=cert, SSL_KEY_FILE=locked)
     with pytest.raises(SettingsError, match="TELEFONIE_SSL_KEY cannot be used"):
         client_options(settings)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_that_begins_with_a_byte_order_mark_is_told_so(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "token"
+    file.write_text("secret", encoding=encoding)
+    said = error(API_TOKEN_FILE=str(file))
+    assert said.startswith(f"the file of TELEFONIE_API_TOKEN_FILE, '{file}', begins with a byte-order mark")
+    assert "secret" not in said
+
+
+def test_the_line_end_of_a_file_is_not_a_part_of_its_value(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(b"secret\r\n")
+    assert load(API_TOKEN_FILE=str(file)).api_token == "secret"
