@@ -20,7 +20,7 @@ from streams.engine.clock import Clock
 from streams.engine.config import Config
 from streams.engine.limits import REFUSALS, Topics
 from streams.engine.packing import Shrink, pack
-from streams.engine.processor import Cut, Output
+from streams.engine.processor import NOW, Cut, Output
 from streams.errors import OperatorError
 from streams.kafka_errors import about
 
@@ -170,7 +170,7 @@ class Writer:
         """Have the brokers tell the time: a record is sent to the changelog, and its transaction is aborted."""
         attempt = await self._begin()
         changelog = self.config.changelog
-        await self._send(attempt, changelog, await self._own(changelog), [(b"", b"", 0, [])])
+        await self._send(attempt, changelog, await self._own(changelog), [(b"", b"", NOW, [])])
         await attempt.acknowledged()
         await self._undo(attempt)
 
