@@ -117,6 +117,10 @@ class Place:
                     await work(writer)
             finally:
                 await writer.stop()
+            # A transaction is seen a moment after its commit is answered; its owner's successor waits for that.
+            last = self.writer()
+            await last.start()
+            await last.stop()
             return writer
 
         return asyncio.run(go())
