@@ -97,8 +97,11 @@ class CallDecoder:
         try:
             call = _decode_typed(value)
             value.isascii() or value.decode()  # the typed decode skips what it does not know unread
-            if _has_valid_strings(call) and (len(value) < _SMALL or not _is_deep(value)):
-                return call if len(value) <= MAX_PROPERTY_BYTES else _fitting(call)
+            if _has_valid_strings(call):
+                if len(value) < _SMALL:
+                    return call
+                if not _is_deep(value):
+                    return _fitting(call)
         except _UNREADABLE:
             pass  # the second tier knows better what to say
         return self._decode_exactly(_read_json(value))

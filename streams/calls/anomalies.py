@@ -45,6 +45,9 @@ CURRENCY_UNKNOWN: Final = int(Anomaly.CURRENCY_UNKNOWN)
 ID_NOT_UUID: Final = int(Anomaly.ID_NOT_UUID)
 NUMBER_UNKNOWN: Final = int(Anomaly.NUMBER_UNKNOWN)
 
+#: Those that stay with the call.
+OF_HISTORY: Final = OUT_OF_ORDER | CONFLICTING_STATUS | IDENTITY_CHANGED | NO_HISTORY | TIMED_OUT
+
 
 @cache
 def names(bits: int) -> list[str]:

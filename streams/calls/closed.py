@@ -56,8 +56,8 @@ class Closed(ABC):
         """Take over from the changelog what calls say now; None: a call is not, or not any more, closed."""
 
     @abstractmethod
-    def past(self, horizon: int) -> Iterable[tuple[bytes, int]]:
-        """Calls that closed before a moment (epoch ms), with their own: some of them at once, all in the end."""
+    def past(self, horizon: int, most: int) -> Iterator[tuple[bytes, int]]:
+        """Calls that closed before a moment (epoch ms), with their own: `most` at once, all of them in the end."""
 
     @abstractmethod
     def stored(self, rows: Iterable[Row]) -> list[Row]:
@@ -78,6 +78,8 @@ class ClosedCalls(Closed):
         """`span` is how coarsely, in ms, calls wait to be forgotten."""
         self._calls: dict[bytes, bytes] = {}
         self._retained: Spans[bytes] = Spans(span)
+        #: Of a span that is past, those that `past` comes to next.
+        self._passing: list[bytes] = []
         #: Encoded pairs of URLs by their number; 0 is for calls that are kept whole.
         self._tails: list[bytes] = [b""]
         self._numbers: dict[Urls, int] = {}
@@ -118,14 +120,19 @@ class ClosedCalls(Closed):
         for start, call_ids in retained.items():
             self._retained.extend(start, call_ids)
 
-    def past(self, horizon: int) -> Iterator[tuple[bytes, int]]:
-        """See `Closed`; by whole spans."""
-        for _, call_ids in self._retained.take(horizon - self._retained.width):
-            for call_id in call_ids:
-                # It may have been forgotten before, and begun anew.
-                moment = self.closed_at(call_id)
-                if moment is not None and moment < horizon:
-                    yield call_id, moment
+    def past(self, horizon: int, most: int) -> Iterator[tuple[bytes, int]]:
+        """See `Closed`; span by span."""
+        for _ in range(most):
+            if not self._passing:
+                span = next(self._retained.take(horizon - self._retained.width), None)
+                if span is None:
+                    return
+                self._passing = span[1]
+            call_id = self._passing.pop()
+            # It may have been forgotten before, and have begun again.
+            moment = self.closed_at(call_id)
+            if moment is not None and moment < horizon:
+                yield call_id, moment
 
     def stored(self, _rows: Iterable[Row]) -> list[Row]:
         """Nothing: there is no store."""
@@ -157,7 +164,7 @@ class ClosedCalls(Closed):
         urls = state.url, state.status_callback
         number = self._numbers.get(urls)
         if number is None:
-            if len(self._tails) > _MOST_PAIRS:
+            if len(self._tails) > _MOST_PAIRS or sum(len(url or "") for url in urls) > _LONGEST_PAIR:
                 return 0
             number = self._numbers[urls] = len(self._tails)
             self._tails.append(b"".join(map(msgspec.msgpack.encode, urls)))
@@ -169,6 +176,7 @@ _END_SIZE: Final = 32
 #: How the state of a call ends that has no URLs: with two nils, which no string ends with.
 _NO_URLS: Final = b"\xc0\xc0"
 _MOST_PAIRS: Final = 4096  # where each call has URLs of its own there is nothing to share
+_LONGEST_PAIR: Final = 1024  # so that all of them take a few megabytes at most
 
 
 class Store(Protocol):
@@ -244,10 +252,10 @@ class StoredCalls(Closed):
                     self.retain(call_id, moment)
                 self.put(call_id, packed)
 
-    def past(self, horizon: int) -> Iterator[tuple[bytes, int]]:
-        """See `Closed`; not those that closed since the last cut, and not too many at once."""
+    def past(self, horizon: int, most: int) -> Iterator[tuple[bytes, int]]:
+        """See `Closed`; not those that closed since the last cut."""
         before = _moment(max(0, horizon))
-        for key, _ in islice(self._store.scan(self._first, before), _AT_ONCE):
+        for key, _ in islice(self._store.scan(self._first, before), most):
             self._first = key
             if key not in self._gone:
                 yield key[len(before) :], int.from_bytes(key[len(_CLOSED_AT) : len(before)], "big")
@@ -272,8 +280,6 @@ class StoredCalls(Closed):
 
 
 _CLOSED, _CLOSED_AT, _COUNT, _OPEN, _WINDOW = b"c", b"d", b"n", b"o", b"w"
-#: How many calls one cut forgets, so that none takes long.
-_AT_ONCE: Final = 20_000
 
 
 def _after(kind: bytes) -> bytes:

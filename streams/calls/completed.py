@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from typing import Final
 
 from msgspec import Struct
 
 from streams.calls import anomalies as a
-from streams.calls.money import ACTIVE_CURRENCIES, charge
+from streams.calls.money import ACTIVE_CURRENCIES, Charge, charge
 from streams.calls.numbers import country
 from streams.calls.state import CallState
 from streams.calls.times import elapsed, elapsed_since, instant, milliseconds
@@ -29,7 +28,7 @@ class Facts(Struct, gc=False):
     ring_ms: int | None
     talk_ms: int | None
     #: What it cost, currency and amount (minus its price); None without a valid price in an active currency.
-    charge: tuple[str, Decimal] | None
+    charge: Charge | None
     #: There is a price, but no charge.
     uncharged: bool
     #: All anomalies, those of the history too, as bits.
@@ -40,7 +39,7 @@ def facts(call_id: str, state: CallState) -> Facts:
     """Derive what a revision says beyond the merged event."""
     start, end = state.start_time, state.end_time
     answered = state.in_progress is not None or start is not None or state.status == "completed"
-    bits = state.history
+    bits = state.history & a.OF_HISTORY
     if state.status == "completed" and start is None and state.in_progress is None:
         bits |= a.MISSING_ANSWER
     talk_ms: int | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 #: No deadline: greater than every stream time.
 NEVER: Final = 1 << 62
@@ -79,16 +79,19 @@ class Spans(Generic[K]):
         return self._starts[0] if self._starts else NEVER
 
 
+DueOf: TypeAlias = Callable[[bytes], int | None]
+"""The true moment of a key, which its owner may have moved since it was added; None: it has no deadline any more."""
+
+
 class Deadlines:
     """Keys by the moment they fall due (ms), taken out in the order (due, key).
 
-    The owner knows the true moment of a key and may have moved it later meanwhile: `due_of` is asked when its
-    entry comes up, and answers None when the key has no deadline any more. Only when stream time reaches a
-    span are its keys put into an exact heap.
+    Only the owner knows the true moment of a key, so `DueOf` is asked when its entry comes up. It is given with each
+    question rather than kept: an owner that it leads back to would be freed by the garbage collector alone. Only when
+    stream time reaches a span are its keys put into an exact heap, one span after the other.
     """
 
-    def __init__(self, width: int, due_of: Callable[[bytes], int | None]) -> None:
-        self._due_of = due_of
+    def __init__(self, width: int) -> None:
         self._far: Spans[bytes] = Spans(width)
         self._near: list[tuple[int, bytes]] = []  # a heap
         self._end_of_near = -NEVER
@@ -107,19 +110,26 @@ class Deadlines:
         if start < self.next:
             self.next = start
 
-    def pop(self, now: int) -> tuple[int, bytes] | None:
+    def pop(self, now: int, due_of: DueOf) -> tuple[int, bytes] | None:
         """Take the first key whose moment `now` has passed (is greater than), with that moment; else None."""
-        while self._bring_near(now) and self._near[0][0] < now:
-            due, key = heappop(self._near)
-            moved = self._due_of(key)
+        if self.first(now, due_of) is None:
+            return None
+        return heappop(self._near)
+
+    def first(self, now: int, due_of: DueOf) -> int | None:
+        """The moment of the first key, if `now` has passed it (is greater than it); else None."""
+        while self._bring_near(now, due_of) and self._near[0][0] < now:
+            due, key = self._near[0]
+            moved = due_of(key)
             if moved == due:
-                return due, key
+                return due
+            heappop(self._near)
             if moved is not None:
                 self.add(moved, key)
         self.next = min(self._near[0][0] if self._near else NEVER, self._far.first)
         return None
 
-    def prune(self, living: int) -> None:
+    def prune(self, living: int, due_of: DueOf) -> None:
         """Drop keys without a deadline from one more span, if of all keys more than half have none.
 
         A call whose end has come needs none any more, hours before it would have been due. `living` have one.
@@ -129,13 +139,14 @@ class Deadlines:
         if not self._to_prune:
             self._to_prune = self._far.starts
         if self._to_prune:
-            self._far.filter(self._to_prune.pop(), lambda key: self._due_of(key) is not None)
+            self._far.filter(self._to_prune.pop(), lambda key: due_of(key) is not None)
 
-    def _bring_near(self, now: int) -> bool:
-        """Put what waits in spans that `now` has reached into the heap; False when the heap is empty."""
-        for start, keys in self._far.take(now):
+    def _bring_near(self, now: int, due_of: DueOf) -> bool:
+        """Put spans that `now` has reached into the heap until its first key is the first of all; False: none is."""
+        while self._far.first < now and (not self._near or self._far.first <= self._near[0][0]):
+            start, keys = next(self._far.take(now))
             self._end_of_near = start + self._far.width
             for key in keys:
-                if (moved := self._due_of(key)) is not None:
+                if (moved := due_of(key)) is not None:
                     self.add(moved, key)
         return bool(self._near)

@@ -46,6 +46,13 @@ class Ledger:
     closed: dict[Status, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
     #: Those of the closed calls that their timeout closed, and that still stand so.
     timed_out: int = 0
+    # What release 0.1 does not have; it reads over them.
+    #: Up to when (epoch ms) windows had ended and calls were forgotten at the last cut; None: up to the stream time.
+    settled: int | None = None
+    #: Of KPI windows (ms), each from a moment of closing (epoch ms) on.
+    widths: list[tuple[int, int]] = field(default_factory=list)
+    #: For how long (ms) closed calls were remembered; 0: not known.
+    call_retention: int = 0
 
     def close(self, state: CallState) -> None:
         """A call has closed."""

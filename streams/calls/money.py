@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, FloatOperation, Inexact, InvalidOperation
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeAlias
 
 _is_price: Final = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?").fullmatch
 
@@ -15,6 +15,9 @@ _is_price: Final = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?").fullmatch
 _EXACT: Final = Context(
     prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation, FloatOperation]
 )
+
+Charge: TypeAlias = tuple[str, Decimal]
+"""Currency and amount; the amount is minus a price."""
 
 ACTIVE_CURRENCIES: Final = frozenset(
     """
@@ -43,6 +46,14 @@ def charge(price: str) -> Decimal | None:
     return _common_charge(price) if len(price) <= _LONGEST_COMMON else _charge(price)
 
 
+def charge_of_any_length(price: str) -> Decimal | None:
+    """As `charge`, of a price of any number of digits: what release 0.1 counted."""
+    return Decimal(price).copy_negate() if _is_decimal(price) else None
+
+
+_is_decimal: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?").fullmatch
+
+
 def _charge(price: str) -> Decimal | None:
     return Decimal(price).copy_negate() if _is_price(price) else None
 
@@ -65,18 +76,23 @@ class Charges:
         """Nothing charged yet, or what `state` returned."""
         self._sums = {currency: (count, Decimal(text)) for currency, (count, text) in (state or {}).items()}
 
-    def add(self, currency: str, charge: Decimal) -> None:
-        """Count one charge in."""
-        count, total = self._sums.get(currency, _NOTHING)
-        self._sums[currency] = (count + 1, _EXACT.add(total, charge))
+    def move(self, old: Charge | None, new: Charge | None) -> None:
+        """Take back one charge that was added before, and add another; all of it or, whatever raises, nothing.
 
-    def subtract(self, currency: str, charge: Decimal) -> None:
-        """Take back one charge that was added before; KeyError when there is none in this currency."""
-        count, total = self._sums[currency]
-        if count == 1:
-            del self._sums[currency]
-        else:
-            self._sums[currency] = (count - 1, _EXACT.subtract(total, charge))
+        Nothing is taken back of a currency that has no charge.
+        """
+        sums = {}
+        if old is not None and old[0] in self._sums:
+            count, total = self._sums[old[0]]
+            sums[old[0]] = count - 1, _EXACT.subtract(total, old[1])
+        if new is not None:
+            count, total = sums.get(new[0]) or self._sums.get(new[0], _NOTHING)
+            sums[new[0]] = count + 1, _EXACT.add(total, new[1])
+        for currency, (count, total) in sums.items():
+            if count:
+                self._sums[currency] = count, total
+            else:
+                del self._sums[currency]
 
     def texts(self) -> dict[str, str]:
         """Currency -> charge: an exact decimal without exponent or trailing zeros, currencies in order."""

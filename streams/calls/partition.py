@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
-from msgspec.structs import replace
+from msgspec import Struct
 
 from streams.calls.anomalies import NO_HISTORY, TIMED_OUT
 from streams.calls.closed import WINDOW_ROW, Closed, ClosedCalls, Row, Store, StoredCalls
@@ -29,7 +29,7 @@ from streams.calls.state import (
     is_open,
     share_strings,
 )
-from streams.calls.windows import WindowKey, Windows
+from streams.calls.windows import UNKNOWN_COUNTRY, WindowKey, Windows, as_counted, country_of, mark
 from streams.codecs import Call, CallDecoder, Headers, Rejected, Source, dead_headers, encode_completed
 
 Record = tuple[int, int, bytes | None, bytes | None, Headers]
@@ -38,10 +38,14 @@ Record = tuple[int, int, bytes | None, bytes | None, Headers]
 Output = tuple[bytes | None, bytes | None, int, list[tuple[str, bytes | None]]]
 """Key, value, timestamp, headers of a record to publish."""
 
+_AT_WRITING: Final = -2  # as a timestamp: the moment at which the record is written
 _JSON: Final[list[tuple[str, bytes | None]]] = [("content-type", b"application/json")]
 _PUBLISHED: Final = 4096
 _STATE_BYTES: Final = 500  # of a call that has changed: its row
 _PIECE: Final = 10_000  # calls that are made ready at a time
+_DUE_AT_ONCE: Final = 1_000  # calls that one step closes by their timeout: some 20 ms
+_PAST_AT_ONCE: Final = 20_000  # calls that one cut forgets
+_FULL: Final = 8 << 20  # bytes of values after which a step ends
 _SPANS: Final = 512  # of a timeout or a retention: how coarsely calls wait for it
 
 
@@ -69,6 +73,22 @@ class Cut(NamedTuple):
     header: bytes
     tally: Tally
     failures: list[tuple[Source, Exception]]
+    #: Calls that could not be closed by their timeout, and why.
+    stuck: list[tuple[str, Exception]]
+
+
+class Revision(Struct):
+    """The next revision of a call, ready to be published: nothing of it is in the partition yet."""
+
+    call_id: bytes
+    state: CallState
+    found: Facts
+    #: The window in which the call is counted.
+    window: WindowKey
+    value: bytes
+    timestamp: int
+    #: Of a call that had closed already: what it was, what was published of it, and how that was counted.
+    before: tuple[CallState, Facts, Facts] | None = None
 
 
 class CallsPartition:
@@ -82,19 +102,22 @@ class CallsPartition:
         self.closed: Closed = ClosedCalls(rules.call_retention // _SPANS)
         #: Touched since the last cut; None was forgotten. Counts before the two above.
         self.changed: dict[bytes, CallState | None] = {}
-        # Not by a method: a cycle, and what has been restored is frozen, so that no collector would find it.
-        due_of = partial(_due, self.open, rules.call_timeout)
-        self.deadlines = Deadlines(rules.call_timeout // _SPANS, due_of)
+        self.deadlines = Deadlines(rules.call_timeout // _SPANS)
         #: Of calls published lately: most amendments come soon.
         self.published: dict[bytes, Facts] = {}
         self.windows = Windows(rules.kpi_window, rules.call_retention, number)
-        self.ledger = Ledger()
+        self.ledger = Ledger(widths=self.windows.widths, call_retention=rules.call_retention)
         self.tally = Tally()
         # What the next cut publishes.
         self.completed: list[Output] = []
         self.dead: list[Output] = []
         #: Of records on which the code itself raised: where they lie, and the exception, for the log.
         self.failures: list[tuple[Source, Exception]] = []
+        self.stuck: list[tuple[str, Exception]] = []
+        #: Of what fell due when time moved on, some is not done yet.
+        self._is_behind = False
+        #: The last cut has not forgotten all that is past.
+        self._is_forgetting = False
         #: Of the values that are to be published.
         self._bytes = 0
         self._restored: dict[bytes, bytes] = {}
@@ -109,72 +132,86 @@ class CallsPartition:
 
         Of each: is it too early (then it moves nothing); stream time moves; what is due is closed; the value
         is decoded; the call is begun, moved, or amended; what that says is published at the next cut.
-        Returns how many records have been applied.
+
+        Returns how many records have been applied; fewer than given when much fell due or is to be published: the rest
+        is to be given again. What raises on a record does so before anything has changed, and makes it a dead letter.
         """
         ledger, tally, deadlines = self.ledger, self.tally, self.deadlines
         decode, latest = self.rules.decoder.decode, wall + self.rules.max_clock_skew
-        opened, events = self.open, self.tally.events
-        now = ledger.stream_time
+        opened, changed, events = self.open, self.changed, tally.events
+        now, before = ledger.stream_time, ledger.read
+        self._is_behind = self._is_behind and deadlines.next < now
+        left, full = _DUE_AT_ONCE, self._bytes + _FULL
         for item in records:
             offset, ts, key, value, headers = item
-            ledger.read += 1
             if ts > latest:
+                ledger.read += 1
                 self._reject(_too_early(), item)
                 continue
             if ts > now:
                 now = ledger.stream_time = ts
             elif ts < 0:
                 ts = now = ledger.stream_time = max(now, 0)
-            if deadlines.next < now:
-                self._close_due(now)
+            if deadlines.next < now and not (left := self._close_due(now, left)):
+                break  # before the record: it comes again
+            ledger.read += 1
             try:
                 event = decode(value, headers)
                 call_id = event.id.encode()
                 state = opened.get(call_id)
                 if state is not None and event.status not in TERMINAL:
-                    if (effect := apply(state, event, ts, offset)) != CHANGED:
-                        self._count_unchanged(effect)
-                    self.changed[call_id] = state
+                    turn, effect = None, apply(state, event, ts, offset)
                 else:
-                    self._turn(call_id, state, event, ts, offset)
+                    turn = self._turn(call_id, state, event, ts, offset)
+                    effect = turn[1]
             except Rejected as rejected:
                 self._reject(rejected, item)
-                continue
             except OSError:  # the store, not the record
                 raise
             except Exception as error:  # a bug: the record is set aside, the partition goes on
-                self.failures.append((self.source(offset), error))
-                self._reject(Rejected("failed", f"the processor raised {type(error).__name__}"), item)
-                continue
-            ledger.applied += 1
-            events[event.direction][event.status] += 1
-            if key != call_id:
-                tally.key_mismatches += 1
-        return len(records)
+                self._fail(error, item)
+            else:
+                if turn is None:
+                    changed[call_id] = state
+                else:
+                    self._take(call_id, *turn, ts)
+                if effect != CHANGED:
+                    tally.unchanged["out-of-order" if effect else "duplicate"] += 1
+                ledger.applied += 1
+                events[event.direction][event.status] += 1
+                if key != call_id:
+                    tally.key_mismatches += 1
+                if turn is None:
+                    continue
+            if self._bytes > full:
+                break
+        return ledger.read - before
 
-    def _turn(self, call_id: bytes, state: CallState | None, event: Call, ts: int, offset: int) -> None:
+    def _turn(
+        self, call_id: bytes, state: CallState | None, event: Call, ts: int, offset: int
+    ) -> tuple[CallState, int, Revision | None]:
         """An event that begins a call, closes it, or comes after its end: all but the common case.
 
-        It works on a copy, which replaces the state when nothing has raised on the way.
+        Returns the call after it, what the event did, and the revision to publish, if any. Changes nothing.
         """
-        if state is None and (closed := self._closed(call_id)) is not None:
-            self._amend(call_id, closed, event, ts, offset)
-        elif state is not None:
-            state = replace(state)
-            if (effect := apply(state, event, ts, offset)) != CHANGED:
-                self._count_unchanged(effect)
-            self._close(call_id, state, ts)
+        before = state or self._closed(call_id)
+        if before is not None:
+            after = copy(before)
+            effect = apply(after, event, ts, offset)
         elif ts < self.ledger.stream_time - self.rules.call_retention:
             raise _too_late()
         else:
-            state = begin(event, ts, offset)
+            after, effect = begin(event, ts, offset), CHANGED
             if event.status in TERMINAL:
-                state.history |= NO_HISTORY
-                self._close(call_id, state, ts)
-            else:
-                self.open[call_id] = self.changed[call_id] = state
-                self.deadlines.add(ts + self.rules.call_timeout, call_id)
-            self.ledger.opened += 1
+                after.history |= NO_HISTORY
+        if before is not None and before.closed_at is not None:
+            revision = self._revision(call_id, after, ts, before) if effect & CHANGED else None
+        elif event.status in TERMINAL:
+            after.closed_at = max(ts, self.ledger.stream_time - self.rules.call_retention)
+            revision = self._revision(call_id, after, ts)
+        else:
+            revision = None
+        return after, effect, revision
 
     def _closed(self, call_id: bytes) -> CallState | None:
         """The state of a closed call, if it is still remembered."""
@@ -185,63 +222,71 @@ class CallsPartition:
             return None
         return state
 
-    def _close(self, call_id: bytes, state: CallState, ts: int) -> None:
-        """The first terminal event has been applied: the call closes, with its first revision."""
-        state.closed_at = max(ts, self.ledger.stream_time - self.rules.call_retention)
-        found = self._publish(call_id, state, ts)
-        self._keep_closed(call_id, state, found)
-
-    def _amend(self, call_id: bytes, before: CallState, event: Call, ts: int, offset: int) -> None:
-        """An event after the end: the next revision, if it changes what the record says."""
-        state = replace(before)
-        effect = apply(state, event, ts, offset)
-        if effect & CHANGED:
-            old = self.published.get(call_id) or facts(call_id.decode(), before)
-            found = self._publish(call_id, state, ts)
-            self.windows.amend(before, old, state, found)
-            self.ledger.amend(before, state)
-            self.tally.amended(old, state, found)
-            self._remember(call_id, found)
-        if effect != CHANGED:
-            self._count_unchanged(effect)
-        self.changed[call_id] = state
-
-    def _publish(self, call_id: bytes, state: CallState, ts: int) -> Facts:
-        """Write the next revision of a closed call."""
+    def _revision(
+        self, call_id: bytes, state: CallState, ts: int, before: CallState | None = None
+    ) -> Revision:
+        """The next revision of a call that is `state` now; `before` is what it was if it had closed already."""
+        assert state.closed_at is not None, "only a closed call has a record"
         state.revision += 1
         text = call_id.decode()
         found = facts(text, state)
+        if before is None:
+            country, former = found.to_country or UNKNOWN_COUNTRY, None
+        else:
+            old = self.published.get(call_id) or facts(text, before)
+            country, former = country_of(before, old), (before, old, as_counted(before, old))
+        mark(state, country, found)
+        window = self.windows.key(state.closed_at, state.direction, country)
         value = encode_completed(record(text, state, found, self.source(state.offset)))
-        self.completed.append((call_id, value, ts, _JSON))
-        self._bytes += len(value)
-        return found
+        return Revision(call_id, state, found, window, value, ts, former)
 
-    def _keep_closed(self, call_id: bytes, state: CallState, found: Facts) -> None:
-        assert state.closed_at is not None, "the call has just been closed"
-        self._remember(call_id, found)
-        self.open.pop(call_id, None)
-        self.changed.pop(call_id, None)  # so that the one key object lies in it, and in all of `closed`
+    def _take(
+        self, call_id: bytes, after: CallState, _effect: int, revision: Revision | None, ts: int
+    ) -> None:
+        """What `_turn` has found, into the partition."""
+        if revision is not None:
+            self._publish(revision)
+        else:
+            self.changed[call_id] = after
+            if after.closed_at is None:
+                self.open[call_id] = after
+                self.deadlines.add(ts + self.rules.call_timeout, call_id)
+        self.ledger.opened += after.events == 1
+
+    def _publish(self, revision: Revision) -> None:
+        """Take a revision into the partition."""
+        call_id, state, found = revision.call_id, revision.state, revision.found
+        if revision.before is None:
+            self.windows.add(revision.window, state, found)
+            self.open.pop(call_id, None)
+            self.changed.pop(call_id, None)  # so that the one key object lies in it, and in all of `closed`
+            self.closed.retain(call_id, state.closed_at or 0)
+            self.ledger.close(state)
+            self.tally.closed(state, found)
+        else:
+            before, published, was_counted = revision.before
+            self.windows.amend(revision.window, before, was_counted, state, found)
+            self.ledger.amend(before, state)
+            self.tally.amended(published, state, found)
         self.changed[call_id] = state
-        self.closed.retain(call_id, state.closed_at)
-        self.windows.add(state, found)
-        self.ledger.close(state)
-        self.tally.closed(state, found)
-
-    def _remember(self, call_id: bytes, found: Facts) -> None:
+        self.completed.append((call_id, revision.value, revision.timestamp, _JSON))
+        self._bytes += len(revision.value)
         if len(self.published) >= _PUBLISHED:
             self.published.clear()
         self.published[call_id] = found
 
-    def _count_unchanged(self, effect: int) -> None:
-        self.tally.unchanged["out-of-order" if effect else "duplicate"] += 1
+    def _fail(self, error: Exception, item: Record) -> None:
+        """The code has raised on a record: it is named in the log, and set aside."""
+        self.failures.append((self.source(item[0]), error))
+        self._reject(Rejected("failed", f"the processor raised {type(error).__name__}"), item)
 
     def _reject(self, rejected: Rejected, item: Record) -> None:
         """To the dead letters, as it came, with the reason."""
         offset, ts, key, value, headers = item
         at = self.source(offset)
         said = dead_headers(headers, rejected, at.topic, at.partition, at.offset, ts)
-        self.dead.append((key, value, ts, said))
-        self._bytes += len(value or b"")
+        self.dead.append((key, value, _AT_WRITING, said))
+        self._bytes += len(value or b"") + len(key or b"") + sum(len(text or b"") for _, text in headers)
         self.ledger.rejected[rejected.reason] += 1
         self.tally.rejected[rejected.reason] += 1
 
@@ -255,14 +300,37 @@ class CallsPartition:
 
     # -- time
 
-    def _close_due(self, now: int) -> None:
-        """Close the open calls whose timeout stream time has passed, in the order in which they fell due."""
-        while (due := self.deadlines.pop(now)) is not None:
+    def _due(self, call_id: bytes) -> int | None:
+        state = self.open.get(call_id)
+        return None if state is None else state.last + self.rules.call_timeout
+
+    def _close_due(self, now: int, most: int) -> int:
+        """Close the open calls whose timeout stream time has passed, in the order in which they fell due.
+
+        Closes `most` of them at the most, and returns how many more it might have; with 0 more may be due. A call on
+        which the code raises is set aside: it stays open, and holds up nothing.
+        """
+        while most:
+            due = self.deadlines.pop(now, self._due)
+            if due is None:
+                self._is_behind = False
+                return most
+            most -= 1
             moment, call_id = due
-            state = replace(self.open[call_id])
-            state.closed_at, state.timed_out = moment, True
-            state.history |= TIMED_OUT
-            self._keep_closed(call_id, state, self._publish(call_id, state, moment))
+            try:
+                state = copy(self.open[call_id])
+                state.closed_at, state.timed_out = moment, True
+                state.history |= TIMED_OUT
+                revision = self._revision(call_id, state, moment)
+            except OSError:
+                raise
+            except Exception as error:
+                self.stuck.append((call_id.decode(), error))
+                self.tally.timeouts_failed += 1
+            else:
+                self._publish(revision)
+        self._is_behind = True
+        return 0
 
     def advance(self, wall: int) -> bool:
         """The idle clock: stream time moves on with the wall clock (epoch ms), never back; False when it stays.
@@ -274,14 +342,13 @@ class CallsPartition:
         """
         if not 0 <= self.ledger.stream_time < wall:
             return False
-        self.ledger.stream_time = wall
+        self.ledger.stream_time, self._is_behind = wall, True
         return True
 
     def settle(self) -> bool:
         """Close what is due at the present stream time, without a record; True when more is due."""
-        if self.deadlines.next < self.ledger.stream_time:
-            self._close_due(self.ledger.stream_time)
-        return False
+        now = self.ledger.stream_time
+        return self.deadlines.next < now and not self._close_due(now, _DUE_AT_ONCE)
 
     def _is_past(self, closed_at: int) -> bool:
         return closed_at + self.rules.call_retention < self.ledger.stream_time
@@ -291,7 +358,7 @@ class CallsPartition:
     @property
     def pending(self) -> int:
         """How many records the next cut writes: the measure of back-pressure."""
-        return len(self.completed) + len(self.dead) + len(self.changed)
+        return len(self.completed) + len(self.dead) + len(self.changed) + self._is_forgetting
 
     @property
     def pending_bytes(self) -> int:
@@ -300,7 +367,7 @@ class CallsPartition:
 
     def cut(self) -> Cut:
         """Take everything that has changed since the last cut, as one consistent point of the log."""
-        now = self.ledger.stream_time
+        now = self.ledger.settled = self._settled()
         kpis: list[Output] = [(key, value, ts, _JSON) for key, value, ts in self.windows.published(now)]
         rows: list[Row] = []
         for call_id, state in self.changed.items():
@@ -311,21 +378,32 @@ class CallsPartition:
             rows.append((call_id, packed))
             if state.closed_at is not None:
                 self.closed.put(call_id, packed)
-        rows += self._forget_past()
+        rows += self._forget(now - self.rules.call_retention, _PAST_AT_ONCE)
         rows += [(WINDOW_ROW + msgspec.msgpack.encode(key), value) for key, value in self.windows.rows(now)]
         outputs = {"completed": self.completed, "kpis": kpis, "dead": self.dead}
         stored = self.closed.stored(rows)
-        cut = Cut(outputs, rows, stored, encode_ledger(self.ledger), self.tally, self.failures)
-        self.completed, self.dead, self.failures, self._bytes = [], [], [], 0
+        header = encode_ledger(self.ledger)
+        cut = Cut(outputs, rows, stored, header, self.tally, self.failures, self.stuck)
+        self.completed, self.dead, self.failures, self.stuck, self._bytes = [], [], [], [], 0
         self.changed, self.tally = {}, Tally()
-        self.deadlines.prune(len(self.open))
+        self.deadlines.prune(len(self.open), self._due)
         return cut
 
-    def _forget_past(self) -> Iterator[Row]:
-        """Forget what closed too long ago; a call that is asked for before is judged to the millisecond."""
-        for call_id, closed_at in self.closed.past(self.ledger.stream_time - self.rules.call_retention):
+    def _settled(self) -> int:
+        """The time up to which all is done that fell due: what the next step closes still counts in its window."""
+        now = self.ledger.stream_time
+        due = self.deadlines.first(now, self._due) if self._is_behind else None
+        self._is_behind = due is not None
+        return now if due is None else due
+
+    def _forget(self, horizon: int, most: int) -> Iterator[Row]:
+        """Forget what closed before a moment; a call that is asked for before is judged to the millisecond."""
+        found = 0
+        for call_id, closed_at in self.closed.past(horizon, most):
+            found += 1
             self.closed.forget(call_id, closed_at)
             yield call_id, None
+        self._is_forgetting = found == most
 
     # -- looking in
 
@@ -372,21 +450,36 @@ class CallsPartition:
                 raise ValueError(f"it is of version {self.ledger.version}, this release knows {known}")
         self.ledger.version = STATE_VERSION
         opened: list[tuple[bytes, CallState]] = []
+        windows: dict[WindowKey, bytes] = {}
         while self._restored:
             key, value = self._restored.popitem()
             if key.startswith(WINDOW_ROW):
-                window = msgspec.msgpack.decode(key[len(WINDOW_ROW) :], type=WindowKey)
-                self.windows.restore(window, value, self.ledger.stream_time)
+                windows[msgspec.msgpack.decode(key[len(WINDOW_ROW) :], type=WindowKey)] = value
             else:
                 opened.append((key, share_strings(decode_state(value))))
-            if len(opened) % _PIECE == 1:
+            if (len(opened) + len(windows)) % _PIECE == 0:
                 yield
+        settled = self.ledger.stream_time if self.ledger.settled is None else self.ledger.settled
+        self._is_behind = settled != self.ledger.stream_time
+        self.windows.restore(windows, self.ledger.widths, settled)
+        self.ledger.widths = self.windows.widths
         opened.sort(key=lambda item: item[1].first_seen)
         for number, (key, state) in enumerate(opened):
             if number % _PIECE == 0:
                 yield
             self.open[key] = state
             self.deadlines.add(state.last + self.rules.call_timeout, key)
+        yield from self._forget_what_was_past(settled)
+
+    def _forget_what_was_past(self, settled: int) -> Iterator[None]:
+        """What was past by a retention that has been made longer since is forgotten, even if no cut came to it."""
+        former, self.ledger.call_retention = self.ledger.call_retention, self.rules.call_retention
+        if not 0 < former < self.rules.call_retention:
+            return
+        self._is_forgetting = True
+        while self._is_forgetting:
+            self.changed |= dict.fromkeys(key for key, _ in self._forget(settled - former, _PIECE))
+            yield
 
 
 def _due(opened: dict[bytes, CallState], call_timeout: int, call_id: bytes) -> int | None:

@@ -6,7 +6,6 @@ too, so it is not repeated inside the state. Integers are epoch milliseconds whe
 
 from __future__ import annotations
 
-from sys import intern
 from typing import Final
 
 import msgspec
@@ -51,7 +50,7 @@ class CallState(Struct, gc=False, array_like=True):
     revision: int = 0
     #: Closed by its timeout, and no terminal event has come since.
     timed_out: bool = False
-    #: The anomalies that stay, as bits (`anomalies.py`).
+    #: The anomalies that stay, as bits (`anomalies.py`); above them, how the call was counted (`windows.py`).
     history: int = 0
     duration: int | None = None
     #: In UTC (`times.utc`), so that another way to write the same instant changes nothing.
@@ -90,14 +89,31 @@ decode_state = msgspec.msgpack.Decoder(CallState).decode
 def share_strings(state: CallState) -> CallState:
     """Keep once in memory what many calls say: URLs, and the account's own number; returns the state."""
     if state.url is not None:
-        state.url = intern(state.url)
+        state.url = shared(state.url)
     if state.status_callback is not None:
-        state.status_callback = intern(state.status_callback)
+        state.status_callback = shared(state.status_callback)
     if state.direction == "outbound":
-        state.from_ = intern(state.from_)
+        state.from_ = shared(state.from_)
     else:
-        state.to = intern(state.to)
+        state.to = shared(state.to)
     return state
+
+
+def shared(text: str) -> str:
+    """The one object for a text that many calls say. `sys.intern` would keep each of them for ever on Python 3.12."""
+    found = _SHARED.get(text)
+    if found is not None:
+        return found
+    if len(text) <= _LONGEST_SHARED:
+        if len(_SHARED) >= _MOST_SHARED:
+            _SHARED.clear()  # calls that hold one keep it; others will share the next
+        _SHARED[text] = text
+    return text
+
+
+_SHARED: Final[dict[str, str]] = {}
+_MOST_SHARED: Final = 1 << 14
+_LONGEST_SHARED: Final = 512
 
 
 def is_open(packed: bytes) -> bool:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache
+from math import gcd, lcm
 from typing import Any, Final, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
+from streams.calls.anomalies import OF_HISTORY
 from streams.calls.completed import Facts
 from streams.calls.deadlines import Spans
-from streams.calls.money import Charges
+from streams.calls.money import Charges, charge_of_any_length
 from streams.calls.state import SEEN, CallState
 from streams.calls.times import instant
 from streams.codecs import Direction, KpiWindow, encode_kpi, exact_seconds
@@ -46,6 +50,44 @@ class Window:
 _SUMS: Final = tuple(each.name for each in fields(Window) if each.name != "charges")
 
 
+# How a call was counted stays with it, since what is known of telephone numbers and currencies changes with releases.
+# It lies above the anomalies in `history`, where the release before reads over it.
+_IS_MARKED: Final = 1 << 16
+_IS_CHARGED: Final = 1 << 17
+_COUNTRY: Final = 18
+
+
+def mark(state: CallState, country: str, found: Facts) -> None:
+    """Note in the state of a call how its present revision is counted."""
+    state.history = state.history & OF_HISTORY | _noted(country, found.charge is not None)
+
+
+@cache
+def _noted(country: str, is_charged: bool) -> int:
+    letters = (ord(country[0]) - 64) << 5 | (ord(country[1]) - 64)
+    return _IS_MARKED | (_IS_CHARGED if is_charged else 0) | letters << _COUNTRY
+
+
+def country_of(state: CallState, found: Facts) -> str:
+    """The country under which a closed call is counted."""
+    if not state.history & _IS_MARKED:
+        return found.to_country or UNKNOWN_COUNTRY
+    letters = state.history >> _COUNTRY
+    return chr((letters >> 5) + 64) + chr((letters & 31) + 64)
+
+
+def as_counted(state: CallState, found: Facts) -> Facts:
+    """What followed from a closed call when it was counted, which may be by other rules than today's."""
+    is_marked, is_charged = bool(state.history & _IS_MARKED), bool(state.history & _IS_CHARGED)
+    if is_marked and is_charged == (found.charge is not None):
+        return found
+    amount = None if state.price is None else charge_of_any_length(state.price)
+    cost = None if amount is None or state.price_unit is None else (state.price_unit, amount)
+    if not is_marked:  # release 0.1 counted every currency, and nothing as uncharged
+        return replace(found, charge=cost, uncharged=False)
+    return replace(found, charge=cost if is_charged else None, uncharged=not is_charged)
+
+
 def _encode_charges(charges: Any) -> Any:
     return charges.state()
 
@@ -54,94 +96,126 @@ def _decode_charges(_: type, state: Any) -> Any:
     return Charges(state)
 
 
-encode_window = msgspec.msgpack.Encoder(enc_hook=_encode_charges).encode
-decode_window = msgspec.msgpack.Decoder(Window, dec_hook=_decode_charges).decode
+_encode = msgspec.msgpack.Encoder(enc_hook=_encode_charges).encode
+#: Not strict: digits are taken for the number, see `encode_window`.
+decode_window = msgspec.msgpack.Decoder(Window, strict=False, dec_hook=_decode_charges).decode
+
+
+def encode_window(window: Window) -> bytes:
+    """A row of the changelog. What MessagePack's 64 bits cannot hold is written in digits."""
+    if window.talk_ms.bit_length() < 64 and window.ring_ms.bit_length() < 64:
+        return _encode(window)
+    sums = {each.name: getattr(window, each.name) for each in fields(window)}
+    return _encode(sums | {"talk_ms": str(window.talk_ms), "ring_ms": str(window.ring_ms)})
 
 
 class Windows:
-    """All windows of one partition that are still remembered."""
+    """All windows of one partition that are still remembered.
+
+    Their width may change from one start to the next: each of `widths` holds from a moment of closing on.
+    """
 
     def __init__(self, width: int, retention: int, partition: int) -> None:
-        self.width, self.retention, self.partition = width, retention, partition
+        """`width` is that of a partition without windows, and `retention` how long a window is remembered, in ms."""
+        self.widths = [(0, width)]
+        self.retention, self.partition = retention, partition
         self._windows: dict[WindowKey, Window] = {}
-        self._spans: Spans[WindowKey] = Spans(width)
+        #: By the moment at which they end.
+        self._ends: Spans[WindowKey] = Spans(1)
         #: Changed since the last cut.
         self._changed: set[WindowKey] = set()
         #: Not published since they last changed, as of the last cut.
         self._unpublished: set[WindowKey] = set()
 
-    def add(self, state: CallState, found: Facts) -> None:
-        """Count a closed call in its window."""
-        self._count(state, found, 1)
+    def width(self, moment: int) -> int:
+        """Of the window in which a call is counted that closed then."""
+        for start, width in reversed(self.widths):
+            if moment >= start:
+                return width
+        return self.widths[0][1]
 
-    def amend(self, before: CallState, old: Facts, after: CallState, new: Facts) -> None:
-        """Take a closed call out of its window, as it was counted, and count it as it is now."""
-        if _counted(before, old) != _counted(after, new):
-            self._count(before, old, -1)
-            self._count(after, new, 1)
+    def key(self, closed_at: int, direction: Direction, country: str) -> WindowKey:
+        """That of the window in which a call is counted."""
+        return closed_at - closed_at % self.width(closed_at), direction, country
 
-    def _count(self, state: CallState, found: Facts, n: int) -> None:
-        assert state.closed_at is not None, "only closed calls are counted"
-        start = state.closed_at - state.closed_at % self.width
-        key = start, state.direction, found.to_country or UNKNOWN_COUNTRY
+    def add(self, key: WindowKey, state: CallState, found: Facts) -> None:
+        """Count a call that has closed."""
         window = self._windows.get(key)
         if window is None:
             window = self._windows[key] = Window()
-            self._spans.add(start, key)
-        self._changed.add(key)
-        window.attempts += n
-        if state.timed_out:
-            window.timed_out += n
-        else:
-            outcome = SEEN[state.status]
-            setattr(window, outcome, getattr(window, outcome) + n)
-        if found.answered:
-            window.answered += n
-        if state.answered_by == "human":
-            window.human += n
-        elif state.answered_by == "machine":
-            window.machine += n
-        if found.talk_ms:
-            window.talk_ms += n * found.talk_ms
-        if found.ring_ms:
-            window.ring_ms += n * found.ring_ms
+            self._ends.add(key[0] + self.width(key[0]), key)
         if found.charge is not None:
-            change = window.charges.add if n > 0 else window.charges.subtract
-            change(*found.charge)
-        elif found.uncharged:
-            window.uncharged += n
+            window.charges.move(None, found.charge)
+        _count(window, state, found, 1)
+        self._changed.add(key)
+
+    def amend(self, key: WindowKey, before: CallState, old: Facts, after: CallState, new: Facts) -> None:
+        """Count a closed call as it is now instead of as it was counted; nothing if its window is forgotten."""
+        window = self._windows.get(key)
+        if window is not None and _counted(before, old) != _counted(after, new):
+            window.charges.move(old.charge, new.charge)  # first: nothing after it can fail
+            _count(window, before, old, -1)
+            _count(window, after, new, 1)
+            self._changed.add(key)
 
     def published(self, now: int) -> list[tuple[bytes, bytes, int]]:
         """Key, value and timestamp of the windows that have ended at stream time `now`, not yet published."""
         self._unpublished |= self._changed
-        ended = sorted(key for key in self._unpublished if key[0] + self.width <= now)
+        ended = sorted(key for key in self._unpublished if key[0] + self.width(key[0]) <= now)
         self._unpublished.difference_update(ended)
         return [self._record(key, self._windows[key]) for key in ended]
 
     def rows(self, now: int) -> Iterator[tuple[WindowKey, bytes | None]]:
         """What changed since the last cut, for the changelog; forgets what is past its time at `now`."""
-        for _, keys in self._spans.take(now - self.width - self.retention):
+        for _, keys in self._ends.take(now - self.retention):
             for key in keys:
                 self._windows.pop(key, None)
                 self._changed.add(key)
+            if len(self._changed) > _AT_ONCE:
+                break  # the next cut goes on
         for key in self._changed:
             window = self._windows.get(key)
             yield key, None if window is None else encode_window(window)
         self._changed.clear()
 
-    def restore(self, key: WindowKey, value: bytes | None, now: int) -> None:
-        """Take over a row of the changelog that was current at stream time `now`."""
-        if value is None:
-            self._windows.pop(key, None)
+    def restore(self, rows: Mapping[WindowKey, bytes], widths: Sequence[tuple[int, int]], now: int) -> None:
+        """Take over the rows of the changelog, with the widths that they have, as of the last cut at `now`.
+
+        Release 0.1 had one width, and wrote none: it is taken for unchanged if all windows fit it.
+        """
+        if rows and not widths:
+            common = gcd(*(start for start, *_ in rows))
+            widths = [(0, self.widths[0][1] if common % self.widths[0][1] == 0 else common)]
+        width, self.widths = self.widths[-1][1], list(widths) or self.widths
+        for key, value in rows.items():
+            self._windows[key] = decode_window(value)
+            end = key[0] + self.width(key[0])
+            self._ends.add(end, key)
+            if end > now:  # one that had ended was published in the same cut
+                self._unpublished.add(key)
+        self._change_to(width)
+
+    def _change_to(self, width: int) -> None:
+        """From now on windows are of this width: from the first moment on at which no window of another is cut short.
+
+        That is a boundary of both widths, at or past the end of every window that there is (semantics, section 4).
+        """
+        last = max((start + self.width(start) for start, *_ in self._windows), default=0)
+        while len(self.widths) > 1 and self.widths[-1][0] >= last:
+            self.widths.pop()  # nothing has been counted by it
+        start, former = self.widths[-1]
+        if width == former:
             return
-        self._windows[key] = decode_window(value)
-        self._spans.add(key[0], key)
-        if key[0] + self.width > now:  # one that had ended was published in the same cut
-            self._unpublished.add(key)
+        both = lcm(width, former)
+        boundary = -(-max(last, start) // both) * both
+        if boundary == start:
+            self.widths.pop()
+        self.widths.append((boundary, width))
 
     def sums(self, start: int) -> dict[str, int]:
         """What the windows that start then add up to, over directions and countries; without money. Empty: none do."""
-        windows = [self._windows[key] for key in set(self._spans.at(start)) & self._windows.keys()]
+        keys = {key for key in self._ends.at(start + self.width(start)) if key[0] == start}
+        windows = [self._windows[key] for key in keys & self._windows.keys()]
         return {name: sum(getattr(each, name) for each in windows) for name in _SUMS} if windows else {}
 
     def __len__(self) -> int:
@@ -149,7 +223,7 @@ class Windows:
 
     def _record(self, key: WindowKey, window: Window) -> tuple[bytes, bytes, int]:
         moment, direction, country = key
-        start, end = instant(moment), moment + self.width
+        start, end = instant(moment), moment + self.width(moment)
         value = KpiWindow(
             start,
             instant(end),
@@ -173,6 +247,32 @@ class Windows:
         )
         name = f"{start}/{direction}/{country}/{self.partition}"
         return name.encode(), encode_kpi(value), end
+
+
+#: How many windows one cut forgets, so that none takes long.
+_AT_ONCE: Final = 20_000
+
+
+def _count(window: Window, state: CallState, found: Facts, n: int) -> None:
+    """Count a call `n` times, its charge aside."""
+    window.attempts += n
+    if state.timed_out:
+        window.timed_out += n
+    else:
+        outcome = SEEN[state.status]
+        setattr(window, outcome, getattr(window, outcome) + n)
+    if found.answered:
+        window.answered += n
+    if state.answered_by == "human":
+        window.human += n
+    elif state.answered_by == "machine":
+        window.machine += n
+    if found.talk_ms:
+        window.talk_ms += n * found.talk_ms
+    if found.ring_ms:
+        window.ring_ms += n * found.ring_ms
+    if found.uncharged:
+        window.uncharged += n
 
 
 def _counted(state: CallState, found: Facts) -> tuple[object, ...]:

@@ -103,8 +103,8 @@ def test_a_call_that_closed_again_is_forgotten_after_its_last_closing() -> None:
     state = CallState(100, "busy", "inbound", "+12", "+34", 2, 3)
     closed.restore([(b"call", encode_state(state))])
     closed.restore([(b"call", encode_state(replace(state, closed_at=500)))])
-    assert list(closed.past(300)) == []
-    assert list(closed.past(600)) == [(b"call", 500)]
+    assert list(closed.past(300, 100)) == []
+    assert list(closed.past(600, 100)) == [(b"call", 500)]
 
 
 @given(st.dictionaries(st.binary(max_size=3), calls, max_size=8))
@@ -120,5 +120,5 @@ def test_a_span_that_is_past_in_part_loses_no_call() -> None:
     for moment in (101, 108):
         closed.retain(b"%d" % moment, moment)
         closed.put(b"%d" % moment, encode_state(CallState(moment, "busy", "inbound", "+12", "+34", 2, 3)))
-    found = [call_id for horizon in (105, 200) for call_id, _ in closed.past(horizon)]
+    found = [call_id for horizon in (105, 200) for call_id, _ in closed.past(horizon, 100)]
     assert sorted(found) == [b"101", b"108"]

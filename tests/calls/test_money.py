@@ -1,6 +1,6 @@
 """Exact sums of money against fractions."""
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
 import msgspec
@@ -75,7 +75,7 @@ def test_the_active_currencies_are_list_one() -> None:
 def test_charges_are_minus_the_sum_without_exponent_or_trailing_zeros(added: list[str], text: str) -> None:
     charges = Charges()
     for price in added:
-        charges.add("EUR", cost(price))
+        charges.move(None, ("EUR", cost(price)))
     assert charges.texts() == {"EUR": text}
 
 
@@ -83,12 +83,12 @@ def test_charges_are_minus_the_sum_without_exponent_or_trailing_zeros(added: lis
 def test_charges_are_exact_whatever_is_taken_back(added: list[tuple[str, str]], random: object) -> None:
     charges = Charges()
     for entry in added:
-        charges.add(entry[0], cost(entry[1]))
+        charges.move(None, (entry[0], cost(entry[1])))
     kept = list(added)
     random.shuffle(kept)  # type: ignore[attr-defined]
     while len(kept) > len(added) // 2:
         currency, price = kept.pop()
-        charges.subtract(currency, cost(price))
+        charges.move((currency, cost(price)), None)
     texts = charges.texts()
     assert set(texts) == {currency for currency, _ in kept}
     for currency, text in texts.items():
@@ -102,28 +102,39 @@ def test_charges_are_exact_whatever_is_taken_back(added: list[tuple[str, str]], 
 def test_the_state_is_plain_and_comes_back_whole(added: list[tuple[str, str]], one: tuple[str, str]) -> None:
     charges = Charges()
     for entry in added:
-        charges.add(entry[0], cost(entry[1]))
+        charges.move(None, (entry[0], cost(entry[1])))
     wire = msgspec.msgpack.encode(charges.state())
     back = Charges(msgspec.msgpack.decode(wire, type=dict[str, tuple[int, str]]))
     assert back.state() == charges.state()
     assert msgspec.msgpack.encode(back.state()) == wire
     for both in charges, back:
-        both.add(one[0], cost(one[1]))
+        both.move(None, (one[0], cost(one[1])))
     assert back.texts() == charges.texts()
 
 
 def test_a_currency_that_holds_nothing_has_nothing_to_take_back() -> None:
-    charges = Charges()
-    charges.add("EUR", cost("1"))
-    charges.subtract("EUR", cost("1"))
+    charges, euro = Charges(), ("EUR", cost("1"))
+    charges.move(None, euro)
+    charges.move(euro, None)
     assert charges.texts() == {}
     assert charges.state() == {}
-    with pytest.raises(KeyError):
-        charges.subtract("EUR", cost("1"))
+    charges.move(euro, ("USD", cost("2")))
+    assert charges.texts() == {"USD": "-2"}
+
+
+def test_a_move_is_done_whole_or_not_at_all() -> None:
+    charges, euro = Charges(), ("EUR", cost("1"))
+    charges.move(None, euro)
+    for currency in ("EUR", "USD"):
+        with pytest.raises(InvalidOperation):
+            charges.move(euro, (currency, Decimal("sNaN")))
+        assert charges.state() == {"EUR": (1, "-1")}
+    charges.move(euro, ("EUR", cost("3")))
+    assert charges.state() == {"EUR": (1, "-3")}
 
 
 def test_a_sum_may_grow_past_all_its_prices() -> None:
     charges = Charges()
     for _ in range(1_000):
-        charges.add("EUR", cost("-" + "9" * 18 + "." + "9" * 18))
+        charges.move(None, ("EUR", cost("-" + "9" * 18 + "." + "9" * 18)))
     assert charges.texts() == {"EUR": "9" * 18 + "999." + "9" * 15}
