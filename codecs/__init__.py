@@ -15,7 +15,7 @@ from streams.codecs.completed import (
     decode_completed,
     encode_completed,
 )
-from streams.codecs.dead import Rejection, dead_headers, smaller_letter, split_headers
+from streams.codecs.dead import Rejection, dead_headers, smaller_letter, split_headers, without_value
 from streams.codecs.decoding import MAX_PROPERTY_BYTES, CallDecoder, Headers
 from streams.codecs.kpi import KpiWindow, decode_kpi, encode_kpi, exact_seconds
 from streams.codecs.rejection import REASONS, Reason, Rejected
@@ -52,4 +52,5 @@ __all__ = [
     "kpi_window_schema",
     "smaller_letter",
     "split_headers",
+    "without_value",
 ]

@@ -40,9 +40,14 @@ def smaller_letter(letter: Letter) -> Letter | None:
     """
     key, value, timestamp, headers = letter
     if value:
-        return key, b"", timestamp, [*headers, (_VALUE_BYTES, str(len(value)).encode())]
+        return without_value(key, timestamp, headers, len(value))
     ours = headers[len(_split(headers)[0]) :]
     return (None, value, timestamp, ours) if key is not None or len(ours) < len(headers) else None
+
+
+def without_value(key: bytes | None, timestamp: int, headers: Headers, size: int) -> Letter:
+    """A dead letter whose value, of so many bytes, is left out."""
+    return key, b"", timestamp, [*headers, (_VALUE_BYTES, str(size).encode())]
 
 
 class Rejection(Struct, frozen=True):

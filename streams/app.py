@@ -9,6 +9,7 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -17,8 +18,8 @@ from aiokafka import TopicPartition
 
 from streams import topics
 from streams.calls.partition import CallsPartition, Rules
-from streams.calls.repartition import Repartition, RepartitionedCalls
-from streams.codecs import CallDecoder
+from streams.calls.repartition import Repartition, RepartitionedCalls, smaller_event
+from streams.codecs import CallDecoder, smaller_letter
 from streams.credentials import client_options
 from streams.engine.application import application
 from streams.engine.config import Config
@@ -56,6 +57,7 @@ def config_of(settings: Settings, *, idle_clock: bool = True) -> Config:
             "dead": settings.dead_topic,
         },
         changelog=settings.changelog_topic,
+        shrink={"dead": smaller_letter},
         processor=processor,
         stores=Path(settings.data_dir) / "state" / settings.app_id if settings.store == "rocksdb" else None,
         client=client_options(settings),
@@ -77,6 +79,7 @@ def upstream_of(settings: Settings) -> Config | None:
         topics={"repartition": settings.repartition_topic},
         keyed=("repartition",),
         changelog=settings.repartition_changelog_topic,
+        shrink={"repartition": partial(smaller_event, decoder)},
         processor=lambda partition, _: Repartition(decoder, partition),
         stores=None,
     )

@@ -123,6 +123,14 @@ class Watch:
                 exc_info=error,
             )
 
+        for call_id, error in done.stuck:
+            log.error(
+                "the call %r could not be closed by its timeout and stays open; it is tried again when a worker takes "
+                "the partition over. Report the traceback",
+                call_id,
+                exc_info=error,
+            )
+
     def assigned(self, partitions: Collection[int]) -> None:
         """A rebalance has ended."""
         self._assigned = True

@@ -109,6 +109,7 @@ MOVES: dict[Metric, tuple[Callable[[Worker], None], dict[str, float]]] = {
     m.REJECTED: (lambda w: w.count(rejected={"schema": 2, "empty": 0}), {'{reason="schema"}': 2}),
     m.UNCHANGED: (lambda w: w.count(unchanged={"out-of-order": 4}), {'{kind="out-of-order"}': 4}),
     m.KEY_MISMATCHES: (lambda w: w.count(key_mismatches=1), {"{}": 1}),
+    m.TIMEOUTS_FAILED: (lambda w: w.count(timeouts_failed=1), {"{}": 1}),
     m.COMPLETED: (
         lambda w: w.count(completed={("ringing", "inbound", "timeout"): 2}),
         {'{closed_by="timeout",direction="inbound",status="ringing"}': 2},

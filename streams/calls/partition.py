@@ -282,13 +282,18 @@ class CallsPartition:
 
     def _reject(self, rejected: Rejected, item: Record) -> None:
         """To the dead letters, as it came, with the reason."""
-        offset, ts, key, value, headers = item
-        at = self.source(offset)
-        said = dead_headers(headers, rejected, at.topic, at.partition, at.offset, ts)
-        self.dead.append((key, value, _AT_WRITING, said))
+        key, value, _, headers = letter = self.letter(rejected, item)
+        self.dead.append(letter)
         self._bytes += len(value or b"") + len(key or b"") + sum(len(text or b"") for _, text in headers)
         self.ledger.rejected[rejected.reason] += 1
         self.tally.rejected[rejected.reason] += 1
+
+    def letter(self, rejected: Rejected, item: Record) -> Output:
+        """The dead letter of a record."""
+        offset, ts, key, value, headers = item
+        at = self.source(offset)
+        said = dead_headers(headers, rejected, at.topic, at.partition, at.offset, ts)
+        return key, value, _AT_WRITING, said
 
     def source(self, offset: int) -> Source:
         """Where a record lies that was processed under this offset."""

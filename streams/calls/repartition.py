@@ -9,6 +9,7 @@ and the count of keys that are no call ids speak of the record in the calls topi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,7 +17,16 @@ from msgspec import Struct
 
 from streams.calls.closed import Store
 from streams.calls.partition import CallsPartition, Output, Record, Rules
-from streams.codecs import CallDecoder, Headers, Source
+from streams.codecs import (
+    MAX_PROPERTY_BYTES,
+    Call,
+    CallDecoder,
+    Headers,
+    Reason,
+    Rejected,
+    Source,
+    without_value,
+)
 
 ORIGIN: Final = "telefonie-origin"
 """The header of the internal topic; the last one of a record."""
@@ -24,16 +34,62 @@ ORIGIN: Final = "telefonie-origin"
 _PARTITION_BITS: Final = 16
 
 
-class Origin(Struct, array_like=True, gc=False):
+class Origin(Struct, array_like=True):
     """Where a record lay in the calls topic, and its key there: the value of the header, as MessagePack."""
 
     partition: int
     offset: int
     key: bytes | None
+    #: The size of the value, where only what is carried on of it went on; None: the record went on as it came.
+    value_bytes: int | None = None
+    #: Why the record is rejected, path included, where not even that went on.
+    rejected: tuple[Reason, str, str | None] | None = None
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Origin).decode
+
+
+def smaller_event(decoder: CallDecoder, output: Output) -> Output | None:
+    """A record for the internal topic without what is not carried on: that topic may take less than the calls topic.
+
+    It has the properties of a Call and no other headers, or, of a record that will be rejected, the reason alone. Such
+    a dead letter has no value; the record lies where the letter says. None for a record that is small already.
+    """
+    key, value, timestamp, headers = output
+    origin = _origin(headers)
+    if origin is None or origin.value_bytes is not None:
+        return None
+    origin.value_bytes = len(value or b"")
+    if origin.key is not None and len(origin.key) > MAX_PROPERTY_BYTES:
+        origin.key = None  # no id of a Call is as long
+    smaller = b""
+    try:
+        smaller = msgspec.json.encode(decoder.decode(value, headers[:-1]))
+    except Rejected as rejected:
+        key, origin.rejected = None, (rejected.reason, rejected.message, rejected.path)
+    except Exception as error:  # a bug: it is said where the record is set aside
+        key, origin.rejected = None, ("failed", f"the processor raised {type(error).__name__}", None)
+    return key, smaller, timestamp, [(ORIGIN, _encode(origin))]
+
+
+class _Smaller(bytes):
+    """The value of a record that did not go on as it came."""
+
+    origin: Origin
+
+
+class _OriginDecoder(CallDecoder):
+    """Takes the word of the first stage for a record that was rejected there."""
+
+    def __init__(self, decoder: CallDecoder) -> None:
+        self._decode = decoder.decode
+
+    def decode(self, value: bytes | None, headers: Headers) -> Call:
+        """As of the decoder that it has."""
+        if isinstance(value, _Smaller) and value.origin.rejected is not None:
+            raise Rejected(*value.origin.rejected)
+        return self._decode(value, headers)
 
 
 class Forwarded(NamedTuple):
@@ -65,7 +121,7 @@ class Repartition:
         for offset, timestamp, key, value, headers in records:
             origin = (ORIGIN, _encode(Origin(self._number, offset, key)))
             self._out.append((self._key(value, headers), value, timestamp, [*headers, origin]))
-            self._bytes += len(value or b"")
+            self._bytes += len(value or b"") + len(key or b"") + sum(len(text or b"") for _, text in headers)
         return len(records)
 
     def _key(self, value: bytes | None, headers: Headers) -> bytes | None:
@@ -73,7 +129,8 @@ class Repartition:
             call_id = self._decoder.call_id(value, headers)
         except Exception:  # a bug: it will be raised again where the record can be set aside
             return None
-        return None if call_id is None else call_id.encode()
+        # A longer id is rejected wherever it is.
+        return None if call_id is None or len(call_id) > MAX_PROPERTY_BYTES else call_id.encode()
 
     @property
     def pending(self) -> int:
@@ -124,12 +181,19 @@ class RepartitionedCalls(CallsPartition):
     """
 
     def __init__(self, rules: Rules, number: int, store: Store | None = None, *, topic: str) -> None:
-        super().__init__(rules, number, store)
+        super().__init__(replace(rules, decoder=_OriginDecoder(rules.decoder)), number, store)
         self._internal = topic
 
     def process(self, records: Sequence[Record], wall: int) -> int:
         """As of `CallsPartition`, after the header has been taken off."""
         return super().process([_unwrapped(record) for record in records], wall)
+
+    def letter(self, rejected: Rejected, item: Record) -> Output:
+        """See `CallsPartition`; one whose value did not go on has none."""
+        key, value, timestamp, headers = super().letter(rejected, item)
+        if isinstance(value, _Smaller):
+            return without_value(key, timestamp, headers, value.origin.value_bytes or 0)
+        return key, value, timestamp, headers
 
     def source(self, offset: int) -> Source:
         """Where a record lay in the calls topic."""
@@ -147,7 +211,11 @@ def _unwrapped(record: Record) -> Record:
     origin = _origin(headers)
     if origin is None:
         return ~offset, *record[1:]
-    return origin.offset << _PARTITION_BITS | origin.partition, timestamp, origin.key, value, headers[:-1]
+    number = origin.offset << _PARTITION_BITS | origin.partition
+    if origin.value_bytes is not None:
+        value = _Smaller(value or b"")
+        value.origin = origin
+    return number, timestamp, origin.key, value, headers[:-1]
 
 
 def _origin(headers: Headers) -> Origin | None:

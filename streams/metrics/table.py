@@ -69,6 +69,10 @@ KEY_MISMATCHES = _counter(
     "telefonie_records_key_mismatch_total",
     "Call events whose record key is not their call id: events of one call may then lie in two partitions.",
 )
+TIMEOUTS_FAILED = _counter(
+    "telefonie_call_timeouts_failed_total",
+    "Calls that could not be closed by their timeout since the processor itself raised; they stay open.",
+)
 COMPLETED = _counter(
     "telefonie_calls_completed_total",
     "Calls closed, by the last status known then; amendments are not counted again.",
