@@ -487,11 +487,6 @@ class CallsPartition:
             yield
 
 
-def _due(opened: dict[bytes, CallState], call_timeout: int, call_id: bytes) -> int | None:
-    state = opened.get(call_id)
-    return None if state is None else state.last + call_timeout
-
-
 def _too_early() -> Rejected:
     return Rejected(
         "too-early", "the timestamp is further ahead of the wall clock than TELEFONIE_MAX_CLOCK_SKEW allows"
