@@ -19,6 +19,7 @@ from faust.types import TP
 from msgspec import Struct
 
 from streams.calls.partition import CallsPartition, Rules
+from streams.engine.clock import Clock
 from streams.engine.config import Config
 from streams.engine.engine import MAX_PENDING, MAX_PENDING_BYTES, Engine, Owned, _is_of, _start
 from streams.engine.fetch import RecordBatch, RecordsLostError
@@ -401,6 +402,55 @@ def test_a_partition_that_is_taken_away_between_two_pieces_is_left_as_it_is(take
     asyncio.run(work())
     assert recorder.offsets == [5]
     assert owned.next_offset == 6, "where to read on"
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_nothing_is_judged_by_a_clock_that_is_doubtful(monkeypatch: pytest.MonkeyPatch, taken: bool) -> None:
+    """Neither records nor what is idle: the brokers are asked first, and a partition may be taken away meanwhile."""
+    made, recorder, app = engine(next_offset=5)
+    made.clock = Clock(lambda: 1_000_000)
+    owned, seen = made.partitions[0], list[Any]()
+    owned.heard_at = float("-inf")
+
+    async def probe() -> None:
+        seen.append("asked")
+        asked = made.clock.asked()
+        await asyncio.sleep(0)
+        made.clock.heard(asked, 400_000)
+        if taken:
+            made.partitions = {}
+
+    def process(records: Sequence[Record], wall: int) -> int:
+        seen.append(wall)
+        return Recorder.process(recorder, records, wall)
+
+    def advance(wall: int) -> bool:
+        seen.append(wall)
+        return False
+
+    owned.writer = Mock(probe=probe)
+    recorder.process = process  # type: ignore[method-assign]
+    monkeypatch.setattr(app, "is_caught_up", lambda *_: True, raising=False)
+    monkeypatch.setattr(recorder, "settle", lambda: False, raising=False)
+    monkeypatch.setattr(recorder, "advance", advance, raising=False)
+    asyncio.run(made.process(batch(5, 6)))
+    assert seen == (["asked"] if taken else ["asked", 400_000])
+    made.partitions, made.clock = {0: owned}, Clock(lambda: 1_000_000)
+    owned.committed, owned.heard_at = owned.next_offset, float("-inf")
+    seen.clear()
+    asyncio.run(made.tick())
+    assert seen == (["asked"] if taken else ["asked", 400_000])
+
+
+def test_a_question_for_the_time_that_fails_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its transaction is open, so nothing could be committed any more."""
+    made, recorder, app = engine(next_offset=5)
+    made.clock = Clock(lambda: 1_000_000)
+    made.partitions[0].writer = Mock(probe=AsyncMock(side_effect=RuntimeError("no answer")))
+    monkeypatch.setattr(app, "crash", AsyncMock(), raising=False)
+    asyncio.run(made.process(batch(5, 6)))
+    assert str(made.failure) == "no answer"
+    assert recorder.offsets == []
 
 
 def test_what_is_due_in_an_idle_partition_is_done_in_pieces_before_its_time_moves(
