@@ -1,5 +1,6 @@
 """`.ci/venv`: which Python is found, and that what was broken off, moved or grew old is made good."""
 
+import re
 import subprocess
 import sys
 import sysconfig
@@ -144,3 +145,11 @@ def test_what_is_whole_stays_and_what_is_not_is_made_again(
     project.rename(tmp_path / "moved")
     project, venv = tmp_path / "moved", tmp_path / "moved" / ".venv"
     assert made() == ["making", "installing"]
+
+
+def test_the_versions_are_those_of_the_package() -> None:
+    required = re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', (ROOT / "pyproject.toml").read_text())
+    accepted = re.search(r"\(3, (\d+)\) <= sys.version_info < \(3, (\d+)\)", (ROOT / ".ci/venv").read_text())
+    assert required
+    assert accepted
+    assert required.groups() == accepted.groups()
