@@ -364,6 +364,7 @@ def test_what_fits_only_compressed_is_sent_compressed(scene: Scene) -> None:
         (NOW, {"max.message.bytes": "1000"}, "takes batches of 1000 bytes"),
         (NOW + 24 * HOUR, {"message.timestamp.after.max.ms": "60000"}, "refuses the timestamp of a record"),
     ],
+    ids=["size", "timestamp"],  # the same in each process of the tests, unlike the present time
 )
 def test_what_the_calls_topic_does_not_take_is_not_sent(
     scene: Scene, timestamp: int, config: dict[str, str], said: str
