@@ -13,6 +13,7 @@ from typing import Any, cast
 from aiokafka import TopicPartition
 from msgspec import Struct, field
 
+from streams.calls.kpis import Kpis, KpiSelection
 from streams.calls.ledger import Ledger
 from streams.calls.partition import CallsPartition, Cut
 from streams.calls.view import AGES, OpenCalls, OpenSelection, describe
@@ -299,6 +300,13 @@ class Watch:
             sum(counts) for counts in zip([0] * (len(AGES) + 1), *(each.ages for each in found), strict=True)
         ]
         return [each for each in described if each is not None and each["open"]], ages
+
+    async def kpis(self, selection: KpiSelection) -> Kpis:
+        """The KPI windows of a selection, added up in a thread."""
+        found = Kpis.nothing()
+        for calls in self._partitions().values():
+            await asyncio.to_thread(found.add, calls.windows.now(), selection)
+        return found
 
     async def survey(self) -> None:
         """Look at every open call, for `sample`, `status` and `longest`, unless that was done lately."""

@@ -98,6 +98,10 @@ class Charges:
         """Currency -> charge: an exact decimal without exponent or trailing zeros, currencies in order."""
         return {currency: _plain(total) for currency, (_, total) in sorted(self._sums.items())}
 
+    def totals(self) -> list[tuple[str, Decimal]]:
+        """Each currency and its charge."""
+        return [(currency, total) for currency, (_, total) in list(self._sums.items())]
+
     def state(self) -> dict[str, tuple[int, str]]:
         """What a codec can keep: currency -> number of charges, their sum. `Charges(state)` is the inverse."""
         return {currency: (count, _plain(total)) for currency, (count, total) in sorted(self._sums.items())}

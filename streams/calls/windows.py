@@ -218,6 +218,10 @@ class Windows:
         windows = [self._windows[key] for key in keys & self._windows.keys()]
         return {name: sum(getattr(each, name) for each in windows) for name in _SUMS} if windows else {}
 
+    def now(self) -> list[tuple[WindowKey, Window]]:
+        """All windows as they are at one moment, for a look that takes a while."""
+        return list(self._windows.items())
+
     def __len__(self) -> int:
         return len(self._windows)
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from streams.calls.kpis import Kpis, KpiSelection
 from streams.calls.view import AGES, OpenSelection
 from streams.codecs import STATUSES
 from streams.engine.members import MembersUnknownError
@@ -60,6 +61,9 @@ class Lookup(Membership, Protocol):
     ) -> tuple[list[dict[str, Any]], list[int]]:
         """The open calls of a selection, the oldest first, at most `limit`; how many there are by `AGES`."""
 
+    async def kpis(self, selection: KpiSelection) -> Kpis:
+        """The KPI windows of our partitions, added up."""
+
     async def survey(self) -> None:
         """Bring up to date what is told of all open calls, in the metrics and the two below; it may take a while."""
 
@@ -94,7 +98,7 @@ class CallsApi:
         if page.wanted(request, "application/json"):
             return _CALL_PAGE()
         authorize(request, self._settings.api_token)
-        alone, call_id = self._is_alone(request), request.match_info["id"]
+        alone, call_id = is_alone(request, self._lookup), request.match_info["id"]
         problems = list(await self._lookup.unsure())
         if not problems and (found := self._lookup.call(call_id)) is not None:
             return web.json_response(found)
@@ -106,7 +110,7 @@ class CallsApi:
                 return web.json_response(elsewhere)
             problems += others
         if problems or (not alone and len(searched) < of):
-            raise _not_now(problems or ["partitions have moved meanwhile"])
+            raise not_now(problems or ["partitions have moved meanwhile"])
         detail = "no such call is open, or remembered since it closed"
         raise Problem(HTTPStatus.NOT_FOUND, detail, members={"partitions": sorted(searched), "of": of})
 
@@ -135,7 +139,7 @@ class CallsApi:
         if page.wanted(request, "application/json"):
             return _OPEN_PAGE()
         authorize(request, self._settings.api_token)
-        alone = self._is_alone(request)
+        alone = is_alone(request, self._lookup)
         selection, limit = _parsed(request)
         own, elsewhere = await asyncio.gather(
             self._own_open(selection, limit), self._open_elsewhere(request, alone)
@@ -144,7 +148,7 @@ class CallsApi:
         for each in (own, *elsewhere):
             merged.add(each)
         if not merged.partitions and merged.problems:
-            raise _not_now(merged.problems)
+            raise not_now(merged.problems)
         return web.json_response(merged.document(limit, self._lookup.holds()[1]))
 
     async def _own_open(self, selection: OpenSelection, limit: int) -> dict[str, Any] | str:
@@ -168,7 +172,7 @@ class CallsApi:
     # -- the workers
 
     async def _status(self, request: web.Request) -> web.Response:
-        alone = self._is_alone(request)
+        alone = is_alone(request, self._lookup)
         await self._lookup.survey()
         if access(request, self._settings.api_token) is not Access.GRANTED:
             return web.json_response(await self._for_strangers[alone].get())
@@ -191,12 +195,13 @@ class CallsApi:
             "problems": [reply.problem for reply in replies if reply.problem],
         }
 
-    def _is_alone(self, request: web.Request) -> bool:
-        """Whether this worker is asked for itself alone. Problem when another one is meant."""
-        meant = request.headers.get(MEMBER)
-        if meant is not None and meant != self._lookup.member_id:
-            raise Problem(HTTPStatus.MISDIRECTED_REQUEST, "another member of the group was meant")
-        return meant is not None
+
+def is_alone(request: web.Request, lookup: Lookup) -> bool:
+    """Whether this worker is asked for itself alone. Problem when another one is meant."""
+    meant = request.headers.get(MEMBER)
+    if meant is not None and meant != lookup.member_id:
+        raise Problem(HTTPStatus.MISDIRECTED_REQUEST, "another member of the group was meant")
+    return meant is not None
 
 
 class _Merged:
@@ -244,7 +249,8 @@ def partition_of(call_id: str, count: int) -> int:
     return partition_of_key(call_id.encode("utf-8", "replace"), count)
 
 
-def _not_now(reasons: list[str]) -> Problem:
+def not_now(reasons: list[str]) -> Problem:
+    """Nothing certain can be said at the moment."""
     headers = {"Retry-After": _RETRY_SECONDS}
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(reasons), headers=headers)
 

@@ -19,6 +19,7 @@ _FILES: Final = {
     "/call.js": ("call.js", "text/javascript"),
     "/open.js": ("open.js", "text/javascript"),
     "/rejected.js": ("rejected.js", "text/javascript"),
+    "/kpis.js": ("kpis.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 _POLICY: Final = {

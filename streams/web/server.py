@@ -28,6 +28,7 @@ from streams.web.access import Access, access
 from streams.web.calls import CallsApi, Lookup
 from streams.web.connections import HEADERS, Runner, Site, trust
 from streams.web.group import Group, advertised
+from streams.web.kpis import KpisApi
 from streams.web.live import Live
 from streams.web.problems import Problem, answer
 from streams.web.published import PublishedApi
@@ -46,6 +47,7 @@ _INDEX_OF_CALLS: Final = """\
 /completed/ID  the revisions of a call that were published, the newest first: ?partition= &since= &before=
 /dead          which records were rejected and why, the newest first: ?key= &reason= &path= &partition= &since= &before=
 /dead/PLACE    one of them with what is in it, PLACE being PARTITION:OFFSET; both are pages for a browser
+/kpis          KPIs by time, direction and country; a page for a browser: ?span= &direction= &country=
 /              for a browser: the live page
 """
 _LONGEST_BODY: Final = 1024  # bytes; no request needs one
@@ -105,6 +107,7 @@ class WebServer:
         live = Live(self._settings, lookup, group)
         app.add_routes(CallsApi(self._settings, lookup, group).routes())
         app.add_routes(PublishedApi(self._settings).routes())
+        app.add_routes(KpisApi(self._settings, lookup, group).routes())
         app.add_routes([*live.routes(), *page.routes(_INDEX + _INDEX_OF_CALLS)])
 
         async def stop(_: web.Application) -> None:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.calls.kpis import Kpis, KpiSelection
 from streams.calls.view import OpenSelection
 from streams.engine.members import Member
 from streams.metrics import Metrics
@@ -58,6 +59,9 @@ class Worker:
         self, _selection: OpenSelection, _limit: int
     ) -> tuple[list[dict[str, Any]], list[int]]:
         return [], [0] * 7
+
+    async def kpis(self, _: KpiSelection) -> Kpis:
+        return Kpis.nothing()
 
     async def survey(self) -> None:
         pass

@@ -13,6 +13,7 @@ from functools import partial
 from math import cos, sin
 from typing import Any
 
+from streams.calls.kpis import Kpis, KpiSelection
 from streams.calls.view import OpenSelection
 from streams.engine.members import Member
 from streams.metrics import Metrics
@@ -86,6 +87,9 @@ class MadeUpWorker:
     async def open_calls(self, _: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], list[int]]:  # noqa: ARG002
         call = {"id": "a-call", "from": PHONE, "opened_at": "2026-11-25T00:00:00.000Z"}
         return [call], [0, 0, 0, 0, 0, 0, 1]
+
+    async def kpis(self, _: KpiSelection) -> Kpis:
+        return Kpis.nothing()
 
     async def survey(self) -> None:
         pass

@@ -46,6 +46,7 @@ def main(url: str, call_id: str) -> None:
         picture(browser, url, whole, "live-page.png", DESK)
         picture(browser, url, whole, "live-page-phone.png", PHONE)
         picture(browser, f"{url}/calls", "#calls tbody tr", "open-calls.png", DESK)
+        picture(browser, f"{url}/kpis", "#countries tbody tr", "kpis.png", DESK)
         picture(browser, f"{url}/dead", "#note:has-text('since')", "rejected.png", DESK)
         picture(browser, call, ".revision", "call-page.png", DESK)
         picture(browser, call, ".revision", "call-page-phone.png", PHONE)

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from support.pages import PHONE, MadeUpTopics, MadeUpWorker
 
+from streams.calls.kpis import Kpis, KpiSelection, Sums
 from streams.calls.view import OpenSelection
 from streams.codecs import CompletedCall, Rejected, Source, Timeline, dead_headers, encode_completed
 from streams.engine.members import Member
@@ -27,7 +28,7 @@ PARTITIONS = {"alpha": [0, 2], "beta": [1, 3]}
 #: What of each route is only for those who may see call data; nothing of it where a route serves everybody alike.
 SECRETS = ["secret-alpha", "secret-beta", PHONE]
 OPEN_TO_ALL = {
-    "/", "/page.css", "/page.js", "/common.js", "/call.js", "/open.js", "/rejected.js", "/icon.svg",
+    "/", "/page.css", "/page.js", "/common.js", "/call.js", "/open.js", "/rejected.js", "/kpis.js", "/icon.svg",
     "/live", "/ready", "/metrics",
 }  # fmt: skip
 #: Where call data is all there is, so that others are refused, and what is told by each.
@@ -36,6 +37,7 @@ CALLS = {
     "/calls/secret-beta": [SECRETS[1], PHONE],
     "/completed/secret-beta": [SECRETS[1], PHONE],
     "/dead": [SECRETS[1]],
+    "/kpis": SECRETS[:2],
     "/dead/0:0": [SECRETS[1], PHONE],
 }
 
@@ -53,6 +55,11 @@ class Holder(MadeUpWorker):
     async def open_calls(self, _: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], list[int]]:  # noqa: ARG002
         call = {"id": self.id, "from": PHONE, "opened_at": "2026-11-25T00:00:00.000Z"}
         return [call], [0, 0, 0, 0, 0, 0, 1]
+
+    async def kpis(self, _: KpiSelection) -> Kpis:
+        found = Kpis.nothing()
+        found.countries[self.id] = Sums()
+        return found
 
     def longest(self) -> list[dict[str, Any]]:
         return [{"id": self.id, "status": "ringing", "since": 0}]
@@ -139,7 +146,7 @@ async def crawl(site: Site, headers: dict[str, str], refused: int | None) -> Non
 
 
 #: Pages for browsers, which ask for what they show.
-PAGES = ("/", "/calls", "/calls/secret-beta", "/dead", "/dead/0:0")
+PAGES = ("/", "/calls", "/calls/secret-beta", "/dead", "/dead/0:0", "/kpis")
 ELSEWHERE = {"Host": "elsewhere.example.com"}
 PROXIED = {"X-Forwarded-For": "192.0.2.1"}
 

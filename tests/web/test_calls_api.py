@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from streams.calls.kpis import Kpis, KpiSelection
 from streams.calls.view import OpenSelection
 from streams.engine.members import Member, MembersUnknownError
 from streams.metrics import Metrics
@@ -70,6 +71,9 @@ class Worker:
         self.asked.append((selection, limit))
         self.reasons = self.then or self.reasons
         return [{"id": self.id, "opened_at": OPENED[self.id]}], [0, 0, 0, 0, 0, 0, self.total]
+
+    async def kpis(self, _: KpiSelection) -> Kpis:
+        return Kpis.nothing()
 
     async def survey(self) -> None:
         pass
