@@ -44,6 +44,8 @@ class Origin(Struct, array_like=True):
     value_bytes: int | None = None
     #: Why the record is rejected, path included, where not even that went on.
     rejected: tuple[Reason, str, str | None] | None = None
+    #: The record's: in the internal topic one that would not last there is the wall clock's. None: it is the same.
+    timestamp: int | None = None
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -119,7 +121,7 @@ class Repartition:
     def process(self, records: Sequence[Record], wall: int) -> int:  # noqa: ARG002 - it judges no times
         """Send records on, in order."""
         for offset, timestamp, key, value, headers in records:
-            origin = (ORIGIN, _encode(Origin(self._number, offset, key)))
+            origin = (ORIGIN, _encode(Origin(self._number, offset, key, timestamp=timestamp)))
             self._out.append((self._key(value, headers), value, timestamp, [*headers, origin]))
             self._bytes += len(value or b"") + len(key or b"") + sum(len(text or b"") for _, text in headers)
         return len(records)
@@ -212,6 +214,8 @@ def _unwrapped(record: Record) -> Record:
     if origin is None:
         return ~offset, *record[1:]
     number = origin.offset << _PARTITION_BITS | origin.partition
+    if origin.timestamp is not None:
+        timestamp = origin.timestamp
     if origin.value_bytes is not None:
         value = _Smaller(value or b"")
         value.origin = origin

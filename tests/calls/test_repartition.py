@@ -106,6 +106,17 @@ def test_a_record_that_somebody_else_wrote_into_the_internal_topic_lies_there(he
     assert dict(said)["dead-offset"] == b"7"
 
 
+@pytest.mark.parametrize("timestamp", [-2, -1, 0, 1_764_000_000, 2**62])
+def test_the_time_of_an_event_is_its_own_whatever_the_internal_topic_says(timestamp: int) -> None:
+    """A record with an old timestamp would be deleted there before it is read, and is written with the present one."""
+    stage = Repartition(CallDecoder(), 2)
+    stage.process([(9, timestamp, b"k", json.dumps(CALL).encode(), ())], 0)
+    [(key, value, _, headers)] = stage.cut().outputs["repartition"]
+    partition = RepartitionedCalls(rules_of(model.Settings()), 0, topic=INTERNAL)
+    partition.process([(0, 1_764_000_000_000, key, value, headers)], 2**62)
+    assert partition.ledger.stream_time == max(0, timestamp)
+
+
 def test_a_header_of_that_name_that_the_producer_wrote_stays_its_own() -> None:
     stage = Repartition(CallDecoder(), 2)
     theirs = [(ORIGIN, msgspec.msgpack.encode((0, 0, None)))]
