@@ -38,7 +38,7 @@ class Sums:
         for name in COUNTS:
             self.counts[name] += counts[name]
         for currency, charge in charges:
-            self.charges.add(currency, charge)
+            self.charges.move(None, (currency, charge))
 
     def document(self) -> dict[str, Any]:
         """For an answer: the counts, and the charges as exact decimals by currency."""

@@ -14,7 +14,7 @@ MINUTE = 60_000
 def charges(**sums: str) -> Charges:
     found = Charges()
     for currency, charge in sums.items():
-        found.add(currency, Decimal(charge))
+        found.move(None, (currency, Decimal(charge)))
     return found
 
 

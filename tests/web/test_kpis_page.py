@@ -35,7 +35,7 @@ class Holder(MadeUpWorker):
         self.asked.append(selection)
         now = time.time_ns() // 1_000_000 // MINUTE * MINUTE
         charges = Charges()
-        charges.add("EUR", Decimal("0.10"))
+        charges.move(None, ("EUR", Decimal("0.10")))
         found = Kpis.nothing()
         found.add(
             [
