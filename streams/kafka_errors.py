@@ -68,7 +68,7 @@ _UPGRADE: Final = (
 _ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
     (
         "NodeNotReadyError NoBrokersAvailable KafkaUnavailableError KafkaConnectionError MetadataEmptyBrokerList "
-        "StaleMetadata BrokerNotAvailableError KafkaError ListenerNotFound RebootstrapRequired",
+        "StaleMetadata BrokerNotAvailableError ListenerNotFound RebootstrapRequired",
         Meaning("connection", "a broker cannot be reached at the address that it advertises", _NONE, _REACH),
     ),
     (
@@ -387,7 +387,7 @@ _ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
         ),
     ),
     (
-        "IllegalStateError IllegalArgumentError KafkaProtocolError CorrelationIdError Cancelled "
+        "KafkaError IllegalStateError IllegalArgumentError KafkaProtocolError CorrelationIdError Cancelled "
         "TooManyInFlightRequests "
         "KafkaConfigurationError ConsumerStoppedError IllegalOperation ProducerClosed InvalidRequestError "
         "InvalidFetchRequestError InvalidRequiredAcksError InvalidCommitOffsetSizeError OperationNotAttempted "
@@ -603,7 +603,7 @@ def told(error: BaseException, topic_operation: str = "Read or Write") -> BaseEx
 
     `topic_operation` is what was to be done with topics, of which the right may be missing.
     """
-    name = _name(error)
+    name = _name(error := _unwrapped(error))
     if name is None:
         return error
     if name in _RIGHTS:
@@ -620,14 +620,34 @@ def told(error: BaseException, topic_operation: str = "Read or Write") -> BaseEx
     )
 
 
+def _unwrapped(error: BaseException) -> BaseException:
+    """The error of which aiokafka has made one of no kind: its cause, or what its text names."""
+    if type(error).__name__ != "KafkaError":
+        return error
+    found, text = error.__cause__, " ".join(map(str, error.args))
+    if found is None or _name(found) is None:
+        named = (each for each in _kinds(type(error)) if re.search(rf"\b{each.__name__}\(", text))
+        found = next((each(*re.findall(rf"{each.__name__}\('([^']*)'", text)) for each in named), None)
+    if found is None:
+        return error
+    for note in getattr(error, "__notes__", ()):
+        about(found, note)
+    return found
+
+
+def _kinds(parent: type[BaseException]) -> Iterator[type[BaseException]]:
+    for each in parent.__subclasses__():
+        yield each
+        yield from _kinds(each)
+
+
 def _name(error: BaseException) -> str | None:
     """The name under which the table has an error; None for one that is not Kafka's."""
     classes = type(error).__mro__
     if any(each.__module__ == "aiokafka.errors" for each in classes):
         name = next(each.__name__ for each in classes if each.__name__ in TABLE)
-        # What keeps a member out of its group comes wrapped into an error of no kind, as text.
-        wrapped = re.findall("[A-Z][A-Za-z]+", " ".join(map(str, error.args))) if name == "KafkaError" else []
-        return next((each for each in wrapped if each in TABLE), name)
+        # Of no kind either, when each broker has been asked for metadata and none could be reached.
+        return "NodeNotReadyError" if name == "KafkaError" and "cluster metadata" in str(error) else name
     # What aiokafka raises where a broker offers only versions of a request that it does not know.
     if isinstance(error, NotImplementedError) and str(error).startswith("Support for "):
         return "UnsupportedVersionError"

@@ -18,6 +18,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from click.testing import CliRunner
 from confluent_kafka import KafkaError as TheirError
+from support.worker import Setup, Worker
 
 import streams
 from streams import kafka_errors
@@ -99,10 +100,34 @@ def test_the_document_is_that_of_the_table() -> None:
     assert DOCUMENT.read_text() == reference(), "run: python -m streams.kafka_errors > docs/errors.md"
 
 
-def test_what_keeps_a_member_out_comes_wrapped() -> None:
-    """aiokafka's coordinator makes one error of another's text."""
-    wrapped = aiokafka.errors.KafkaError(repr(aiokafka.errors.for_code(82)()))
-    assert "TELEFONIE_INSTANCE_ID" in str(told(wrapped))
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("FencedInstanceId()", r"group g: another worker .* TELEFONIE_INSTANCE_ID\. .*82, FencedInstanceId\)"),
+        ("Unexpected GroupMaxSizeReached()", r"group g: the group has .* group\.max\.size .*GroupMaxSizeReached\)"),
+        ("GroupAuthorizationFailedError('g')", "the brokers refuse this user: the ACL Read on the group g is missing"),
+        ("Unable to get cluster metadata over all known brokers", "group g: a broker cannot be reached at .*"),
+        ("Control batch did not contain any records", "group g: the Kafka client was used, or has failed, .*"),
+    ],
+)  # fmt: skip
+def test_an_error_of_no_kind_is_what_its_text_names(
+    text: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiokafka's coordinator makes such of others."""
+    monkeypatch.setattr(kafka_errors, "unreached", {})
+    error = aiokafka.errors.KafkaError(text)
+    about(error, "group g")
+    assert re.fullmatch(said, str(told(error)))
+
+
+def test_an_error_of_no_kind_is_what_has_caused_it() -> None:
+    """aiokafka's producer makes such of others."""
+    error = aiokafka.errors.KafkaError("Unexpected error during batch delivery")
+    error.__cause__ = aiokafka.errors.OffsetMetadataTooLargeError()
+    about(error, "topic x")
+    assert str(told(error)).startswith(
+        "topic x: the brokers do not take the note that goes with each offset. "
+    )
 
 
 def test_a_fact_is_said_once() -> None:
@@ -210,3 +235,32 @@ def test_an_address_is_forgotten_once_it_can_be_reached(
     asyncio.run(ask())
     assert kafka_errors.unreached == {}
     assert isinstance(told(aiokafka.errors.NodeNotReadyError("1")), KafkaFailure)
+
+
+#: What brokers that are set up otherwise refuse of a worker, and what it then says.
+REFUSED = {
+    "group.max.session.timeout.ms=5000": "group {}: the brokers do not allow this TELEFONIE_SESSION_TIMEOUT. ",
+    "transaction.max.timeout.ms=10000": "the brokers allow no transactions of 30 s. ",
+    "offset.metadata.max.bytes=4": "what comes of [^:]+: the brokers do not take the note that goes with each offset. ",
+}
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(
+    "setting",
+    [
+        pytest.param(each, marks=() if each.startswith("offset") else pytest.mark.slow, id=each.split("=")[0])
+        for each in REFUSED
+    ],
+)
+def test_what_brokers_refuse_of_a_worker(
+    own_broker: Callable[..., Cluster], tmp_path: Path, setting: str
+) -> None:
+    """The last thing it says is one line, however aiokafka has wrapped the error."""
+    name, value = setting.split("=")
+    setup = Setup(own_broker(settings={name: value}).bootstrap(), partitions=1)
+    setup.create()
+    with Worker(setup, tmp_path / "log") as worker:
+        assert worker.ends(60) == 1
+        last = worker.said().splitlines()[-1]
+    assert re.match("error: " + REFUSED[setting].format(setup.group), last), worker.said()[-3000:]

@@ -23,7 +23,7 @@ from streams.engine.hidden import End, Hidden
 from streams.engine.tables import StateTable, Tables
 from streams.engine.transport import BatchSchema
 from streams.errors import OperatorError
-from streams.kafka_errors import unreached_text
+from streams.kafka_errors import about, unreached_text
 
 log = logging.getLogger(__name__)
 
@@ -184,6 +184,7 @@ class Watchdog:
         Raises BrokersLostError after `Config.lost_after`, and what keeps us out of the group.
         """
         if (refusal := self._app.consumer.refusal()) is not None:
+            about(refusal, f"group {self._app.engine.config.group}")
             raise refusal
         if self._app.in_recovery or not any(engine.partitions for engine in self._app.engines):
             self._app.consumer.stay()  # nothing is fetched then, for longer than the group would wait
