@@ -60,6 +60,10 @@ class Closed(ABC):
         """Calls that closed before a moment (epoch ms), with their own: `most` at once, all of them in the end."""
 
     @abstractmethod
+    def all(self) -> Iterator[tuple[bytes, int]]:
+        """Every closed call, with the moment at which it closed (epoch ms); they may be forgotten meanwhile."""
+
+    @abstractmethod
     def stored(self, rows: Iterable[Row]) -> list[Row]:
         """What a store has to take over when these rows have been written to the changelog."""
 
@@ -132,6 +136,12 @@ class ClosedCalls(Closed):
             # It may have been forgotten before, and have begun again.
             moment = self.closed_at(call_id)
             if moment is not None and moment < horizon:
+                yield call_id, moment
+
+    def all(self) -> Iterator[tuple[bytes, int]]:
+        """See `Closed`."""
+        for call_id in list(self._calls):
+            if (moment := self.closed_at(call_id)) is not None:
                 yield call_id, moment
 
     def stored(self, _rows: Iterable[Row]) -> list[Row]:
@@ -254,11 +264,14 @@ class StoredCalls(Closed):
 
     def past(self, horizon: int, most: int) -> Iterator[tuple[bytes, int]]:
         """See `Closed`; not those that closed since the last cut."""
-        before = _moment(max(0, horizon))
-        for key, _ in islice(self._store.scan(self._first, before), most):
+        for key, _ in islice(self._store.scan(self._first, _moment(max(0, horizon))), most):
             self._first = key
             if key not in self._gone:
-                yield key[len(before) :], int.from_bytes(key[len(_CLOSED_AT) : len(before)], "big")
+                yield _closing(key)
+
+    def all(self) -> Iterator[tuple[bytes, int]]:
+        """See `Closed`."""
+        return (_closing(key) for key, _ in self._store.scan(self._first, _after(_CLOSED_AT)))
 
     def stored(self, rows: Iterable[Row]) -> list[Row]:
         """See `Closed`."""
@@ -288,3 +301,9 @@ def _after(kind: bytes) -> bytes:
 
 def _moment(closed_at: int) -> bytes:
     return _CLOSED_AT + closed_at.to_bytes(8, "big")
+
+
+def _closing(key: bytes) -> tuple[bytes, int]:
+    """The inverse of `_moment(closed_at) + call_id`."""
+    start = len(_CLOSED_AT)
+    return key[start + 8 :], int.from_bytes(key[start : start + 8], "big")

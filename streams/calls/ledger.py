@@ -51,6 +51,8 @@ class Ledger:
     settled: int | None = None
     #: Of KPI windows (ms), each from a moment of closing (epoch ms) on.
     widths: list[tuple[int, int]] = field(default_factory=list)
+    #: Where the last of all KPI windows ends (epoch ms), forgotten ones too.
+    windows_end: int = 0
     #: For how long (ms) closed calls were remembered; 0: not known.
     call_retention: int = 0
 

@@ -387,6 +387,7 @@ class CallsPartition:
         rows += [(WINDOW_ROW + msgspec.msgpack.encode(key), value) for key, value in self.windows.rows(now)]
         outputs = {"completed": self.completed, "kpis": kpis, "dead": self.dead}
         stored = self.closed.stored(rows)
+        self.ledger.windows_end = self.windows.end
         header = encode_ledger(self.ledger)
         cut = Cut(outputs, rows, stored, header, self.tally, self.failures, self.stuck)
         self.completed, self.dead, self.failures, self.stuck, self._bytes = [], [], [], [], 0
@@ -466,7 +467,7 @@ class CallsPartition:
                 yield
         settled = self.ledger.stream_time if self.ledger.settled is None else self.ledger.settled
         self._is_behind = settled != self.ledger.stream_time
-        self.windows.restore(windows, self.ledger.widths, settled)
+        self.windows.restore(windows, self.ledger.widths, self.ledger.windows_end, settled)
         self.ledger.widths = self.windows.widths
         opened.sort(key=lambda item: item[1].first_seen)
         for number, (key, state) in enumerate(opened):
@@ -481,10 +482,12 @@ class CallsPartition:
         former, self.ledger.call_retention = self.ledger.call_retention, self.rules.call_retention
         if not 0 < former < self.rules.call_retention:
             return
-        self._is_forgetting = True
-        while self._is_forgetting:
-            self.changed |= dict.fromkeys(key for key, _ in self._forget(settled - former, _PIECE))
-            yield
+        for number, (call_id, closed_at) in enumerate(self.closed.all()):
+            if number % _PIECE == 0:
+                yield
+            if closed_at < settled - former:
+                self.closed.forget(call_id, closed_at)
+                self.changed[call_id] = None
 
 
 def _too_early() -> Rejected:

@@ -119,6 +119,8 @@ class Windows:
         """`width` is that of a partition without windows, and `retention` how long a window is remembered, in ms."""
         self.widths = [(0, width)]
         self.retention, self.partition = retention, partition
+        #: Where the last window ends of all that there ever were (epoch ms).
+        self.end = 0
         self._windows: dict[WindowKey, Window] = {}
         #: By the moment at which they end.
         self._ends: Spans[WindowKey] = Spans(1)
@@ -142,8 +144,10 @@ class Windows:
         """Count a call that has closed."""
         window = self._windows.get(key)
         if window is None:
+            end = key[0] + self.width(key[0])
             window = self._windows[key] = Window()
-            self._ends.add(key[0] + self.width(key[0]), key)
+            self._ends.add(end, key)
+            self.end = max(self.end, end)
         if found.charge is not None:
             window.charges.move(None, found.charge)
         _count(window, state, found, 1)
@@ -178,10 +182,13 @@ class Windows:
             yield key, None if window is None else encode_window(window)
         self._changed.clear()
 
-    def restore(self, rows: Mapping[WindowKey, bytes], widths: Sequence[tuple[int, int]], now: int) -> None:
+    def restore(
+        self, rows: Mapping[WindowKey, bytes], widths: Sequence[tuple[int, int]], last: int, now: int
+    ) -> None:
         """Take over the rows of the changelog, with the widths that they have, as of the last cut at `now`.
 
-        Release 0.1 had one width, and wrote none: it is taken for unchanged if all windows fit it.
+        `last` is where the last window ends, forgotten ones too. Release 0.1 wrote neither; it had one width, which is
+        taken for unchanged if all windows fit it.
         """
         if rows and not widths:
             common = gcd(*(start for start, *_ in rows))
@@ -191,23 +198,24 @@ class Windows:
             self._windows[key] = decode_window(value)
             end = key[0] + self.width(key[0])
             self._ends.add(end, key)
+            last = max(last, end)
             if end > now:  # one that had ended was published in the same cut
                 self._unpublished.add(key)
+        self.end = last
         self._change_to(width)
 
     def _change_to(self, width: int) -> None:
         """From now on windows are of this width: from the first moment on at which no window of another is cut short.
 
-        That is a boundary of both widths, at or past the end of every window that there is (semantics, section 4).
+        That is a boundary of both widths, at or past the end of every window that there was (semantics, section 4).
         """
-        last = max((start + self.width(start) for start, *_ in self._windows), default=0)
-        while len(self.widths) > 1 and self.widths[-1][0] >= last:
+        while len(self.widths) > 1 and self.widths[-1][0] >= self.end:
             self.widths.pop()  # nothing has been counted by it
         start, former = self.widths[-1]
         if width == former:
             return
         both = lcm(width, former)
-        boundary = -(-max(last, start) // both) * both
+        boundary = -(-max(self.end, start) // both) * both
         if boundary == start:
             self.widths.pop()
         self.widths.append((boundary, width))
