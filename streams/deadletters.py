@@ -1,4 +1,4 @@
-"""Dead letters: found again, and once mended sent back to where they came from, each of them once.
+"""Dead letters: found again, and once corrected sent back to where they came from, each of them once.
 
 A record that has been sent back is noted in the compacted topic `{DEAD_TOPIC}-redriven`, in the transaction that
 sends it; a redrive reads all notes before it begins. The transactional id is the same for all redrives of a topic of
@@ -209,7 +209,7 @@ class Redriven:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mending:
+class Correction:
     """How a dead letter becomes the record that is sent: its value, and whether it is stamped anew."""
 
     transform: Callable[[DeadLetter], Awaitable[bytes | None]] | None = None
@@ -227,7 +227,7 @@ class Mending:
 async def redrive(
     settings: Settings,
     selection: Selection,
-    mending: Mending,
+    correction: Correction,
     tally: Redriven,
     limit: int | None = None,
     progress: Progress = silent,
@@ -253,7 +253,7 @@ async def redrive(
             # One that reads the letters, one that looks at their origins.
             consumer = await stack.enter_async_context(reading.reader(settings))
             origins = await stack.enter_async_context(reading.reader(settings))
-            redriving = _Redrive(settings, producer, consumer, origins, mending, tally)
+            redriving = _Redrive(settings, producer, consumer, origins, correction, tally)
             await redriving.run(selection, limit, progress)
     except ProducerFenced:
         raise OperatorError(
@@ -267,7 +267,7 @@ class _Redrive:
     producer: Any
     consumer: Any
     origins: Any
-    mending: Mending
+    correction: Correction
     tally: Redriven
     limits: dict[str, Limits] = field(default_factory=dict)
     batch: list[tuple[DeadLetter, bytes | None]] = field(default_factory=list)
@@ -290,8 +290,8 @@ class _Redrive:
                 if whole is None:
                     self.tally.gone += 1
                     continue
-                value = await self.mending.value(whole)
-                if self.mending.transform is not None and not value:
+                value = await self.correction.value(whole)
+                if self.correction.transform is not None and not value:
                     self.tally.left += 1
                     continue
                 done.add(letter.note)
@@ -362,7 +362,7 @@ class _Redrive:
             origin = TopicPartition(letter.rejection.topic, letter.rejection.partition)
             place = f"{self.settings.dead_topic}/{letter.partition}/{letter.offset}".encode()
             headers = [*letter.headers, ("redriven-from", place)]
-            record = (letter.key, value, self.mending.timestamp(letter), headers)
+            record = (letter.key, value, self.correction.timestamp(letter), headers)
             shares.setdefault(origin, []).append(record)
             noted = TopicPartition(self.settings.redriven_topic, 0)
             shares.setdefault(noted, []).append((letter.note, place, NOW, []))

@@ -23,7 +23,7 @@ _COMMANDS = {
     "status": "Say how far the group is, and whether its sums are right.",
     "calls": "Look into the calls that the workers hold: one by its id, or the open ones.",
     "completed": "Look into the completed calls that have been published.",
-    "dead": "Look into the dead letters, and send them back once mended.",
+    "dead": "Look into the dead letters, and send them back once corrected.",
     "replay": "Compute the completed calls of a part of the log once more, and compare.",
     "simulate": "Send simulated calls to the calls topic.",
     "validate": "Say of every JSON line whether it is a valid Call.",
@@ -63,7 +63,7 @@ class Commands(click.Group):
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turns what people can mend into one line and exit code 1; a bug keeps its traceback."""
+    """Turns what people can fix into one line and exit code 1; a bug keeps its traceback."""
     try:
         yield
     except OperatorError as error:

@@ -108,7 +108,7 @@ def _selecting(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group()
 def dead() -> None:
-    """Look into the dead letters: records that were rejected; and send them back once mended.
+    """Look into the dead letters: records that were rejected; and send them back once corrected.
 
     A dead letter is named by its place, PARTITION:OFFSET, in the topic of dead letters. Earlier releases did not note
     when a record was rejected: for their letters the time of the record counts.
@@ -297,7 +297,7 @@ async def _find(settings: Settings, place: tuple[int, int]) -> tuple[Any, Any, s
 @click.option(
     "--transform",
     metavar="COMMAND",
-    help="A shell command that gets each value on stdin and writes the mended one to stdout.",
+    help="A shell command that gets each value on stdin and writes the corrected one to stdout.",
 )
 @click.option(
     "--now-timestamp", is_flag=True, help="Stamp the records with the present time instead of their own."
@@ -337,7 +337,7 @@ def redrive(
       telefonie dead redrive --reason schema --since 2h --transform 'jq -c "del(.duration)"' --dry-run
       telefonie dead redrive 3:1742 3:1743
     """
-    from streams.deadletters import Mending, Selection
+    from streams.deadletters import Correction, Selection
 
     selection = replace(selection, places=frozenset(places))
     if (selection == Selection()) != everything:
@@ -346,20 +346,20 @@ def redrive(
         )
     settings = Settings.load(os.environ)
     logs.configure(settings)
-    mending = Mending(transform=_through(transform) if transform else None, stamp_now=now_timestamp)
+    correction = Correction(transform=_through(transform) if transform else None, stamp_now=now_timestamp)
     if dry_run:
-        asyncio.run(_rehearse(settings, selection, mending, limit, as_json))
+        asyncio.run(_rehearse(settings, selection, correction, limit, as_json))
     else:
-        _redrive(settings, selection, mending, limit, as_json)
+        _redrive(settings, selection, correction, limit, as_json)
 
 
-def _redrive(settings: Settings, selection: Any, mending: Any, limit: int | None, as_json: bool) -> None:
+def _redrive(settings: Settings, selection: Any, correction: Any, limit: int | None, as_json: bool) -> None:
     from streams.deadletters import Redriven, redrive
 
     tally = Redriven()
     try:
         with progress("dead letters") as shown:
-            asyncio.run(redrive(settings, selection, mending, tally, limit, shown))
+            asyncio.run(redrive(settings, selection, correction, tally, limit, shown))
     except BaseException:
         if tally.sent:  # what it did before it failed or was interrupted
             _report(tally, as_json)
@@ -386,7 +386,7 @@ def _report(tally: Any, as_json: bool) -> None:
 
 
 async def _rehearse(
-    settings: Settings, selection: Any, mending: Any, limit: int | None, as_json: bool
+    settings: Settings, selection: Any, correction: Any, limit: int | None, as_json: bool
 ) -> None:
     """Say what a redrive would do; nothing is written, and a redrive that runs goes on."""
     from streams.deadletters import complete, notes, select
@@ -405,8 +405,8 @@ async def _rehearse(
                 if whole is None:
                     gone += 1
                     continue
-                value = await mending.value(whole)
-                if mending.transform is not None and not value:
+                value = await correction.value(whole)
+                if correction.transform is not None and not value:
                     continue
                 shown += 1
                 done.add(letter.note)
@@ -446,7 +446,7 @@ def _through(command: str) -> Callable[[Any], Any]:
         )
         try:
             async with asyncio.timeout(_TRANSFORM_SECONDS):
-                mended, _ = await process.communicate(letter.value or b"")
+                corrected, _ = await process.communicate(letter.value or b"")
         except TimeoutError:
             raise OperatorError(
                 f"the transform of {place} took more than {_TRANSFORM_SECONDS:.0f} s"
@@ -456,9 +456,9 @@ def _through(command: str) -> Callable[[Any], Any]:
                 process.kill()
         if process.returncode:
             raise OperatorError(
-                f"the transform of {place} failed with exit code {process.returncode}: mend the command, or choose "
+                f"the transform of {place} failed with exit code {process.returncode}: correct the command, or choose "
                 "other dead letters; run again, what was sent is not sent twice"
             )
-        return mended
+        return corrected
 
     return transform

@@ -91,6 +91,7 @@ async def require(consumer: Any, settings: Settings, names: Collection[str]) -> 
         settings.completed_topic,
         settings.kpis_topic,
         settings.dead_topic,
+        settings.redriven_topic,
         settings.changelog_topic,
         settings.repartition_topic,
         settings.repartition_changelog_topic,

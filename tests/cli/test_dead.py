@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -28,6 +29,7 @@ from streams.reading import LogRecord, ranges, reader, records
 from streams.settings import Settings
 
 pytestmark = pytest.mark.kafka
+dead_command = import_module("streams.cli.dead")
 
 NOW = int(time.time() * 1000)
 HOUR = 3_600_000
@@ -116,6 +118,22 @@ def test_list_chooses_and_shows_nothing_of_a_call(scene: Scene) -> None:
     assert text.stdout.splitlines()[0].split("\t")[2:4] == ["schema", "$.from"]
     assert PHONE not in text.output
     assert "call-" not in text.output
+
+
+def test_a_list_in_a_pipe_is_written_as_it_is_read(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.bury(25)
+    written: list[int] = []
+    write_rows = dead_command._write
+
+    def write(rows: Iterable[dict[str, object]], as_json: bool) -> None:
+        kept = list(rows)
+        written.append(len(kept))
+        write_rows(kept, as_json)
+
+    monkeypatch.setattr(dead_command, "_AT_ONCE", 10)
+    monkeypatch.setattr(dead_command, "_write", write)
+    assert len(scene.rows()) == 25
+    assert written == [10, 10, 5]
 
 
 def test_show_gives_the_value_only_when_asked(scene: Scene) -> None:
