@@ -131,12 +131,16 @@ def test_what_is_accepted_before_a_worker_has_noticed_is_accepted(
     assert status(setup)[1]["skipped"] == more, "what is skipped later is not accepted with it"
 
 
+RUNS = int(os.environ.get("TEST_RUNS", "3"))
+
+
+@pytest.mark.timeout(60 + 30 * RUNS)
 def test_who_has_caught_up_has_said_so_to_every_client(kafka: str, tmp_path: Path, seed: int) -> None:
     """Before, one run in four ended before other clients saw its offsets."""
     setup = Setup(kafka, partitions=2)
     setup.create()
     committed_offsets(kafka, setup.group, setup.calls)  # with a new broker this takes a while
-    for run in range(int(os.environ.get("TEST_RUNS", "3"))):
+    for run in range(RUNS):
         produce_calls(kafka, setup.calls, 20, seed + run)
         consumer = Consumer({"bootstrap.servers": kafka, "group.id": setup.group, "log_level": "0"})
         places = [TopicPartition(setup.calls, number) for number in range(2)]
