@@ -118,7 +118,6 @@ MOVES: dict[Metric, tuple[Callable[[Worker], None], dict[str, float]]] = {
         lambda w: w.count(answered={("inbound", "machine"): 7}),
         {'{answered_by="machine",direction="inbound"}': 7},
     ),
-    m.TIMEOUTS_FAILED: (lambda w: w.count(timeouts_failed=2), {"{}": 2}),
     m.AMENDED: (lambda w: w.count(amendments=5), {"{}": 5}),
     m.ANOMALIES_FOUND: (lambda w: w.count(anomalies={"no-history": 1}), {'{anomaly="no-history"}': 1}),
     m.CHARGES: (lambda w: w.count(charges={"EUR": Decimal("1.5")}), {'{currency="EUR"}': 1.5}),

@@ -80,10 +80,6 @@ COMPLETED = _counter(
     direction=_DIRECTIONS,
     closed_by=get_args(ClosedBy),
 )
-TIMEOUTS_FAILED = _counter(
-    "telefonie_call_timeouts_failed_total",
-    "Calls that could not be closed by their timeout because the processor itself failed on them; they stay open.",
-)
 ANSWERED = _counter(
     "telefonie_calls_answered_total",
     "Closed calls that had been answered.",
