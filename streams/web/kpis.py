@@ -22,7 +22,7 @@ _PAGE: Final = page.page("kpis.html")
 _SPAN: Final = "1h"
 #: Slots of time in an answer, at most.
 _SLOTS: Final = 96
-_DIRECTIONS: Final = ("inbound", "outbound")
+DIRECTIONS: Final = ("inbound", "outbound")
 _SINCE, _SLOT = "since_ms", "slot_ms"
 
 
@@ -90,8 +90,8 @@ class KpisApi:
         if set(query) - {"span", "direction", "country", _SINCE, _SLOT}:
             raise _bad("there are the parameters span, direction and country, and another is given")
         directions = frozenset(query.getall("direction", []))
-        if not directions <= set(_DIRECTIONS):
-            raise _bad(f"direction takes {' or '.join(_DIRECTIONS)}")
+        if not directions <= set(DIRECTIONS):
+            raise _bad(f"direction takes {' or '.join(DIRECTIONS)}")
         since, slot = self._times(request)
         countries = frozenset(code.upper() for code in query.getall("country", []))
         return KpiSelection(since=since, slot=slot, directions=directions, countries=countries)
@@ -109,7 +109,7 @@ class KpisApi:
         except ValueError:
             raise _bad("span takes a duration such as 1h or 24h") from None
         slot = width * max(1, -(-span // (width * _SLOTS)))
-        since = time.time_ns() // 1_000_000 - span
+        since = max(0, time.time_ns() // 1_000_000 - span)
         return since - since % slot, slot
 
 

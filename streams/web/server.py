@@ -22,7 +22,7 @@ from streams.errors import OperatorError
 from streams.metrics import Metrics
 from streams.settings import PREFIX, Settings
 from streams.shared import Shared
-from streams.web import page
+from streams.web import openapi, page
 from streams.web.accept import preferred
 from streams.web.access import Access, access
 from streams.web.calls import CallsApi, Lookup
@@ -48,6 +48,7 @@ _INDEX_OF_CALLS: Final = """\
 /dead          which records were rejected and why, the newest first: ?key= &reason= &path= &partition= &since= &before=
 /dead/PLACE    one of them with what is in it, PLACE being PARTITION:OFFSET; both are pages for a browser
 /kpis          KPIs by time, direction and country; a page for a browser: ?span= &direction= &country=
+/openapi.json  all of this, for programs
 /              for a browser: the live page
 """
 _LONGEST_BODY: Final = 1024  # bytes; no request needs one
@@ -108,7 +109,7 @@ class WebServer:
         app.add_routes(CallsApi(self._settings, lookup, group).routes())
         app.add_routes(PublishedApi(self._settings).routes())
         app.add_routes(KpisApi(self._settings, lookup, group).routes())
-        app.add_routes([*live.routes(), *page.routes(_INDEX + _INDEX_OF_CALLS)])
+        app.add_routes([*live.routes(), *openapi.routes(), *page.routes(_INDEX + _INDEX_OF_CALLS)])
 
         async def stop(_: web.Application) -> None:
             await live.stop()

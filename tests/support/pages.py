@@ -163,7 +163,7 @@ class MadeUpTopics:
     ) -> Look[Any]:
         """Two records before a place."""
         lying = self.records[topic.rpartition(".")[2]]
-        end = len(lying) if before is None else before[0]
+        end = (before or {}).get(0, len(lying))
         piece = lying[max(0, end - 2) : end]
         found = [each for each in map(match, reversed(piece)) if each is not None]
         back_to = min((each.timestamp for each in piece), default=None)

@@ -29,7 +29,7 @@ PARTITIONS = {"alpha": [0, 2], "beta": [1, 3]}
 SECRETS = ["secret-alpha", "secret-beta", PHONE]
 OPEN_TO_ALL = {
     "/", "/page.css", "/page.js", "/common.js", "/call.js", "/open.js", "/rejected.js", "/kpis.js", "/icon.svg",
-    "/live", "/ready", "/metrics",
+    "/live", "/ready", "/metrics", "/openapi.json",
 }  # fmt: skip
 #: Where call data is all there is, so that others are refused, and what is told by each.
 CALLS = {

@@ -73,6 +73,8 @@ def test_workers_add_up_and_whose_windows_are_missing_is_said() -> None:
             24 * 60 * MINUTE,
         )
         assert get(here, "?span=24h")[1]["slot_ms"] == 15 * MINUTE
+        assert get(here, "?span=99999d")[1]["partitions"] == [0, 1, 2, 3]
+        assert two.asked == one.asked
         two.reasons = ["a rebalance is under way"]
         _, found = get(here)
         assert found["partitions"] == [0, 1]
