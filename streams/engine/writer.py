@@ -254,7 +254,7 @@ class Writer:
             return
         if (time := ack.result().timestamp) >= 0:
             self.clock.heard(asked, time)
-        elif not self.clock.is_blind:
+        elif self.clock.is_doubtful:  # an answer without a time, once, changes nothing
             self.clock.go_blind()
             log.warning(
                 "the changelog %s has message.timestamp.type CreateTime, so the brokers do not tell the time, and this "

@@ -349,6 +349,27 @@ def test_a_changelog_that_tells_no_time_is_named_once_with_what_to_do(
 
 
 @pytest.mark.kafka
+def test_an_answer_without_a_time_does_not_make_the_clock_forget_what_it_knows(
+    place: Callable[..., Place], caplog: pytest.LogCaptureFixture
+) -> None:
+    here = place(
+        changelog={"message.timestamp.type": "LogAppendTime"},
+        wall_clock=lambda: int(time.time() * 1000) + 600_000,
+    )
+
+    async def work(writer: Writer) -> None:
+        await writer.probe()
+        configure(here.brokers, here.config.changelog, {"message.timestamp.type": "CreateTime"})
+        for n in range(10):
+            await writer.write(Cut({"out": []}, []), b"at", n, "note")
+            await asyncio.sleep(0.05)
+        assert abs(writer.clock.offset - 600_000) < 1_000
+
+    here.run(work)
+    assert "telefonie topics alter" not in caplog.text
+
+
+@pytest.mark.kafka
 def test_not_more_is_under_way_than_one_request_may_have(
     place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
 ) -> None:
