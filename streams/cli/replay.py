@@ -170,6 +170,8 @@ def _report(done: Done, seconds: float) -> None:
     for span in done.spans:
         warm_up = f" (read from {span.warm_up} on)" if span.warm_up < span.start else ""
         say(f"partition {span.partition}: offsets {span.start} to {span.end}{warm_up}{_times(span)}")
+        if span.hidden:
+            say(f"  {span.hidden} offsets after these are hidden by a transaction that is still open")
         for each in span.lacking:
             click.echo(f"{click.style('not covered:', fg='red')} {each}")
     say(

@@ -40,6 +40,8 @@ class Span(Struct):
     #: The least and the greatest timestamp of what was replayed (epoch ms); None without a record that has one.
     first_time: int | None = None
     last_time: int | None = None
+    #: Offsets behind the end that nobody can read yet: a transaction is still open there.
+    hidden: int = 0
     #: What of the range that was asked for is not covered, a line each.
     lacking: list[str] = field(default_factory=list)
 
@@ -97,6 +99,7 @@ async def resolve(
             min(warm_ups[log], starts[log]),
             starts[log],
             max(starts[log], ends[log]),
+            hidden=there[log].written - there[log].end if wanted.end is None else 0,
             lacking=[
                 *_before(there[log], wanted.start, starts[log]),
                 *_behind(there[log], wanted.end, ends[log], now),
