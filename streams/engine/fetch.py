@@ -110,7 +110,10 @@ async def fetch(
         if fetcher._fetch_min_bytes > 1:  # whether it is a pause is to be known soon
             timeout = min(timeout, 3 * gather / 1000)
         # A future of the fetcher itself: `wait` leaves it alone when the time is up, `wait_for` would cancel it.
-        await asyncio.wait([fetcher._create_fetch_waiter()], timeout=timeout)
+        waiter = fetcher._create_fetch_waiter()
+        # What keeps us out of the group is told by the watchdog, not by each future that it ends.
+        waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait([waiter], timeout=timeout)
         if is_flowing():
             taken = drain(fetcher, wanted, limit)
     # Of the next request, which is sent once we let go.

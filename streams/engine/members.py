@@ -22,6 +22,8 @@ from aiokafka.protocol.types import Schema, String
 
 from streams.kafka_errors import about
 
+#: Kafka's number of the error.
+_FENCED_INSTANCE_ID = 82
 #: Of the text of a UUID.
 _UUID_LENGTH = 36
 
@@ -154,7 +156,7 @@ async def twin(coordinator: Any, former: str = "") -> KafkaError | None:
     for id_, _, host, said, _ in answer.groups[0][5]:
         if id_[: -_UUID_LENGTH - 1] == instance and id_ not in ours:
             where = _address(said) or str(host).lstrip("/")
-            error = KafkaError(f"FencedInstanceId {instance}")
+            error: KafkaError = for_code(_FENCED_INSTANCE_ID)(instance)
             about(error, f"group {coordinator.group_id}, member {instance}, which is now at {where}")
             return error
     return None

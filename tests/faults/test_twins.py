@@ -29,6 +29,7 @@ def test_the_one_whose_place_was_taken_ends_and_the_other_goes_on(
         assert "another worker has joined the group with the same TELEFONIE_INSTANCE_ID" in last
         assert "Give each worker a TELEFONIE_INSTANCE_ID of its own" in last
         assert "Traceback" not in first.said()
+        assert "never retrieved" not in first.said()
         produce_calls(kafka, setup.calls, 100, seed + 1)
         wait_until_done(setup, sending)
         assert [0, 1, 2, 3] in second.assignments()
