@@ -90,8 +90,11 @@ class Outcome:
             self.between()
 
     def between(self) -> None:
-        """More is due, and a commit may come first."""
-        if self.random.random() < 0.5:
+        """More is due, and a commit may come first, or the end of the worker."""
+        choice = self.random.random()
+        if choice < 0.2:
+            self.restart(self.random)
+        elif choice < 0.6:
             self.cut()
 
     def cut(self) -> None:
@@ -202,6 +205,51 @@ def test_the_fold_says_what_the_model_says(seed: int) -> None:
     chosen, steps = generate(random, 60)
     cutting, restarting = random.choice([(0.0, 0.0), (1.0, 0.0), (0.2, 0.05), (0.5, 0.5)])
     same_as_model(chosen, steps, run(chosen, steps, random, cutting, restarting))
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_so_it_does_in_steps_with_commits_and_deaths_between(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_DUE_AT_ONCE", 1)
+    monkeypatch.setattr(module, "_PAST_AT_ONCE", 2)
+    monkeypatch.setattr(module, "_FULL", 1)
+    random = Random(seed)
+    chosen, steps = generate(random, 80)
+    outcome = run(chosen, steps, random, 0.2, 0.05, random.choice([None, Shelf()]))
+    same_as_model(chosen, steps, outcome)
+
+
+def test_what_falls_due_at_once_is_done_in_steps_and_windows_wait_for_it() -> None:
+    """A pause longer than the retention: windows ended, and were forgotten, before all their calls had closed."""
+    rules = Rules(call_timeout=10_000, call_retention=60_000, kpi_window=1_000)
+    partition, count = CallsPartition(rules, 0), 3_500
+    partition.process([(n, 5_000, None, event(f"c{n}", "ringing"), []) for n in range(count)], _FAR)
+    partition.cut()
+    late = [(count, 10_000_000, None, event("x", "queued"), [])]
+    kpis: dict[bytes, bytes] = {}
+    steps = 0
+    while not partition.process(late, _FAR):
+        steps += 1
+        assert partition.pending <= 2 * module._DUE_AT_ONCE
+        cut = partition.cut()
+        kpis |= {key: value for key, value, *_ in cut.outputs["kpis"]}
+    kpis |= {key: value for key, value, *_ in partition.cut().outputs["kpis"]}
+    assert steps == 3
+    [value] = kpis.values()
+    assert msgspec.json.decode(value)["timed_out"] == count
+    assert partition.ledger.read == count + 1
+
+
+def test_what_is_to_be_published_ends_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FULL", 1_000)
+    partition = CallsPartition(Rules(), 0)
+    letters = [(n, 5, None, b"?" * 400, []) for n in range(10)]
+    assert partition.process(letters, _FAR) == 3
+    assert partition.pending_bytes >= 1_200
+    assert partition.process(letters[3:], _FAR) == 3, "also when nothing was committed in between"
+    partition.cut()
+    assert partition.pending_bytes == 0
 
 
 @pytest.mark.parametrize("seed", range(150))

@@ -11,8 +11,8 @@ from support import model
 from support.calls import generate
 from test_partition import Outcome, Shelf, rules_of, run, same_as_model, stamp
 
-from streams.calls.repartition import ORIGIN, Repartition, RepartitionedCalls
-from streams.codecs import CallDecoder
+from streams.calls.repartition import ORIGIN, Repartition, RepartitionedCalls, smaller_event
+from streams.codecs import CallDecoder, split_headers
 
 INTERNAL = "app-repartition"
 #: The highest number must fit too.
@@ -151,3 +151,77 @@ def test_the_changelog_is_read_to_its_end_since_the_position_lies_in_it() -> Non
     rows = iter([(b"a", b"b"), (b"c", None)])
     assert Repartition(CallDecoder(), 0).restore(rows) == ()
     assert next(rows, None) is None
+
+
+def sent_on(value: bytes | None, key: bytes | None = b"k", headers: Any = ()) -> Any:
+    """A record at offset 9 of partition 2 of the calls topic as the internal topic gets it if it takes no large one."""
+    stage = Repartition(CallDecoder(), 2)
+    stage.process([(9, 5_000, key, value, headers)], 0)
+    [output] = stage.cut().outputs["repartition"]
+    smaller = smaller_event(CallDecoder(), output)
+    assert smaller is not None
+    assert smaller_event(CallDecoder(), smaller) is None, "it has no form that is smaller still"
+    return smaller
+
+
+def applied(output: Any, *before: Any) -> tuple[RepartitionedCalls, Any]:
+    key, value, timestamp, headers = output
+    partition = RepartitionedCalls(rules_of(model.Settings()), 0, topic=INTERNAL)
+    partition.process([*before, (7, timestamp, key, value, headers)], 1 << 60)
+    return partition, partition.cut()
+
+
+@pytest.mark.parametrize("content_type", [(), (("content-type", b"application/msgpack"),)])
+def test_of_a_record_that_is_too_large_what_is_carried_on_goes_on(content_type: Any) -> None:
+    call = CALL | {"status": "busy", "duration": 2**64 - 1, "price": "-1", "x": "y" * 5_000_000}
+    value = msgspec.msgpack.encode(call) if content_type else json.dumps(call).encode()
+    output = sent_on(value, b"c", (*content_type, ("trace", b"t" * 5_000_000)))
+    assert len(output[1]) + sum(len(said) for _, said in output[3]) < 500
+    _, cut = applied(output)
+    [(key, completed, *_)] = cut.outputs["completed"]
+    found = json.loads(completed)
+    assert (key, found["duration"], found["price"]) == (b"c", 2**64 - 1, "-1")
+    assert found["source"] == {"topic": "telefonie.calls", "partition": 2, "offset": 9}
+    assert cut.tally.key_mismatches == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "headers", "reason", "path"),
+    [
+        (b"?" * 5_000_000, (), "malformed", None),
+        (json.dumps(CALL | {"status": "?" * 5_000_000}).encode(), (), "schema", "$.status"),
+        (json.dumps(CALL | {"url": "urn:x:" + "y" * 5_000_000}).encode(), (), "too-large", "$.url"),
+        (b"{}" + b" " * 5_000_000, (("content-type", b"text/plain"),), "unsupported-content-type", None),
+    ],
+)
+def test_of_a_record_that_is_rejected_the_reason_goes_on(
+    value: bytes, headers: Any, reason: str, path: Any
+) -> None:
+    output = sent_on(value, b"k" * 10_000, headers)
+    assert len(output[1]) + sum(len(said) for _, said in output[3]) < 500
+    _, cut = applied(output)
+    [(key, letter, _, said)] = cut.outputs["dead"]
+    own, rejection = split_headers(said) or ([], None)
+    assert rejection is not None
+    assert (key, letter, own) == (None, b"", [])
+    assert (rejection.reason, rejection.value_bytes, rejection.timestamp) == (reason, len(value), 5_000)
+    assert (rejection.topic, rejection.partition, rejection.offset) == ("telefonie.calls", 2, 9)
+    if path is not None:
+        assert rejection.path == path
+
+
+def test_what_went_on_smaller_and_is_rejected_later_leaves_its_value_where_it_lies() -> None:
+    value = json.dumps(CALL | {"status": "busy", "x": "y" * 1_000_000}).encode()
+    ahead = (0, 10**12, b"d", json.dumps(CALL | {"id": "d"}).encode(), [])
+    _, cut = applied(sent_on(value), ahead)
+    [(key, letter, _, said)] = cut.outputs["dead"]
+    _, rejection = split_headers(said) or ([], None)
+    assert rejection is not None
+    assert (key, letter, rejection.reason, rejection.value_bytes) == (b"k", b"", "too-late", len(value))
+
+
+def test_an_id_that_is_too_large_is_no_key() -> None:
+    stage = Repartition(CallDecoder(), 0)
+    stage.process([(0, 5, b"k", json.dumps(CALL | {"id": "x" * 1_000_000}).encode(), ())], 0)
+    [(key, *_)] = stage.cut().outputs["repartition"]
+    assert key is None
