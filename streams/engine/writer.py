@@ -9,7 +9,12 @@ from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import BrokerResponseError, IllegalOperation, OutOfOrderSequenceNumber
+from aiokafka.errors import (
+    BrokerResponseError,
+    IllegalOperation,
+    OutOfOrderSequenceNumber,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.transaction_manager import TransactionManager
@@ -22,7 +27,7 @@ from streams.engine.limits import REFUSALS, Topics
 from streams.engine.packing import Shrink, pack
 from streams.engine.processor import NOW, Cut, Output
 from streams.errors import OperatorError
-from streams.kafka_errors import about
+from streams.kafka_errors import about, told
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +121,7 @@ class Writer:
             metadata_max_age_ms=60_000,
         )
         clients.look_up_patiently(self._producer)
+        clients.name_source(self._producer, config.source)
         self._transactions = self._producer._txn_manager
         self._transactions.increment_sequence_number = self._count
 
@@ -206,9 +212,13 @@ class Writer:
         rows.append((self.config.position_key, position, now, []))
         changelog = self.config.changelog
         await self._send(attempt, changelog, await self._own(changelog), rows)
-        await self._producer.send_offsets_to_transaction(
-            {self._source: OffsetAndMetadata(next_offset, note)}, self.config.group
-        )
+        try:
+            await self._producer.send_offsets_to_transaction(
+                {self._source: OffsetAndMetadata(next_offset, note)}, self.config.group
+            )
+        except TopicAuthorizationFailedError as error:
+            # Of another topic it is Write that is missing, and `Engine.fail` says so.
+            raise (told(error, "Read") if error.args == (self.config.source,) else error) from error
         await attempt.acknowledged()
         last = attempt.sent[-1]
         return int(last.ack.result().offset) + last.records
