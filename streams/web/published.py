@@ -213,7 +213,7 @@ def _content(data: bytes | None) -> dict[str, Any] | None:
     except UnicodeDecodeError:
         return {"kind": "hex", "content": data[:_HEX_BYTES].hex(), "cut": len(data) > _HEX_BYTES}
     kind = "text"
-    with suppress(msgspec.DecodeError):
+    with suppress(msgspec.DecodeError, RecursionError):  # deep nesting is what some are rejected for
         if text[:1] in "{[" and len(data) <= _TEXT_BYTES:
             kind, text = "json", msgspec.json.format(text, indent=2)
     return {"kind": kind, "content": text[:_TEXT_BYTES], "cut": len(text) > _TEXT_BYTES}

@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.pages import MadeUpTopics
 
 from streams.calls.kpis import Kpis, KpiSelection
 from streams.calls.view import OpenSelection
 from streams.engine.members import Member
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.web import WebServer, connections
+from streams.web import WebServer, connections, published
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 SECRET = "Hush-5551234"
@@ -79,7 +80,9 @@ def served(token: str | None) -> Iterator[int]:
     loop = asyncio.new_event_loop()
     given = Settings(http_port=0, api_token=token)
     worker = Worker()
-    server = WebServer(given, Metrics(given), worker, worker)  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(published, "Topics", MadeUpTopics({"completed": [], "dead": []}))
+        server = WebServer(given, Metrics(given), worker, worker)  # type: ignore[arg-type]
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     asyncio.run_coroutine_threadsafe(server.start(), loop).result(30)
@@ -113,6 +116,8 @@ PATHS = [
     b"/", b"/live", b"/ready", b"/metrics", b"/calls", b"/calls/", b"/status", b"/events", b"*", b"//", b"/..%2fetc",
     b"/calls/../../etc/passwd", b"/calls/%00", b"/calls/%ff%fe", b"/calls/%ed%a0%80", b"/calls/" + b"x" * 9000,
     b"/calls?limit=%31", b"/calls?status=ringing&status=x", b"/calls?older_than=-1s", b"/calls?limit=" + b"9" * 400,
+    b"/dead", b"/dead/0:1", b"/dead/1:x", b"/dead?since=9", b"/dead?partition=%00", b"/completed/%ed%a0%80",
+    b"/completed/x?before=1:" + b"9" * 400, b"/kpis?span=9h", b"/kpis?since_ms=1&slot_ms=0", b"/openapi.json",
     b"http://evil.example.com/calls", b"http://[::1/calls", b"/calls?" + b"a=b&" * 500, b"/calls/" + SECRET.encode(),
 ]  # fmt: skip
 HEADERS = [

@@ -220,6 +220,7 @@ NUMBERS = '{\n  "n": 12345678901234567890.10,\n  "n": "\\u00e9"\n}'
         (b"1" * (1 << 20), ("text", "1" * (1 << 20), False)),
         (b"{" * (1 << 21), ("text", "{" * (1 << 20), True)),
         (NUMBERS.replace("\n", "").encode(), ("json", NUMBERS, False)),
+        (b"[" * 1000 + b"]" * 1000, ("text", "[" * 1000 + "]" * 1000, False)),
         (b"{not json", ("text", "{not json", False)),
         (b"\x80\x01" * 10_000, ("hex", "8001" * 8192, True)),
     ],
