@@ -62,6 +62,7 @@ class PublishedApi:
             only=query.numbers("partition"),
             before=query.places("before"),
             since=query.moment("since"),
+            enough=_is_first,
         )
         newest = look.found[0] if look.found else None
         erased = None if newest is None or newest.value is not None else _place(newest)
@@ -181,6 +182,12 @@ def _answer(look: Look[Any], found: dict[str, Any]) -> web.Response:
             "next": left or None,
         }
     )
+
+
+def _is_first(record: LogRecord) -> bool:
+    """Whether it is the first revision of a call: before it lies nothing that its reader wants at once."""
+    found = published(record)
+    return found is not None and found.call.revision == 1
 
 
 def _revision(record: LogRecord) -> dict[str, Any] | None:

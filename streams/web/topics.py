@@ -74,15 +74,16 @@ class Topics:
         only: Collection[int] = (),
         before: Places | None = None,
         since: int | None = None,
+        enough: Callable[[T], bool] = lambda _: False,
     ) -> Look[T]:
         """Look for records: on from the places `before`; without any in the partitions `only`; without any of these
         in that where Kafka's default puts the `key`; and without a key in all.
 
-        Nothing that lies before the first record stamped `since` (epoch ms) or later is read. Raises as `read`.
+        Nothing that lies before the first record stamped `since` (epoch ms) or later is read; nor more than the step
+        that finds one which is `enough`. Raises as `read`.
         """
-        return await self.read(
-            topic, _Wanted(topic, match, key, frozenset(before or only), before, since).look
-        )
+        wanted = _Wanted(topic, match, key, frozenset(before or only), before, since, enough)
+        return await self.read(topic, wanted.look)
 
     async def read(self, topic: str, job: Callable[[Any], Awaitable[T]]) -> T:
         """Do with a consumer what has to be done quickly. Raises Problem when too many wait, or it fails."""
@@ -112,6 +113,7 @@ class _Wanted(Generic[T]):
     only: Collection[int]
     before: Places | None
     since: int | None
+    enough: Callable[[T], bool]
 
     async def look(self, consumer: Any) -> Look[T]:
         of = len(await reading.chosen(consumer, self.topic))
@@ -145,6 +147,8 @@ class _Wanted(Generic[T]):
             reached = {n: first for n, (first, _) in ranges.items()} | kept.cut
             look.left = {n: at for n, at in reached.items() if firsts[n] < at}
             step = min(4 * step, _GREATEST_STEP)
+            if any(map(self.enough, look.found)):
+                break
 
     def _records(
         self, consumer: Any, ranges: Mapping[int, tuple[int, int]]

@@ -100,7 +100,7 @@ def serve(values: dict[str, object], scene: Callable[[Ask], Awaitable[None]]) ->
 def test_the_revisions_of_a_call_newest_first(values: dict[str, object]) -> None:
     async def scene(ask: Ask) -> None:
         status, found = await ask("/completed/one")
-        assert (status, found["erased"], found["next"], found["of"]) == (200, None, None, 4)
+        assert (status, found["erased"], found["of"]) == (200, None, 4)
         assert [each["call"]["revision"] for each in found["revisions"]] == [3, 2, 1]
         assert found["revisions"][2]["call"] == msgspec.json.decode(revision("one", 1))
         assert found["revisions"][0]["at"] == instant(START + 3000)
@@ -145,6 +145,19 @@ def test_a_look_is_bounded_and_goes_on_where_it_ended(
                 break
             query = f"?before={found['next']}"
         assert (revisions, looks > 5) == ([3, 2, 1], True)
+
+    serve(values, scene)
+
+
+def test_once_the_first_revision_is_found_nothing_more_is_read(
+    values: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topics, "_FIRST_STEP", 3)
+
+    async def scene(ask: Ask) -> None:
+        _, found = await ask("/completed/" + quote(ODD, safe=""))
+        assert len(found["revisions"]) == 1
+        assert found["next"] is not None
 
     serve(values, scene)
 
