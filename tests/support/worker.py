@@ -25,6 +25,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from support.kafka import Record, committed_offsets, create_topics, read_topic
 
 from streams.calls.partition import CallsPartition
+from streams.calls.repartition import Origin
 
 WALL = 1 << 60
 OUTPUTS = ("completed", "kpis", "dead")
@@ -318,9 +319,12 @@ def check_repartitioned(setup: Setup) -> list[Record]:
     found: dict[tuple[int, int], Record] = {}
     for record in read_topic(setup.brokers, setup.source):
         *headers, (name, said) = record.headers
-        partition, offset, key = msgspec.msgpack.decode(said or b"")
+        origin = msgspec.msgpack.decode(said or b"", type=Origin)
+        partition, offset, key = origin.partition, origin.offset, origin.key
         original = calls[partition, offset]
-        restored = replace(record, key=key, headers=tuple(headers))
+        timestamp = record.timestamp if origin.timestamp is None else origin.timestamp
+        timestamp = None if timestamp == -1 else timestamp
+        restored = replace(record, key=key, headers=tuple(headers), timestamp=timestamp)
         assert replace(restored, partition=partition, offset=offset) == original
         assert name == "telefonie-origin"
         assert (partition, offset) not in found, "a record was sent on twice"
