@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 #: What waits for a commit, in all partitions together: from here on the log has to wait for the brokers.
 MAX_PENDING = 30_000  # records
 MAX_PENDING_BYTES = 32 << 20
+#: Between two looks whether a partition has been read from.
+_LOOK_SECONDS = 0.1
 #: Between two warnings of partitions that wait.
 _WARN_SECONDS = 60.0
 #: What was seen so long ago still says something about an idle partition.
@@ -84,8 +86,8 @@ class Owned:
         self.note: str | None = None
         #: As of `Position`.
         self.skipped = self.skipped_to = 0
-        #: The group's offset, or the state, does not say yet where we read on, or what was skipped.
-        self.unsaid = False
+        #: The group's offset or the state does not say yet where we read on, or what was skipped; and is to say it now.
+        self.begins = self.unsaid = False
         #: The idle clock has moved the state's time, and no commit has said so yet.
         self.clock_moved = False
         #: monotonic: when the last record came, and since when something waits for a commit (None: nothing does).
@@ -109,8 +111,7 @@ class Owned:
                 self.skipped += self.next_offset - position.next_offset
                 self.skipped_to = self.next_offset
         # A partition that never had a record gets an offset too, or a scaler by lag counts what was deleted from it.
-        self.unsaid = position is None or committed != self.next_offset or self.skipped != position.skipped
-        self.waiting_since = time.monotonic() if self.unsaid else None
+        self.begins = position is None or committed != self.next_offset or self.skipped != position.skipped
 
     def close_store(self) -> None:
         """Let go of what lies on disk, if anything does."""
@@ -490,9 +491,21 @@ class Engine:
             self.partitions = dict(sorted(ready.items()))
             self._suspended = False
         self.observer.assigned(self.partitions)
-        if any(owned.unsaid for owned in self.partitions.values()):
+        if any(owned.begins for owned in self.partitions.values()):
             # A task of its own: another rebalance may break us off, and a commit must not be.
-            self.app.add_future(self.commit())
+            self.app.add_future(self._say_where_we_begin())
+
+    async def _say_where_we_begin(self) -> None:
+        """Commit partitions whose offset is not that of the group yet, once their log has been read from.
+
+        Not before: the lack of the right to read is told by a fetch, and ends the producer's client otherwise.
+        """
+        while begins := {number: owned for number, owned in self.partitions.items() if owned.begins}:
+            for number, owned in begins.items():
+                if self.app.consumer.end(TopicPartition(self.config.source, number)) is not None:
+                    owned.begins, owned.unsaid = False, True
+            await self.commit()
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _learn(self, writers: Iterable[Writer]) -> None:
         """What the topics take, and what time it is."""

@@ -163,7 +163,8 @@ def test_what_the_group_was_moved_past_is_counted_in_the_state(
     owned = Owned(Recorder(), None, start)  # type: ignore[arg-type]
     owned.begin(position, committed)
     assert (owned.skipped, owned.skipped_to) == (skipped, to)
-    assert owned.unsaid is owned.dirty is unsaid
+    assert owned.begins is unsaid
+    assert not owned.dirty, "it is said once the log has been read from"
 
 
 def test_positions_of_the_release_before_can_be_read_and_it_can_read_ours() -> None:
