@@ -52,6 +52,12 @@ class Round(NamedTuple):
 class NoWindows:
     """In the place of the KPI windows, for their cost: counts nothing, publishes nothing."""
 
+    #: No window of any width reaches past this moment.
+    end = 0
+
+    def key(self, *_: object) -> None:
+        """It is counted nowhere."""
+
     def add(self, *_: object) -> None:
         """A call has closed."""
 
