@@ -32,13 +32,19 @@ def flood(partition: CallsPartition, begun: int) -> None:
     assert sum(partition.open_by_status().values()) == CALLS
 
 
+def read(partition: CallsPartition, offset: int, ts: int) -> int:
+    """A record that is rejected moves the time: what is due by it is done in pieces. How many calls were published."""
+    published = 0
+    while not partition.process([(offset, ts, b"", b"", [])], WALL):
+        published += len(partition.cut().outputs["completed"])
+    return published + len(partition.cut().outputs["completed"])
+
+
 def drain(partition: CallsPartition, begun: int) -> None:
     """They time out, and are forgotten."""
-    partition.process([(CALLS + 1, begun + 7 * HOUR, b"", b"", [])], WALL)
+    assert read(partition, CALLS + 1, begun + 7 * HOUR) == CALLS
     assert sum(partition.open_by_status().values()) == 0
-    assert len(partition.cut().outputs["completed"]) == CALLS
-    partition.process([(CALLS + 2, begun + 40 * HOUR, b"", b"", [])], WALL)
-    partition.cut()
+    read(partition, CALLS + 2, begun + 40 * HOUR)
     assert len(partition) == 0
 
 
