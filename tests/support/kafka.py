@@ -196,7 +196,7 @@ def _record(message: Message) -> Record:
     return Record(
         value=message.value(),
         key=message.key(),
-        timestamp=timestamp if kind else None,
+        timestamp=timestamp if kind and timestamp != -1 else None,
         headers=tuple(message.headers() or ()),
         partition=message.partition(),
         offset=message.offset(),
