@@ -37,7 +37,7 @@ def test_a_rolling_upgrade_and_the_way_back(kafka: str, tmp_path: Path, seed: in
     produce_calls(kafka, setup.calls, 1_000, seed)
     run_until_caught_up(setup, log)
     with producing(kafka, setup.calls, 2_000, seed + 1, seconds=8) as sending:
-        with Worker(setup, log, env=one) as old, Worker(setup, log, env=two) as other:
+        with Worker(setup, log, env=one) as old, Worker(setup, tmp_path / "other", env=two) as other:
             wait_for("both are at work", lambda: at_work(old) and at_work(other))
             assert other.terminate() == 0
             with Worker(setup, tmp_path / "log-2", env=two, before=NEXT_RELEASE) as second:

@@ -199,5 +199,6 @@ def test_a_group_that_was_not_repartitioned_cannot_become_so(kafka: str, tmp_pat
     other = replace(setup, settings={"REPARTITION": "true"})
     with Worker(other, tmp_path / "other", "--until-caught-up") as worker:
         assert worker.ends() == 1
-        assert "the state belongs to" in worker.said()
+        assert "has committed offset" in worker.said()
+        assert "together with state" in worker.said()
         assert "use another TELEFONIE_APP_ID" in worker.said()
