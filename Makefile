@@ -69,8 +69,8 @@ lock: ## resolve the dependencies again (needs uv on the PATH)
 	@.ci/lock
 
 .PHONY: fuzz
-fuzz: setup ## the fuzz targets for longer: codecs and HTTP; EXAMPLES=n for each test
-	@FUZZ_EXAMPLES=$${EXAMPLES:-20000} $(BIN)/python -m pytest tests/fuzz -o timeout=3600 $(ARGS)
+fuzz: setup ## the fuzz targets for longer: codecs, HTTP, record batches; EXAMPLES=n for each test, DURATION=seconds
+	@FUZZ_EXAMPLES=$${EXAMPLES:-20000} FUZZ_SECONDS=$${DURATION:-600} $(BIN)/python -m pytest tests/fuzz -o timeout=3600 $(ARGS)
 
 .PHONY: sbom
 sbom: setup ## the software bill of materials, CycloneDX JSON on stdout

@@ -611,9 +611,9 @@ def _lost(config: Config, source: TopicPartition, committed: int) -> StateLostEr
     where = f"{source.topic} partition {source.partition}"
     return StateLostError(
         f"{where}: group {config.group} has committed offset {committed} together with state, but partition "
-        f"{source.partition} of {config.changelog} holds none: it was emptied or made anew, and calls that were open "
-        "would be billed from a part of their events. To read the log again from its beginning, use another "
-        "TELEFONIE_APP_ID. To go on here without what was known, stop all workers and have "
+        f"{source.partition} of {config.changelog} holds none: it was emptied or deleted, or this group was started with "
+        "another TELEFONIE_REPARTITION; calls that were open would be billed from a part of their events. To read the "
+        "log again from its beginning, or with the other setting, use another TELEFONIE_APP_ID. To go on here without what was known, stop all workers and have "
         f"`kafka-consumer-groups.sh --reset-offsets --to-current --execute --group {config.group} "
         f"--topic {source.topic}` write the same offsets without our note"
     )
