@@ -611,10 +611,10 @@ def _lost(config: Config, source: TopicPartition, committed: int) -> StateLostEr
     where, group = f"{source.topic} partition {source.partition}", config.group
     return StateLostError(
         f"{where}: group {group} has committed offset {committed} together with state, but partition "
-        f"{source.partition} of {config.changelog} holds none: it was emptied or deleted, or the group ran with another "
-        "TELEFONIE_REPARTITION; calls that were open would be billed from a part of their events. To read the log "
-        "again from its beginning, or with another setting, use another TELEFONIE_APP_ID. To go on here without what "
-        "was known, stop all workers and have `kafka-consumer-groups.sh --reset-offsets --to-current --execute "
+        f"{source.partition} of {config.changelog} holds none: it was emptied or deleted, or the group ran with "
+        "another TELEFONIE_REPARTITION; calls that were open would be billed from a part of their events. To read the "
+        "log again from its beginning, or with another setting, use another TELEFONIE_APP_ID. To go on here without "
+        "what was known, stop all workers and have `kafka-consumer-groups.sh --reset-offsets --to-current --execute "
         f"--group {group} --topic {source.topic}` write the same offsets without our note"
     )
 
