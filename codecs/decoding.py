@@ -327,10 +327,11 @@ def _explain(error: Exception, document: bytes) -> str:
         return "it begins like a frame with an 8-byte schema id; only Confluent's (byte 0 and a 4-byte id) is skipped"
     if isinstance(error, UnreadableError):
         return str(error)
+    # Where decoders end differs from one interpreter to the next; what is said does not.
+    if isinstance(error, RecursionError) or (len(document) >= _SMALL and _is_deep(document)):
+        return "it is nested too deeply"
     if isinstance(error, UnicodeDecodeError):
         return "it has invalid UTF-8"
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
     if "truncated" in str(error):  # msgspec's answer to a lone surrogate, too
         return "it ends too early or has a lone surrogate"
     return str(error).rpartition("malformed: ")[2]
