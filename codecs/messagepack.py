@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import msgpack
+from msgspec.msgpack import Ext
 
 #: The first bytes of arrays and maps: of those that say their size, and of those that say where it stands.
 _CONTAINERS: Final = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
@@ -38,7 +39,7 @@ def known(document: bytes, names: Container[object], deepest: int) -> dict[objec
         with _without_collections():
             # Arrays are tuples here, and maps are lists of pairs.
             unpacked: Any = msgpack.unpackb(
-                document, object_pairs_hook=_pairs, strict_map_key=False, use_list=False
+                document, object_pairs_hook=_pairs, ext_hook=Ext, strict_map_key=False, use_list=False
             )
     except msgpack.StackError:
         raise UnreadableError("it is nested too deeply") from None
@@ -97,4 +98,4 @@ def _check(document: object, deepest: int) -> None:
 
 #: What stands for an array, and for a map.
 _EMPTY: Final[dict[type, object]] = {tuple: [], list: {}}
-_NO_NAMES: Final = (list, msgpack.ExtType, msgpack.Timestamp)
+_NO_NAMES: Final = (list, Ext, msgpack.Timestamp)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -148,11 +149,17 @@ def test_tail_follows_until_it_is_interrupted(scene: Scene) -> None:
         stderr=subprocess.PIPE,
         text=True,
     ) as tail:
-        assert tail.stdout is not None
-        assert tail.stderr is not None
-        assert tail.stdout.readline().split("\t")[1] == "before"
-        scene.publish(revision("left out", status="busy"), revision("after"))
-        assert tail.stdout.readline().split("\t")[1] == "after"
-        tail.send_signal(signal.SIGINT)
-        assert tail.stderr.read() == ""
-        assert tail.wait(10) == 130
+        watchdog = threading.Timer(60, tail.kill)  # else whatever fails here waits for it for ever
+        watchdog.start()
+        try:
+            assert tail.stdout is not None
+            assert tail.stderr is not None
+            assert tail.stdout.readline().split("\t")[1] == "before"
+            scene.publish(revision("left out", status="busy"), revision("after"))
+            assert tail.stdout.readline().split("\t")[1] == "after"
+            tail.send_signal(signal.SIGINT)
+            assert tail.stderr.read() == ""
+            assert tail.wait(10) == 130
+        finally:
+            tail.kill()
+            watchdog.cancel()

@@ -38,6 +38,7 @@ FORMATS = {
     "bin 16": b"\xc5\x01\x00" + b"a" * 256,
     "bin 32": b"\xc6\x00\x01\x00\x00" + b"a" * 65_536,
     "fixext 1": b"\xd4\x05a",
+    "fixext 1 of a type that is reserved": b"\xd4\x80a",
     "fixext 2": b"\xd5\x05ab",
     "fixext 4": b"\xd6\x05abcd",
     "fixext 8": b"\xd7\x05" + b"a" * 8,
@@ -60,9 +61,7 @@ def known(document: bytes, names: dict[str, None]) -> dict[object, object] | Non
 
 
 def plain(value: object) -> object:
-    """As `quick` has it: extensions and timestamps are of each decoder's own types."""
-    if isinstance(value, msgpack.ExtType):
-        return msgspec.msgpack.Ext(value.code, value.data)
+    """As `quick` has it: timestamps are of each decoder's own type."""
     return value.to_datetime() if isinstance(value, msgpack.Timestamp) else value
 
 

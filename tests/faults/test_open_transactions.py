@@ -93,7 +93,9 @@ def test_what_is_behind_it_waits_and_everybody_says_so(
             producer.commit_transaction(20)
         wait_until_done(setup)
         wait_for("nothing is hidden", lambda: gauge(worker, setup, "telefonie_records_hidden") == 0)
-        assert "no record is behind an open transaction any more" in worker.said()
+        wait_for(
+            "it is said", lambda: "no record is behind an open transaction any more" in worker.said(), 20
+        )
         assert worker.terminate() == 0
     check_exactly_once(setup)
 
