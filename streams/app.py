@@ -182,7 +182,7 @@ class Worker(faust.Worker):
         return all(done.get(number, -1) >= end for number, end in wanted.items())
 
     def execute(self) -> None:
-        """Run until stopped. Raises OperatorError for what people can mend, and whatever else stopped the worker."""
+        """Run until stopped. Raises OperatorError for what people can fix, and whatever else stopped the worker."""
         loop = self.loop
         self._starting_fut = loop.create_task(self.start())
         try:

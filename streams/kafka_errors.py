@@ -206,7 +206,7 @@ _ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
             "reading",
             "the log does not hold the offset that comes next: records were removed before they were "
             "read, or the topic "
-            "was made anew",
+            "was deleted and created again",
             _GAP,
             "See docs/runbook.md before you move the group; extend the topic's retention meanwhile",
         ),
@@ -234,7 +234,7 @@ _ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
         "UnknownTopicOrPartitionError UnknownTopicId InconsistentTopicId FetchSessionTopicIdError",
         Meaning(
             "reading",
-            "a topic or partition does not exist, or was made anew",
+            "a topic or partition does not exist, or was deleted and created again",
             _GAP,
             "Run `telefonie topics check`; a missing ACL Describe looks the same",
         ),
@@ -550,7 +550,7 @@ OWN: Final = {
     ),
     "StoreError": (
         "the disk of a `rocksdb` store fails, is full or cannot be written to",
-        "mend the disk and start again: the state is safe in the changelog",
+        "repair the disk and start again: the state is safe in the changelog",
     ),
     "BrokersLostError": (
         "no broker could be reached, or nothing committed, for two minutes",

@@ -118,7 +118,7 @@ class Watch:
         for source, error in done.failures:
             log.error(
                 "the record at offset %d of partition %d was set aside as failed: report the traceback; once that is "
-                "mended, `telefonie dead redrive --reason failed` sends it back",
+                "fixed, `telefonie dead redrive --reason failed` sends it back",
                 source.offset,
                 source.partition,
                 exc_info=error,

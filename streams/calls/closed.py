@@ -219,7 +219,7 @@ class StoredCalls(Closed):
         self._first = _CLOSED_AT
 
     def kept(self) -> Iterator[tuple[bytes, bytes]]:
-        """Rows of the changelog that belong into memory: open calls and KPI windows."""
+        """Rows of the changelog that are kept in memory: open calls and KPI windows."""
         for kind in (_OPEN, _WINDOW):
             for key, value in self._store.scan(kind, _after(kind)):
                 yield key[1:], value

@@ -6,4 +6,4 @@ INSTALL = 'the embedded Kafka needs two more packages: pip install "telefonie-st
 
 
 class EmbeddedKafkaError(OperatorError):
-    """The embedded Kafka cannot be had; the message says what is in the way and what to do."""
+    """The embedded Kafka is not available; the message says why and what to do."""

@@ -65,7 +65,7 @@ def fetch(
     time; with all of them in place the network is not touched. A file appears under its name only whole and
     checked.
 
-    Raises EmbeddedKafkaError when a jar cannot be had: no network, `offline`, another SHA-256, no room.
+    Raises EmbeddedKafkaError when a jar is not available: no network, `offline`, another SHA-256, no room.
     """
     folder = cache / "jars"
     jars = [*listed(release), *extra]

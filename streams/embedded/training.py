@@ -14,7 +14,7 @@ def train(cache: Path | None = None) -> None:
     """Make the AOT cache if there is none: ten seconds, once, for starts that take half the time.
 
     Worth it where brokers are started again and again, as in tests. Nothing depends on it: when Java, the
-    jars or the flags change it is made anew, and Java ignores one that does not fit.
+    jars or the flags change it is written again, and Java ignores one that does not fit.
     """
     installation = install(cache)
     if installation.aot_cache.exists():

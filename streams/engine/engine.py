@@ -550,8 +550,8 @@ class Engine:
     def _check_same(self, former: bytes) -> None:
         if former and former != self.topic:
             raise RecordsLostError(
-                f"the topic {self.config.source} was made anew, or another one was read before: the state belongs to "
-                "the former one. To begin with this one, use another TELEFONIE_APP_ID"
+                f"the topic {self.config.source} was deleted and created again, or another one was read before: "
+                "the state belongs to the former one. To begin with this one, use another TELEFONIE_APP_ID"
             )
 
     async def _restore(
@@ -681,4 +681,4 @@ def _loss(position: Position | None, start: int, begin: int, end: int) -> str:
         return f"the group was moved {start - end} past the end of the log"
     if position is not None and position.topic:  # and it is the same topic: see Engine._check_same
         return f"the log has lost its last {start - end} records, as in an unclean leader election"
-    return "the group was moved past the end of the log, or the topic was made anew"
+    return "the group was moved past the end of the log, or the topic was deleted and created again"

@@ -68,7 +68,7 @@ class UnreadableError(OperatorError):
 
 
 class RecordsLostError(OperatorError):
-    """The log no longer holds what comes next: retention has removed it, or the topic was made anew."""
+    """The log no longer holds what comes next: retention has removed it, or the topic was deleted and created again."""
 
 
 def check() -> None:
@@ -270,7 +270,7 @@ def _raise(result: Any, partition: TopicPartition) -> None:
         )
         raise RecordsLostError(
             f"{where}: the log does not hold this offset any more: records were removed before they were read, "
-            "or the topic was made anew"
+            "or the topic was deleted and created again"
         ) from error
     except TopicAuthorizationFailedError as error:
         raise told(error, "Read") from error

@@ -1,7 +1,7 @@
-"""Which topic of a name this is: Kafka's id of it, which a topic made anew does not share.
+"""Which topic of a name this is: Kafka's id of it, which a topic that was deleted and created again does not share.
 
-aiokafka speaks of topics by name only. To it a topic made anew is the old one, in which the offsets of the state
-would, once it is long enough, point at records of something else.
+aiokafka speaks of topics by name only. To it a topic that was created again is the old one, in which the offsets of the
+state would, once it is long enough, point at records of something else.
 """
 
 from __future__ import annotations

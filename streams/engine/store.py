@@ -1,7 +1,7 @@
 """State on a local disk (RocksDB): a copy of what the changelog says, so that a restart reads only its tail.
 
 It is written after each commit and never trusted further than that: what it holds is the state up to its checkpoint,
-a place in the changelog, and whatever is wrong with it, it is thrown away and made anew from the changelog.
+a place in the changelog, and whatever is wrong with it, it is thrown away and rebuilt from the changelog.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Of the checkpoint and all that lies beside it; another one's store is made anew.
+#: Of the checkpoint and all that lies beside it; another one's store is rebuilt.
 VERSION = 1
 #: Milliseconds: half of `delete.retention.ms`, for which Kafka keeps a tombstone. An older store could have missed one.
 OLDEST = 3_600_000

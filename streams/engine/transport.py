@@ -84,7 +84,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return bool(self.consumer.flow_active)
 
     async def stop(self) -> None:
-        """As of Faust, in two things better.
+        """As Faust does it, with two differences.
 
         It waits for the thread's end with the worker's loop held up: what the thread may still ask of that would never
         be answered, and no clock would end it. And a thread that is only just starting is forgotten: the process would
@@ -142,7 +142,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         )
 
     async def hold(self, partitions: Collection[TP]) -> None:
-        """As of the consumer."""
+        """See `Consumer`."""
         consumer = self._ensure_consumer()
         for topic, number in partitions:
             tp = TopicPartition(topic, number)
@@ -151,7 +151,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             consumer.pause(tp)
 
     async def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
-        """As of the consumer."""
+        """See `Consumer`."""
         consumer = self._ensure_consumer()
         logs = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
         begins, ends = await consumer.beginning_offsets(logs), await written_ends(consumer, logs)
@@ -321,20 +321,20 @@ class Consumer(driver.Consumer):
         return None if consumer is None else consumer._coordinator
 
     def refusal(self) -> BaseException | None:
-        """As of the thread."""
+        """See `ConsumerThread`."""
         refusal: BaseException | None = self._thread.refusal()
         return refusal
 
     def stay(self) -> None:
-        """As of the thread."""
+        """See `ConsumerThread`."""
         self._thread.stay()
 
     def is_connected(self) -> bool:
-        """As of the thread."""
+        """See `ConsumerThread`."""
         return bool(self._thread.is_connected())
 
     def is_caught_up(self, tp: Any, next_offset: int, since: float) -> bool:
-        """As of the thread."""
+        """See `ConsumerThread`."""
         return bool(self._thread.is_caught_up(tp, next_offset, since))
 
     def end(self, tp: Any) -> End | None:

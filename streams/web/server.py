@@ -118,7 +118,7 @@ class WebServer:
         app.on_shutdown.append(stop)
 
     async def start(self) -> None:
-        """Listen; OperatorError when the address cannot be had."""
+        """Listen; OperatorError when the address is not free."""
         bind, port = self._settings.http_bind, self._settings.http_port
         await self._runner.setup()
         try:

@@ -189,8 +189,12 @@ def test_positions_of_the_release_before_can_be_read_and_it_can_read_ours() -> N
         (Position(7, b""), 7, "3 records were removed before they were read"),
         (Position(50, b""), 107, "the group was moved 7 past the end of the log"),
         (Position(101, b"", topic=b"id"), 101, "the log has lost its last 1 records"),
-        (Position(101, b""), 101, "moved past the end of the log, or the topic was made anew"),
-        (None, 101, "moved past the end of the log, or the topic was made anew"),
+        (
+            Position(101, b""),
+            101,
+            "moved past the end of the log, or the topic was deleted and created again",
+        ),
+        (None, 101, "moved past the end of the log, or the topic was deleted and created again"),
     ],
 )
 def test_an_offset_that_the_log_does_not_hold_is_refused(

@@ -90,6 +90,6 @@ def test_the_topic_is_made_anew_under_a_worker(
         create_topics(setup.brokers, setup.calls, partitions=1)
         produce_calls(setup.brokers, setup.calls, calls, seed + 1)
         assert worker.ends(40) == 1
-        assert re.search("made anew|not exist any more|removed before", worker.said().splitlines()[-1])
+        assert re.search("created again|not exist any more|removed before", worker.said().splitlines()[-1])
     with Worker(setup, tmp_path / "log") as worker:
-        check_stopped(worker, "made anew")  # and the next one does not get over it either
+        check_stopped(worker, "created again")  # and the next one does not get over it either

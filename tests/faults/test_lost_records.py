@@ -102,7 +102,7 @@ def test_a_topic_made_anew_between_two_workers_stops_the_next(
     with Worker(setup, tmp_path / "log") as worker:
         assert worker.ends(20) == 1
         last = worker.said().splitlines()[-1]
-        assert f"the topic {setup.calls} was made anew" in last
+        assert f"the topic {setup.calls} was deleted and created again" in last
         assert "use another TELEFONIE_APP_ID" in last
     assert {kind: read_topic(setup.brokers, setup.topic(kind)) for kind in before} == before
 
