@@ -92,6 +92,11 @@ def share_strings(state: CallState) -> CallState:
         state.url = shared(state.url)
     if state.status_callback is not None:
         state.status_callback = shared(state.status_callback)
+    return share_number(state)
+
+
+def share_number(state: CallState) -> CallState:
+    """Keep once in memory the account's own number, which many calls have; returns the state."""
     if state.direction == "outbound":
         state.from_ = shared(state.from_)
     else:

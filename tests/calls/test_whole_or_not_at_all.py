@@ -141,6 +141,7 @@ def test_a_record_on_which_anything_raises_leaves_no_trace_but_its_letter(what: 
     assert set_aside >= 3
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # raised in a generator's end
 def test_a_timeout_on_which_anything_raises_leaves_its_call_open() -> None:
     set_aside = number = 0
     while True:
