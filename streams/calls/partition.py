@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from streams.calls.anomalies import NO_HISTORY, TIMED_OUT
 from streams.calls.closed import WINDOW_ROW, Closed, ClosedCalls, Row, Store, StoredCalls
@@ -160,7 +160,8 @@ class CallsPartition:
                 call_id = event.id.encode()
                 state = opened.get(call_id)
                 if state is not None and event.status not in TERMINAL:
-                    turn, effect = None, apply(state, event, ts, offset)
+                    effect = apply(state, event, ts, offset)
+                    changed[call_id], turn = state, None
                 else:
                     turn = self._turn(call_id, state, event, ts, offset)
                     effect = turn[1]
@@ -171,10 +172,8 @@ class CallsPartition:
             except Exception as error:  # a bug: the record is set aside, the partition goes on
                 self._fail(error, item)
             else:
-                if turn is None:
-                    changed[call_id] = state
-                else:
-                    self._take(call_id, *turn, ts)
+                if turn is not None:
+                    self._take(call_id, turn, ts)
                 if effect != CHANGED:
                     tally.unchanged["out-of-order" if effect else "duplicate"] += 1
                 ledger.applied += 1
@@ -196,7 +195,7 @@ class CallsPartition:
         """
         before = state or self._closed(call_id)
         if before is not None:
-            after = copy(before)
+            after = replace(before)
             effect = apply(after, event, ts, offset)
         elif ts < self.ledger.stream_time - self.rules.call_retention:
             raise _too_late()
@@ -240,10 +239,9 @@ class CallsPartition:
         value = encode_completed(record(text, state, found, self.source(state.offset)))
         return Revision(call_id, state, found, window, value, ts, former)
 
-    def _take(
-        self, call_id: bytes, after: CallState, _effect: int, revision: Revision | None, ts: int
-    ) -> None:
+    def _take(self, call_id: bytes, turn: tuple[CallState, int, Revision | None], ts: int) -> None:
         """What `_turn` has found, into the partition."""
+        after, _, revision = turn
         if revision is not None:
             self._publish(revision)
         else:
@@ -323,7 +321,7 @@ class CallsPartition:
             most -= 1
             moment, call_id = due
             try:
-                state = copy(self.open[call_id])
+                state = replace(self.open[call_id])
                 state.closed_at, state.timed_out = moment, True
                 state.history |= TIMED_OUT
                 revision = self._revision(call_id, state, moment)

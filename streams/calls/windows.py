@@ -138,7 +138,10 @@ class Windows:
 
     def key(self, closed_at: int, direction: Direction, country: str) -> WindowKey:
         """That of the window in which a call is counted."""
-        return closed_at - closed_at % self.width(closed_at), direction, country
+        start, width = self.widths[-1]
+        if closed_at < start:
+            width = self.width(closed_at)
+        return closed_at - closed_at % width, direction, country
 
     def add(self, key: WindowKey, state: CallState, found: Facts) -> None:
         """Count a call that has closed."""
