@@ -88,6 +88,15 @@ def test_what_is_known_of_urls_is_bounded() -> None:
     assert len(closed._by_end) <= module._MOST_PAIRS
 
 
+def test_long_urls_are_kept_with_their_call() -> None:
+    """4,096 pairs of 16 kB would be 64 MB for each partition."""
+    closed = ClosedCalls(1000)
+    state = CallState(1, "busy", "inbound", "+12", "+34", 2, 3, url="urn:x:" + "y" * 2_000)
+    closed.put(b"one", encode_state(state))
+    assert closed.get(b"one") == state
+    assert len(closed._tails) == 1
+
+
 @given(calls)
 def test_whether_it_is_open_and_when_it_closed_is_seen_without_decoding(state: CallState) -> None:
     assert not is_open(encode_state(state))

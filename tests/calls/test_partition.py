@@ -9,7 +9,7 @@ import pytest
 from support import model
 from support.calls import generate
 
-from streams.calls import deadlines
+from streams.calls import deadlines, state
 from streams.calls import partition as module
 from streams.calls.partition import CallsPartition, Rules
 from streams.codecs import CallDecoder
@@ -414,3 +414,52 @@ def test_how_long_a_call_was_is_what_its_producer_says_else_from_start_to_end(
     partition = CallsPartition(Rules(), 0)
     partition.process([(0, 5, None, event("a", "completed", **said), [])], _FAR)
     assert partition.cut().tally.durations == durations
+
+
+def test_a_cut_right_after_a_restart_in_the_middle_of_what_is_due_forgets_no_window() -> None:
+    """A worker commits as soon as it owns a partition, before anything more is done."""
+    rules = Rules(call_timeout=10_000, call_retention=60_000, kpi_window=1_000)
+    partition = CallsPartition(rules, 0)
+    calls = [(n, 5_000, None, event(f"c{n}", "ringing"), []) for n in range(module._DUE_AT_ONCE + 1)]
+    partition.process(calls, _FAR)
+    partition.advance(10_000_000)
+    assert partition.settle(), "one more is due"
+    cut = partition.cut()
+    again = CallsPartition(rules, 0)
+    again.restore(cut.rows)
+    list(again.ready(cut.header))
+    assert not again.cut().outputs["kpis"]
+    assert len(again.windows) == 1
+    assert not again.settle()
+    [(_, value, *_)] = again.cut().outputs["kpis"]
+    assert msgspec.json.decode(value)["timed_out"] == len(calls)
+
+
+def test_sums_of_a_window_may_pass_64_bits() -> None:
+    """60,000 calls of 9,999 years were enough to end every worker that got the partition."""
+    partition = CallsPartition(Rules(kpi_window=1_000), 0)
+    times = {"start_time": "0000-01-01T00:00:00Z", "end_time": "9999-12-31T23:59:59.999Z"}
+    partition.process([(0, 500, None, event("a", "completed", **times), [])], _FAR)
+    [window] = partition.windows._windows.values()
+    each = window.talk_ms
+    window.talk_ms = 60_000 * each
+    assert window.talk_ms > 2**64
+    cut = partition.cut()
+    again = CallsPartition(Rules(kpi_window=1_000), 0)
+    again.restore(cut.rows)
+    list(again.ready(cut.header))
+    again.process([(1, 1_000, None, event("b", "completed", **times), [])], _FAR)
+    again.process([(2, 1_000, None, event("a", "completed", recording_url="urn:x:y", **times), [])], _FAR)
+    [(_, value, *_)] = again.cut().outputs["kpis"]
+    assert f'"talk_seconds":{60_000 * each // 1000}.'.encode() in value
+
+
+def test_what_calls_share_is_bounded() -> None:
+    long = "https://example.com/" + "x" * 600
+    assert state.shared(long) is long
+    assert long not in state._SHARED
+    for number in range(state._MOST_SHARED + 10):
+        state.shared(f"https://hostile.example/{number}")
+    assert len(state._SHARED) <= state._MOST_SHARED
+    one, other = (state.shared("https://example.com/" + "same" * part) for part in (2, 2))
+    assert one is other
