@@ -32,8 +32,8 @@ OLDER = {"message.downconversion.enable", "message.format.version", "message.tim
 
 def cluster(**changes: dict[str, object]) -> dict[str, Existing]:
     """A cluster as `create` makes it, with changes to single topics: `calls=dict(partitions=3)`."""
-    found = {topic.name: Existing(4, 1, dict(topic.config)) for topic in topics.needed(SETTINGS)}
-    names = dict(zip(("calls", "completed", "kpis", "dead", "changelog"), found, strict=True))
+    found = {topic.name: Existing(4, 1, dict(topic.config)) for topic in topics.everything(SETTINGS)}
+    names = dict(zip(("calls", "completed", "kpis", "dead", "changelog", "redriven"), found, strict=True))
     for short, change in changes.items():
         name, partitions, replicas = names[short], change.pop("partitions", 4), change.pop("replicas", 1)
         config = {key.replace("_", "."): str(value) for key, value in change.items()}
@@ -48,13 +48,14 @@ def faults(found: dict[str, Existing]) -> list[tuple[str, str, str]]:
 
 
 def test_the_needed_topics_clean_up_as_the_contract_says() -> None:
-    policies = {topic.name: topic.config["cleanup.policy"] for topic in topics.needed(SETTINGS)}
+    policies = {topic.name: topic.config["cleanup.policy"] for topic in topics.everything(SETTINGS)}
     assert policies == {
         "telefonie.calls": "delete",
         "telefonie.calls.completed": "compact,delete",
         "telefonie.calls.kpis": "compact,delete",
         "telefonie.calls.dead": "delete",
         "telefonie-calls-calls-changelog": "compact",
+        "telefonie.calls.dead-redriven": "compact",
     }
 
 
@@ -103,7 +104,7 @@ def test_with_repartition_there_is_a_topic_more_and_how_far_it_is() -> None:
 )
 def test_what_differs_in_the_repartition_topic(change: dict[str, str], message: str) -> None:
     settings = replace(SETTINGS, repartition=True)
-    found = {topic.name: Existing(4, 1, dict(topic.config)) for topic in topics.needed(settings)}
+    found = {topic.name: Existing(4, 1, dict(topic.config)) for topic in topics.everything(settings)}
     assert {each.verdict for each in topics.findings(settings, found)} == {"ok"}
     config = {**found[settings.repartition_topic].config, **change}
     found[settings.repartition_topic] = Existing(4, 1, config)
@@ -114,7 +115,7 @@ def test_what_differs_in_the_repartition_topic(change: dict[str, str], message: 
 
 def test_the_repartition_topic_may_have_fewer_partitions_than_the_calls_topic() -> None:
     settings = replace(SETTINGS, repartition=True)
-    found = {topic.name: Existing(3, 1, dict(topic.config)) for topic in topics.needed(settings)}
+    found = {topic.name: Existing(3, 1, dict(topic.config)) for topic in topics.everything(settings)}
     for name in (settings.calls_topic, settings.repartition_changelog_topic):
         found[name] = replace(found[name], partitions=4)
     assert {each.verdict for each in topics.findings(settings, found)} == {"ok"}
@@ -136,9 +137,8 @@ def test_a_majority_of_the_replicas_is_in_sync(replicas: int, least: int) -> Non
 
 
 def test_what_is_written_fits_kafkas_own_limit() -> None:
-    assert set(LARGEST) == {topic.role for topic in topics.needed(replace(SETTINGS, repartition=True))} - {
-        "calls"
-    }
+    roles = {topic.role for topic in topics.everything(replace(SETTINGS, repartition=True))}
+    assert set(LARGEST) == roles - {"calls"}
     assert max(LARGEST.values()) < 1 << 20
     # What an organisation may allow at most, without a complaint of ours.
     assert max(LARGEST.values()) < 262_144
@@ -155,9 +155,9 @@ def test_topics_as_they_are_made_are_fine() -> None:
 
 def test_missing_topics() -> None:
     said = faults({})
-    assert [verdict for _, verdict, _ in said] == ["error"] * 4 + ["warning"]
+    assert [verdict for _, verdict, _ in said] == ["error"] * 4 + ["warning"] * 2
     assert said[0][2].startswith("is missing: run `telefonie topics create`")
-    assert said[-1] == (CHANGELOG, "warning", "is missing: the first worker makes it")
+    assert said[-2] == (CHANGELOG, "warning", "is missing: the first worker makes it")
 
 
 @pytest.mark.parametrize(
@@ -174,6 +174,10 @@ def test_missing_topics() -> None:
         ({"completed": {"cleanup_policy": "delete"}}, "warning", "superseded revisions stay", "compact,delete"),
         ({"completed": {"cleanup_policy": "compact"}}, "warning", "it grows for ever", "compact,delete"),
         ({"dead": {"cleanup_policy": "compact,delete"}}, "error", "a dead letter without a key is refused", "delete"),
+        ({"redriven": {"cleanup_policy": "compact,delete"}}, "error", "could be sent again", "compact"),
+        ({"redriven": {"max_message_bytes": 1_000}}, "error", "and a redrive would stop", "1024"),
+        ({"redriven": {"min_insync_replicas": 1, "replicas": 3}}, "warning", "may lie on one broker only", "2"),
+        ({"redriven": {"unclean_leader_election_enable": "true"}}, "warning", "may lose records", "false"),
         ({"dead": {"compression_type": "uncompressed"}}, "warning", "what fits only compressed", "producer"),
         ({"changelog": {"delete_retention_ms": 86_400_000}}, "warning", "to 7200000: for so long a restart", "7200000"),
         ({"changelog": {"delete_retention_ms": 500_000}}, "warning", "a worker that restores for longer", "7200000"),
@@ -229,7 +233,7 @@ def test_a_change_that_asks_for_another_brings_it_along() -> None:
 
 def test_outputs_are_kept_for_as_long_as_calls_are_amended() -> None:
     settings = replace(SETTINGS, input_retention=3_600_000)
-    found = {topic.name: Existing(4, 1, topic.config) for topic in topics.needed(settings)}
+    found = {topic.name: Existing(4, 1, topic.config) for topic in topics.everything(settings)}
     kept = {**found["telefonie.calls.kpis"].config, "retention.ms": "7200000"}
     found["telefonie.calls.kpis"] = Existing(4, 1, kept)
     [said] = [each for each in topics.findings(settings, found) if each.verdict != "ok"]
@@ -316,7 +320,7 @@ class OlderBroker:
 
 def test_what_a_broker_does_not_know_is_left_out_and_said() -> None:
     older: Any = OlderBroker()
-    new = [(topic, 1) for topic in topics.needed(SETTINGS)]
+    new = [(topic, 1) for topic in topics.everything(SETTINGS)]
     said = asyncio.run(admin._new(older, new, 1))
     assert {each.topic for each in said} == {topic.name for topic, _ in new if topic.role in OUTPUTS}
     assert {each.verdict for each in said} == {"warning"}
@@ -337,8 +341,10 @@ def test_a_worker_makes_its_changelog_and_nothing_else(settings: Settings) -> No
             asyncio.run(topics.prepare(settings))
         create_topics(settings.brokers or "", name, partitions=3)
     assert asyncio.run(topics.prepare(settings)) == 3
-    found = asyncio.run(topics.check(settings))[-1]
-    assert found == Finding(settings.changelog_topic, "ok", "3 partitions, 1 replica, cleanup compact")
+    *_, changelog, notes = asyncio.run(topics.check(settings))
+    assert changelog == Finding(settings.changelog_topic, "ok", "3 partitions, 1 replica, cleanup compact")
+    assert (notes.topic, notes.verdict) == (settings.redriven_topic, "warning")
+    assert notes.message == "is missing: `telefonie topics create` or the first redrive makes it"
     assert asyncio.run(topics.prepare(settings)) == 3
 
 
@@ -374,6 +380,7 @@ FORMER = {
     "completed": {**_KEPT, "cleanup.policy": "compact,delete"},
     "kpis": {**_KEPT, "cleanup.policy": "compact,delete"},
     "dead": {**_KEPT, "cleanup.policy": "delete"},
+    "redriven": {"cleanup.policy": "compact", "retention.ms": "-1", "min.insync.replicas": "1"},
     "changelog": {
         **_LARGE,
         "min.insync.replicas": "1",
@@ -390,7 +397,7 @@ FORMER = {
 @pytest.mark.kafka
 def test_of_a_group_of_the_first_release_only_the_changelog_is_changed(settings: Settings) -> None:
     brokers, changelog = settings.brokers or "", settings.changelog_topic
-    for topic in topics.needed(settings):
+    for topic in topics.everything(settings):
         create_topics(brokers, topic.name, partitions=4, config=FORMER[topic.role])
     said = [each for each in asyncio.run(topics.check(settings)) if each.verdict != "ok"]
     assert [(each.topic, each.verdict) for each in said] == [(changelog, "warning")]
@@ -414,10 +421,10 @@ def test_where_the_calls_topic_has_grown_the_others_follow(settings: Settings) -
     produce(brokers, settings.changelog_topic, [Record(b"state", b"call", partition=1)])
     grow(brokers, settings.calls_topic, 5)
     assert [each.verdict for each in asyncio.run(topics.check(settings))] == [
-        "ok", "warning", "warning", "warning", "error",
+        "ok", "warning", "warning", "warning", "error", "ok",
     ]  # fmt: skip
     said = asyncio.run(topics.create(settings))
-    assert [(each.topic, each.verdict, each.message) for each in said[1:]] == [
+    assert [(each.topic, each.verdict, each.message) for each in said[1:-1]] == [
         (name, "grown", "has 5 partitions now, 3 of them new")
         for name in [topic.name for topic in topics.needed(settings)][1:]
     ]

@@ -3,7 +3,7 @@
 from streams.topics.admin import TopicsError, alter, check, create, make_redriven, prepare, require_calls
 from streams.topics.comparison import ABSENT, Finding, findings
 from streams.topics.rules import Existing
-from streams.topics.specification import Topic, needed
+from streams.topics.specification import Topic, everything, needed
 
 __all__ = [
     "ABSENT",
@@ -14,6 +14,7 @@ __all__ = [
     "alter",
     "check",
     "create",
+    "everything",
     "findings",
     "make_redriven",
     "needed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streams.settings import Settings
 from streams.topics.rules import RULES, Rule
-from streams.topics.specification import LARGEST, needed
+from streams.topics.specification import LARGEST, everything
 
 _INTRODUCTION = """\
 # The topics and their settings
@@ -57,7 +57,7 @@ def reference() -> str:
 
 
 def _made() -> str:
-    topics = needed(Settings(repartition=True))
+    topics = everything(Settings(repartition=True))
     heads = {topic.role: topic.name for topic in topics}
     names = sorted({name for topic in topics for name in topic.config})
     configs = {topic.role: topic.config for topic in topics}

@@ -24,11 +24,11 @@ from streams.brokers import CONNECT_SECONDS, Unreachable, connected
 from streams.credentials import client_options
 from streams.errors import OperatorError
 from streams.kafka_errors import TABLE, told
-from streams.settings import FOREVER, Settings
+from streams.settings import Settings
 from streams.topics.comparison import ABSENT, Cluster, Finding, changes, findings, growth, summary
 from streams.topics.protocol import ChangeTopics
 from streams.topics.rules import Existing
-from streams.topics.specification import INTERNAL, Topic, in_sync, needed
+from streams.topics.specification import INTERNAL, Topic, everything, in_sync, needed, redriven
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ async def create(settings: Settings) -> list[Finding]:
     """
     async with _admin(settings) as admin:
         cluster = await _describe(admin, settings)
-        names = {topic.name for topic in needed(settings)} - cluster.keys()
+        names = {topic.name for topic in everything(settings)} - cluster.keys()
         left_out = await _make(admin, settings, names, cluster, settings.replication)
         before = await _until(admin, settings, lambda found: names <= found.keys())
         counts = growth(settings, before)
@@ -65,7 +65,7 @@ async def create(settings: Settings) -> list[Finding]:
     ]
     told = {each.topic for each in done}
     rest = [each for each in findings(settings, cluster) if each.verdict != "ok" or each.topic not in told]
-    order = [topic.name for topic in needed(settings)]
+    order = [topic.name for topic in everything(settings)]
     return sorted([*done, *left_out, *rest], key=lambda each: order.index(each.topic))
 
 
@@ -84,7 +84,7 @@ async def alter(
     for a topic that the brokers refuse to change; the others are changed then.
     """
     async with _admin(settings) as admin:
-        if unknown := sorted(set(only) - {topic.name for topic in needed(settings)}):
+        if unknown := sorted(set(only) - {topic.name for topic in everything(settings)}):
             raise TopicsError(f"topic {unknown[0]} is none of those that the settings name")
         wanted = changes(settings, await _describe(admin, settings), only)
         if dry_run or not wanted:
@@ -121,6 +121,8 @@ async def prepare(settings: Settings) -> int:
                 log.warning("topic %s %s", finding.topic, finding.message)
             cluster = await _until(admin, settings, lambda found: names <= found.keys())
     for finding in findings(settings, cluster):
+        if finding.topic == settings.redriven_topic:
+            continue  # a worker needs none
         if finding.verdict == "error" and not finding.waits:
             raise TopicsError(f"topic {finding.topic} {finding.message}")
         if finding.verdict in ("error", "warning"):
@@ -136,8 +138,7 @@ async def make_redriven(settings: Settings) -> None:
     async with _admin(settings) as admin:
         cluster = await _describe(admin, settings)
         _missing(cluster, [settings.dead_topic])
-        config = {"cleanup.policy": "compact", "retention.ms": str(FOREVER)}
-        notes = Topic(settings.redriven_topic, "changelog", config)
+        notes = redriven(settings)
         while notes.name not in {
             each["topic"] for each in await admin.describe_topics() if each["partitions"]
         }:
@@ -166,8 +167,8 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def _describe(admin: AIOKafkaAdminClient, settings: Settings) -> Cluster:
-    """Those of the needed topics that exist."""
-    names = {topic.name for topic in needed(settings)}
+    """Those of the topics that exist."""
+    names = {topic.name for topic in everything(settings)}
     # All topics are asked for: asking for some by name makes them where brokers create topics by themselves.
     found = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
     ours = {name: partitions for name, partitions in found.items() if name in names and partitions}
@@ -216,11 +217,11 @@ def _counts(cluster: Cluster, least: Mapping[str, int]) -> bool:
 async def _make(
     admin: AIOKafkaAdminClient, settings: Settings, names: Collection[str], cluster: Cluster, replicas: int
 ) -> list[Finding]:
-    """Make those of the needed topics, beside what exists; returns what has to be said about them."""
+    """Make those of the topics, beside what exists; returns what has to be said about them."""
     counts = {name: topic.partitions for name, topic in cluster.items()}
     new = []
-    for topic in needed(settings):
-        counts.setdefault(topic.name, counts.get(topic.source, settings.partitions))
+    for topic in everything(settings):
+        counts.setdefault(topic.name, topic.partitions or counts.get(topic.source, settings.partitions))
         if topic.name in names:
             new.append((_fitted(topic, cluster.get(settings.calls_topic)), counts[topic.name]))
     return await _new(admin, new, replicas)

@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 from streams.settings import Settings
 from streams.topics import rules
 from streams.topics.rules import Existing
-from streams.topics.specification import INTERNAL, OUTPUTS, Topic, needed
+from streams.topics.specification import INTERNAL, OUTPUTS, Topic, everything, needed
 
 Verdict: TypeAlias = Literal["created", "grown", "changed", "ok", "warning", "error"]
 
@@ -36,9 +36,9 @@ Cluster: TypeAlias = dict[str, Existing]
 
 
 def findings(settings: Settings, cluster: Mapping[str, Existing]) -> list[Finding]:
-    """What is to be said about each needed topic, the calls topic first."""
+    """What is to be said about each topic, the calls topic first."""
     found = []
-    for topic in needed(settings):
+    for topic in everything(settings):
         existing = cluster.get(topic.name)
         if existing is None:
             found.append(_absence(topic))
@@ -94,6 +94,10 @@ def summary(topic: Existing) -> str:
 def _absence(topic: Topic) -> Finding:
     if topic.role in INTERNAL:
         return Finding(topic.name, "warning", "is missing: the first worker makes it")
+    if topic.role == "redriven":
+        return Finding(
+            topic.name, "warning", "is missing: `telefonie topics create` or the first redrive makes it"
+        )
     return Finding(topic.name, "error", ABSENT)
 
 

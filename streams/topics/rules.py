@@ -17,6 +17,8 @@ Severity: TypeAlias = Literal["warning", "error"]
 
 ALL: Final[tuple[Role, ...]] = ("calls", *INTERNAL, *OUTPUTS)
 _OURS: Final[tuple[Role, ...]] = (*INTERNAL, *OUTPUTS)
+#: Those that may not lose a record, nor be without a broker to write to.
+_SAFE: Final[tuple[Role, ...]] = (*ALL, "redriven")
 #: Those from which Kafka deletes records by their age.
 _DELETED: Final[tuple[Role, ...]] = ("calls", "repartition", *OUTPUTS)
 
@@ -86,6 +88,8 @@ def _policy(case: Case) -> Iterator[Fault]:
     role, text = case.topic.role, f"has cleanup.policy {','.join(sorted(has)) or 'none'}, needed is {wanted}"
     if role == "changelog" and has:
         yield Fault("error", f"{text}: state would be deleted while it is needed", wanted)
+    elif role == "redriven":
+        yield Fault("error", f"{text}: what was sent back could be sent again once its note is gone", wanted)
     elif role in ("calls", "repartition") and "compact" in has:
         yield Fault("error", f"{text}: events would be removed before they are read", wanted)
     elif role == "dead" and "compact" in has:
@@ -122,13 +126,14 @@ def _tombstones(case: Case) -> Iterator[Fault]:
 
 
 def _largest(case: Case) -> Iterator[Fault]:
-    needs = LARGEST[case.topic.role]
+    role = case.topic.role
+    needs, writer = LARGEST[role], "a redrive" if role == "redriven" else "the worker"
     if int(case.value) < needs:
         yield Fault(
             "error",
             f"takes max.message.bytes {case.value}, set it to {needs} or more: the brokers would refuse the greatest "
-            "record that is written there, and the worker would stop",
-            case.topic.config["max.message.bytes"],
+            f"record that is written there, and {writer} would stop",
+            case.topic.config.get("max.message.bytes", str(needs)),
         )
 
 
@@ -346,10 +351,11 @@ def _unclean(case: Case) -> Iterator[Fault]:
 RULES: Final = (
     Rule(
         "cleanup.policy",
-        "events are removed by age alone, state by being superseded alone, dead letters have equal keys or none",
-        ALL,
-        "as made: `delete` for calls, repartition and dead, `compact` for changelogs, `compact,delete` for completed "
-        "and kpis",
+        "events are removed by age alone, state and notes by being superseded alone, dead letters have equal keys or "
+        "none",
+        _SAFE,
+        "as made: `delete` for calls, repartition and dead, `compact` for changelogs and redriven, `compact,delete` "
+        "for completed and kpis",
         "error where records that are needed would be removed or refused, else warning",
         _policy,
     ),
@@ -388,8 +394,8 @@ RULES: Final = (
         "max.message.bytes",
         "what is written has a known greatest size, and a record that is refused would stop its partition; the calls "
         "topic may take any size, what is larger than another topic takes is shrunk or rejected",
-        _OURS,
-        "at least " + ", ".join(f"{LARGEST[role]} for {role}" for role in _OURS),
+        (*_OURS, "redriven"),
+        "at least " + ", ".join(f"{LARGEST[role]} for {role}" for role in (*_OURS, "redriven")),
         "error",
         _largest,
     ),
@@ -436,7 +442,7 @@ RULES: Final = (
     Rule(
         "min.insync.replicas",
         "what is acknowledged must outlive the loss of a broker, and one that is down should stop nothing",
-        ALL,
+        _SAFE,
         "the majority of the replicas: 1 of 1, 2 of 3; 2 of 2 is a warning too",
         "error where nothing could be written (for calls a warning), else warning",
         _replicas_in_sync,
@@ -486,7 +492,7 @@ RULES: Final = (
     Rule(
         "unclean.leader.election.enable",
         "such an election loses records that were acknowledged, and offsets with them",
-        ALL,
+        _SAFE,
         "`false`",
         "warning",
         _unclean,

@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias
 
 from streams.settings import FOREVER, Settings
 
-Role: TypeAlias = Literal["calls", "repartition", "completed", "kpis", "dead", "changelog"]
+Role: TypeAlias = Literal["calls", "repartition", "completed", "kpis", "dead", "changelog", "redriven"]
 
 #: The roles of the topics that people read.
 OUTPUTS: Final[tuple[Role, ...]] = ("completed", "kpis", "dead")
@@ -33,6 +33,8 @@ LARGEST: Final[Mapping[Role, int]] = {
     "dead": 16 * 1024,
     # Of an event without the properties that are not carried on.
     "repartition": 160 * 1024,
+    # Two places: that of the record and that of its dead letter.
+    "redriven": 1024,
 }
 """Bytes of the greatest record that a topic has to take, with all that Kafka adds to it. All are below Kafka's default
 limit of 1 MiB. A larger dead letter or repartitioned event is written whole where its topic takes it, and shrunk where
@@ -56,6 +58,8 @@ class Topic:
     config: Mapping[str, str]
     #: The topic that is read where this one is written.
     source: str = ""
+    #: How many partitions it is made with; None: as many as its source.
+    partitions: int | None = None
 
 
 def in_sync(replicas: int) -> int:
@@ -69,7 +73,7 @@ def in_sync(replicas: int) -> int:
 
 
 def needed(settings: Settings) -> tuple[Topic, ...]:
-    """The topics of semantics, section 1, and the internal ones; each after its source."""
+    """The topics that a worker needs: those of semantics, section 1, and the internal ones; each after its source."""
     # Event times are record timestamps: the broker must not put its own in their place, nor refuse any.
     event_time = {"message.timestamp.type": "CreateTime"}
     any_time = {**event_time, "message.timestamp.after.max.ms": str(ANY_TIME)}
@@ -102,6 +106,23 @@ def needed(settings: Settings) -> tuple[Topic, ...]:
     )
 
 
+def redriven(settings: Settings) -> Topic:
+    """The topic that notes which dead letters have been sent back: redrives need it, workers do not."""
+    return Topic(settings.redriven_topic, "redriven", _REDRIVEN, partitions=1)
+
+
+def everything(settings: Settings) -> tuple[Topic, ...]:
+    """All topics that workers and commands need."""
+    return (*needed(settings), redriven(settings))
+
+
+_REDRIVEN: Final = {
+    # Stamped by the brokers, so that no limit on timestamps refuses a note.
+    "message.timestamp.type": "LogAppendTime",
+    "cleanup.policy": "compact",
+    "retention.ms": str(FOREVER),
+    "retention.bytes": str(FOREVER),
+}
 _CHANGELOG: Final = {
     # Its timestamps tell a worker what time it is to the brokers, in the acknowledgement of each commit.
     "message.timestamp.type": "LogAppendTime",

@@ -232,4 +232,4 @@ def test_changing_topics_needs_rights_of_its_own(scene: Scene) -> None:
         scene.secured.allow("maker", *made)
         done = scene.run("maker", "topics", command)
         assert (done.exit_code, done.stderr.count("error")) == (0, 0)
-    assert scene.run("maker", "topics", "check").stdout.count("ok ") == 5
+    assert scene.run("maker", "topics", "check").stdout.count("ok ") == 6
