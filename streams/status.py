@@ -270,8 +270,10 @@ async def _partitions(
     skipped: Mapping[TopicPartition, int],
 ) -> list[Partition]:
     """How far the partitions of a topic are; `everything` is a consumer that is not read_committed."""
-    bounds = await reading.whole(consumer, await reading.partitions(consumer, topic))
-    written = await reading.whole(everything, bounds)
+    logs = await reading.partitions(consumer, topic)
+    written = await reading.whole(everything, logs)
+    # After the end of all: what is written between the two questions is not hidden by anything.
+    bounds = await reading.whole(consumer, logs)
     offsets = {log: place.offset for log, place in committed.items()}
     waiting = {log: (max(first, offsets.get(log, first)), end) for log, (first, end) in bounds.items()}
     hidden = {log: (max(waiting[log]), end) for log, (_, end) in written.items()}

@@ -99,7 +99,8 @@ async def resolve(
             min(warm_ups[log], starts[log]),
             starts[log],
             max(starts[log], ends[log]),
-            hidden=there[log].written - there[log].end if wanted.end is None else 0,
+            # The log may have grown since its end was asked for.
+            hidden=max(0, there[log].written - there[log].end) if wanted.end is None else 0,
             lacking=[
                 *_before(there[log], wanted.start, starts[log]),
                 *_behind(there[log], wanted.end, ends[log], now),

@@ -1,5 +1,6 @@
 """`telefonie status`: the sums of the committed state, whatever has been killed."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -7,15 +8,20 @@ import sys
 import time
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from support.kafka import Record, create_topics, produce, read_topic
 from support.load import produce_calls, producing
 from support.worker import Setup, Worker, run_until_caught_up, wait_for
 
+from streams import reading
 from streams.calls.ledger import Ledger, encode_ledger
 from streams.engine.processor import POSITION
 from streams.engine.restore import Position, encode_position
+from streams.replay.ranges import Range, Span, resolve
+from streams.settings import Settings
+from streams.status import status as group_status
 
 pytestmark = pytest.mark.kafka
 
@@ -110,3 +116,29 @@ def test_without_a_calls_topic_it_says_what_to_do(kafka: str) -> None:
     done = ask(Setup(kafka))
     assert done.returncode == 1
     assert "is missing: run `telefonie topics create`" in done.stderr
+
+
+def test_what_is_written_between_two_questions_is_not_hidden(
+    kafka: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Brokers are asked for the end of all, then for that of what can be read: the log grows in between."""
+    setup = Setup(kafka, partitions=1)
+    setup.create()
+    produce_calls(kafka, setup.calls, 5, seed=1)
+    run_until_caught_up(setup, tmp_path / "log")
+    settings, ends = Settings.load(setup.env()), reading.whole
+
+    async def growing(consumer: Any, logs: Any) -> Any:
+        produce_calls(kafka, setup.calls, 1, seed=2)
+        return await ends(consumer, logs)
+
+    monkeypatch.setattr(reading, "whole", growing)
+    [found] = asyncio.run(group_status(settings, recount=False)).partitions
+    assert (found.lag > 0, found.hidden) == (True, 0)
+
+    async def spans() -> dict[Any, Span]:
+        async with reading.reader(settings) as consumer:
+            return await resolve(settings, consumer, setup.calls, Range(), 0)
+
+    [span] = asyncio.run(spans()).values()
+    assert span.hidden == 0
