@@ -317,6 +317,21 @@ def test_a_histogram_is_that_of_the_client_library(ages: list[tuple[int, int]]) 
     assert {key for key in expected if "_created" not in key} == set(ours)
 
 
+@settings(max_examples=50)
+@given(st.lists(st.one_of(st.floats(0, 2e12), st.sampled_from(m.DURATION.buckets)), max_size=20))
+def test_many_observations_are_those_of_one_after_another(seconds: list[float]) -> None:
+    together, apart = Worker(), Worker()
+    together.count(durations=seconds)
+    for each in seconds:
+        apart.count(durations=[each])
+    name = m.DURATION.name
+    one, other = (
+        {key: value for key, value in each.series().items() if key.startswith(name)}
+        for each in (together, apart)
+    )
+    assert one == pytest.approx(other)
+
+
 def test_a_bucket_includes_its_bound() -> None:
     worker = Worker()
     bound = m.RING.buckets[3]

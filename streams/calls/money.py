@@ -81,6 +81,10 @@ class Charges:
 
         Nothing is taken back of a currency that has no charge.
         """
+        if old is None and new is not None:  # the common case, in half the time
+            count, total = self._sums.get(new[0], _NOTHING)
+            self._sums[new[0]] = count + 1, _EXACT.add(total, new[1])
+            return
         sums = {}
         if old is not None and old[0] in self._sums:
             count, total = self._sums[old[0]]

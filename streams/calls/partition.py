@@ -77,7 +77,7 @@ class Cut(NamedTuple):
     stuck: list[tuple[str, Exception]]
 
 
-class Revision(Struct):
+class Revision(Struct, gc=False):
     """The next revision of a call, ready to be published: nothing of it is in the partition yet."""
 
     call_id: bytes
@@ -253,25 +253,27 @@ class CallsPartition:
 
     def _publish(self, revision: Revision) -> None:
         """Take a revision into the partition."""
-        call_id, state, found = revision.call_id, revision.state, revision.found
-        if revision.before is None:
-            self.windows.add(revision.window, state, found)
+        call_id, state, found, window = revision.call_id, revision.state, revision.found, revision.window
+        value, ts, former = revision.value, revision.timestamp, revision.before
+        changed, published = self.changed, self.published
+        if former is None:
+            self.windows.add(window, state, found)
             self.open.pop(call_id, None)
-            self.changed.pop(call_id, None)  # so that the one key object lies in it, and in all of `closed`
+            changed.pop(call_id, None)  # so that the one key object lies in it, and in all of `closed`
             self.closed.retain(call_id, state.closed_at or 0)
             self.ledger.close(state)
             self.tally.closed(state, found)
         else:
-            before, published, was_counted = revision.before
-            self.windows.amend(revision.window, before, was_counted, state, found)
+            before, was_found, was_counted = former
+            self.windows.amend(window, before, was_counted, state, found)
             self.ledger.amend(before, state)
-            self.tally.amended(published, state, found)
-        self.changed[call_id] = state
-        self.completed.append((call_id, revision.value, revision.timestamp, _JSON))
-        self._bytes += len(revision.value)
-        if len(self.published) >= _PUBLISHED:
-            self.published.clear()
-        self.published[call_id] = found
+            self.tally.amended(was_found, state, found)
+        changed[call_id] = state
+        self.completed.append((call_id, value, ts, _JSON))
+        self._bytes += len(value)
+        if len(published) >= _PUBLISHED:
+            published.clear()
+        published[call_id] = found
 
     def _fail(self, error: Exception, item: Record) -> None:
         """The code has raised on a record: it is named in the log, and set aside."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache
 from math import gcd, lcm
 from typing import Any, Final, TypeAlias
 
@@ -57,15 +56,27 @@ _IS_CHARGED: Final = 1 << 17
 _COUNTRY: Final = 18
 
 
+class _Marks(dict[str, int]):
+    """By country, each when it is asked for; a dictionary, since every revision asks."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self._bits = bits
+
+    def __missing__(self, country: str) -> int:
+        letters = (ord(country[0]) - 64) << 5 | (ord(country[1]) - 64)
+        mark = self[country] = self._bits | letters << _COUNTRY
+        return mark
+
+
+_CHARGED: Final = _Marks(_IS_MARKED | _IS_CHARGED)
+_NOT_CHARGED: Final = _Marks(_IS_MARKED)
+
+
 def mark(state: CallState, country: str, found: Facts) -> None:
     """Note in the state of a call how its present revision is counted."""
-    state.history = state.history & OF_HISTORY | _noted(country, found.charge is not None)
-
-
-@cache
-def _noted(country: str, is_charged: bool) -> int:
-    letters = (ord(country[0]) - 64) << 5 | (ord(country[1]) - 64)
-    return _IS_MARKED | (_IS_CHARGED if is_charged else 0) | letters << _COUNTRY
+    marks = _NOT_CHARGED if found.charge is None else _CHARGED
+    state.history = state.history & OF_HISTORY | marks[country]
 
 
 def country_of(state: CallState, found: Facts) -> str:

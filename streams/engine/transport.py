@@ -33,8 +33,8 @@ from streams.engine.members import (
     yield_to_twin,
 )
 
-#: Records a batch: enough to make Faust's share small, few enough (20 ms) not to starve the event loop.
-MAX_RECORDS = 2000
+#: Records a batch: enough to make Faust's share small, few enough (40 ms) not to starve the event loop.
+MAX_RECORDS = 4000
 #: How long to ask who has taken our place.
 _TWIN_SECONDS = 3.0
 

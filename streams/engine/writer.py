@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 _UNDER_WAY: Final = 16 << 20
 #: To write one cut: batches may have to be halved several times.
 _ATTEMPTS: Final = 12
+_NO_HEADERS: Final[list[tuple[str, bytes | None]]] = []
 
 
 class TopicRefusedError(OperatorError):
@@ -208,8 +210,10 @@ class Writer:
             for partition, share in (await self._shares(name, records)).items():
                 await self._send(attempt, topic, partition, share, shrink)
         now = self.clock.now()
-        rows: list[Output] = [(key, value, now, []) for key, value in cut.rows]
-        rows.append((self.config.position_key, position, now, []))
+        rows: Iterator[Output] = (
+            (key, value, now, _NO_HEADERS)
+            for key, value in chain(cut.rows, [(self.config.position_key, position)])
+        )
         changelog = self.config.changelog
         await self._send(attempt, changelog, await self._own(changelog), rows)
         try:
