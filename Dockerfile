@@ -40,6 +40,6 @@ WORKDIR /tmp
 EXPOSE 6066
 STOPSIGNAL SIGTERM
 # Whether the worker lives: recovery may take minutes, and is not a reason to start again.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=3m --retries=6 CMD ["python", "-m", "streams.probe", "/live"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=3m --retries=6 CMD ["python", "-m", "streams.worker.probe", "/live"]
 ENTRYPOINT ["telefonie"]
 CMD ["worker"]

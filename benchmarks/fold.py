@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 import click
 
 from streams.calls.partition import CallsPartition, Record, Rules
-from streams.simulation import events
+from streams.operations.simulation import events
 
 BATCH = 2_000
 BATCHES_IN_A_CUT = 4

@@ -28,7 +28,7 @@ from benchmarks.load import PARTITIONS, make_topics
 from benchmarks.measure import Offsets, cpu_seconds, spread
 from benchmarks.worker import OUTPUTS, environment, worker
 from streams.embedded import Cluster
-from streams.simulation import Event, events
+from streams.operations.simulation import Event, events
 
 _WARM_SECONDS = 5.0
 _EVENTS_A_CALL = 4.3

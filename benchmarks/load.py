@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.calls.partition import CallsPartition, Rules
-from streams.simulation import Event, events
+from streams.operations.simulation import Event, events
 
 PARTITIONS = 4
 RATE = 150.0

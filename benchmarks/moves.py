@@ -23,7 +23,7 @@ from benchmarks.measure import Offsets
 from benchmarks.memory import is_end
 from benchmarks.worker import OUTPUTS, environment, worker
 from streams.embedded import Cluster
-from streams.simulation import events
+from streams.operations.simulation import events
 
 _LIMIT_SECONDS = 120.0
 _RATE = 2_000.0

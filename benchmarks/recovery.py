@@ -23,10 +23,10 @@ import click
 from benchmarks.load import PARTITIONS, ends, make_topics, produce
 from benchmarks.measure import Offsets, cpu_seconds, follow, spread
 from benchmarks.worker import OUTPUTS, environment, worker
-from streams.app import config_of
 from streams.embedded import Cluster
 from streams.engine.restore import Target, bounds, reader, restore
 from streams.settings import Settings
+from streams.wiring import config_of
 
 _LIMIT_SECONDS = 120.0
 

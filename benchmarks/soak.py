@@ -35,7 +35,7 @@ from benchmarks.load import RATE, make_topics
 from benchmarks.measure import Offsets, Process, cpu_seconds, resident
 from benchmarks.worker import OUTPUTS, ROOT, environment, worker
 from streams.embedded import Cluster
-from streams.simulation import Event, Mix, events
+from streams.operations.simulation import Event, Mix, events
 
 CALLS, COMPLETED, GROUP = "calls", "completed", "soak"
 _MIX = Mix(unterminated=0.001)

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any, Final, TextIO
 
 from streams.errors import OperatorError
+from streams.printable import printable
 from streams.settings import Settings
-from streams.terminal import printable
 
 _log: Final = logging.getLogger(__name__)
 _QUIETED: Final = ("aiokafka", "faust", "mode", "asyncio")

@@ -10,8 +10,8 @@ import pytest
 
 from streams.cli import main
 from streams.codecs import ANOMALIES, REASONS, STATUSES, completed_call_schema, dead, kpi_window_schema
-from streams.metrics.table import TABLE
 from streams.settings import TABLE as SETTINGS
+from streams.worker.metrics.table import TABLE
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("*/*.md"))]

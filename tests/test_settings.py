@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.credentials import client_options
+from streams.kafka.credentials import client_options
 from streams.settings import FOREVER, TABLE, Settings, SettingsError, duration_text, milliseconds
 
 SECRETS = {"API_TOKEN", "SASL_PASSWORD", "SSL_KEY"}

@@ -1,4 +1,4 @@
-"""The Grafana dashboard, written with the metrics of `streams.metrics.table`, so that no name can be wrong.
+"""The Grafana dashboard, written with the metrics of `streams.worker.metrics.table`, so that no name can be wrong.
 
 Each row answers one question of the on-call; every panel says in its description what to make of it. Expressions
 are filtered by the variables `namespace` and `job`, and rates use Grafana's own interval.
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from streams.metrics import table as m
-from streams.metrics.table import Metric
+from streams.worker.metrics import table as m
+from streams.worker.metrics.table import Metric
 
 _DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 _FILTER: Final = 'namespace=~"$namespace",job=~"$job"'

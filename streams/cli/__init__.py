@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from streams.errors import OperatorError
-from streams.kafka_errors import told
-from streams.terminal import printable
+from streams.kafka.errors import told
+from streams.printable import printable
 
 # Imported only when used: `--help` must not wait for Kafka clients to load.
 _COMMANDS = {

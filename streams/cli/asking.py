@@ -59,7 +59,7 @@ class Workers:
         here = default_url(self.settings)
         yield here
         if self.settings.brokers is not None:
-            from streams.workers import addresses
+            from streams.operations.worker_addresses import addresses
 
             try:
                 yield from asyncio.run(addresses(self.settings))

@@ -15,8 +15,8 @@ from streams.cli.options import Moment, country_option, json_option
 from streams.cli.terminal import fields, progress, table, text
 from streams.codecs import STATUSES
 from streams.errors import OperatorError
+from streams.printable import printable
 from streams.settings import Settings
-from streams.terminal import printable
 
 _LAST = 10
 
@@ -71,8 +71,8 @@ def get(call_id: str, since: int | None, as_json: bool) -> None:
 
 
 async def _get(settings: Settings, key: bytes, since: int | None) -> Any:
-    from streams import reading
-    from streams.completed import history
+    from streams.kafka import reading
+    from streams.operations.completed_calls import history
 
     async with reading.reader(settings) as consumer:
         with progress("completed calls") as shown:
@@ -124,7 +124,7 @@ def tail(
       telefonie completed tail --follow --country DE
       telefonie completed tail --lines 1000 --since 1h --json | jq .price
     """
-    from streams.completed import Selection
+    from streams.operations.completed_calls import Selection
 
     selection = Selection(statuses=frozenset(statuses), countries=frozenset(countries), since=since)
     try:
@@ -134,9 +134,9 @@ def tail(
 
 
 async def _tail(settings: Settings, selection: Any, lines: int, following: bool, as_json: bool) -> None:
-    from streams import reading
-    from streams.completed import follow
-    from streams.completed import tail as last_of
+    from streams.kafka import reading
+    from streams.operations.completed_calls import follow
+    from streams.operations.completed_calls import tail as last_of
 
     async with reading.reader(settings) as consumer:
         with progress("completed calls") as shown:

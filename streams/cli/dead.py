@@ -89,7 +89,7 @@ def _selecting(command: Callable[..., None]) -> Callable[..., None]:
         origins: tuple[tuple[int, int], ...],
         **others: Any,
     ) -> None:
-        from streams.deadletters import Selection
+        from streams.operations.dead_letters import Selection
 
         selection = Selection(
             reasons=frozenset(reasons),
@@ -146,8 +146,8 @@ def list_(selection: Any, limit: int | None, as_json: bool) -> None:
 
 
 async def _list(settings: Settings, selection: Any, limit: int | None, as_json: bool) -> None:
-    from streams.deadletters import notes, select
-    from streams.reading import newest, reader
+    from streams.kafka.reading import newest, reader
+    from streams.operations.dead_letters import notes, select
 
     async with reader(settings) as consumer:
         done = await notes(consumer, settings)
@@ -277,8 +277,8 @@ def _gone(letter: Any, settings: Settings) -> str:
 
 async def _find(settings: Settings, place: tuple[int, int]) -> tuple[Any, Any, set[bytes]]:
     """The dead letter, the same with the record's value (None when that is gone), and what has been sent back."""
-    from streams.deadletters import Selection, complete, notes, select
-    from streams.reading import reader
+    from streams.kafka.reading import reader
+    from streams.operations.dead_letters import Selection, complete, notes, select
 
     async with reader(settings) as consumer:
         done = await notes(consumer, settings)
@@ -337,7 +337,7 @@ def redrive(
       telefonie dead redrive --reason schema --since 2h --transform 'jq -c "del(.duration)"' --dry-run
       telefonie dead redrive 3:1742 3:1743
     """
-    from streams.deadletters import Correction, Selection
+    from streams.operations.dead_letters import Correction, Selection
 
     selection = replace(selection, places=frozenset(places))
     if (selection == Selection()) != everything:
@@ -354,7 +354,7 @@ def redrive(
 
 
 def _redrive(settings: Settings, selection: Any, correction: Any, limit: int | None, as_json: bool) -> None:
-    from streams.deadletters import Redriven, redrive
+    from streams.operations.dead_letters import Redriven, redrive
 
     tally = Redriven()
     try:
@@ -389,8 +389,8 @@ async def _rehearse(
     settings: Settings, selection: Any, correction: Any, limit: int | None, as_json: bool
 ) -> None:
     """Say what a redrive would do; nothing is written, and a redrive that runs goes on."""
-    from streams.deadletters import complete, notes, select
-    from streams.reading import reader
+    from streams.kafka.reading import reader
+    from streams.operations.dead_letters import complete, notes, select
 
     decoder, shown, gone = CallDecoder(settings.nulls), 0, 0
     async with reader(settings) as consumer, reader(settings) as origins:

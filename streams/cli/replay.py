@@ -16,11 +16,11 @@ import msgspec
 from streams.calls.times import instant
 from streams.cli.options import Duration
 from streams.cli.terminal import progress, say
+from streams.printable import printable
 from streams.settings import Settings
-from streams.terminal import printable
 
 if TYPE_CHECKING:
-    from streams.replay import Comparison, Difference, Done, Output, Range, Span
+    from streams.operations.replay import Comparison, Difference, Done, Output, Range, Span
 
 #: Differences that are shown to people; --json shows all.
 _SHOWN = 20
@@ -30,7 +30,7 @@ class _BoundType(click.ParamType):
     name = "offset or time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from streams.replay import bound
+        from streams.operations.replay import bound
 
         try:
             return bound(value)
@@ -103,7 +103,7 @@ def replay(
     if warm_up is not None and not is_time:
         raise click.UsageError("--warm-up needs a time as --from")
     from streams import logs
-    from streams.replay import Comparison, Range
+    from streams.operations.replay import Comparison, Range
 
     settings = Settings.load(os.environ)
     logs.configure(settings)
@@ -141,9 +141,9 @@ async def _replay(
     topics: dict[str, str],
     comparison: Comparison | None,
 ) -> Done:
-    from streams import reading
-    from streams.brokers import connected
-    from streams.replay import File, Topics, replay, require
+    from streams.kafka import reading
+    from streams.kafka.connecting import connected
+    from streams.operations.replay import File, Topics, replay, require
 
     async with AsyncExitStack() as stack:
         consumer = await stack.enter_async_context(reading.reader(settings))

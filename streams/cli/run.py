@@ -14,14 +14,15 @@ from typing import BinaryIO
 
 import click
 
-from streams import logs, topics
+from streams import logs
 from streams.cli.embedded import embedded_kafka, sigterm_is_ctrl_c
 from streams.cli.feed import records
 from streams.cli.follow import Page, figures
-from streams.processes import Child, ChildEnded
+from streams.embedded.processes import Child, ChildEnded
+from streams.kafka import topics
+from streams.kafka.topics import TopicsError
+from streams.operations.traffic import Tally, send
 from streams.settings import PREFIX, Settings, SettingsError
-from streams.topics import TopicsError
-from streams.traffic import Tally, send
 
 _RATE = 50.0
 # Seconds that a part has to stop: a worker gives itself a little less than the first. Once something has failed

@@ -6,8 +6,8 @@ import sys
 import click
 import msgspec
 
+from streams.printable import printable
 from streams.settings import TABLE, Setting, Settings
-from streams.terminal import printable
 
 _INTRODUCTION = """\
 # Settings

@@ -12,9 +12,9 @@ from secrets import randbelow
 import click
 
 from streams import logs
+from streams.operations.simulation import LIFESPAN_MS, STANDARD_MIX, Event, Mix, events
+from streams.operations.traffic import Tally, send
 from streams.settings import Settings
-from streams.simulation import LIFESPAN_MS, STANDARD_MIX, Event, Mix, events
-from streams.traffic import Tally, send
 
 _DENSITY = 50.0
 

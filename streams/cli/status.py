@@ -16,7 +16,7 @@ from streams.cli.terminal import progress, table, text
 from streams.settings import Settings
 
 if TYPE_CHECKING:
-    from streams.status import Partition, Status
+    from streams.operations.status import Partition, Status
 
 _COLUMNS = (
     "topic",
@@ -59,7 +59,7 @@ def status(recount: bool, accept_skipped: bool, as_json: bool) -> None:
       telefonie status --accept-skipped
     """
     from streams import logs
-    from streams import status as group
+    from streams.operations import status as group
 
     settings = Settings.load(os.environ)
     logs.configure(settings)

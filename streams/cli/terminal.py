@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.terminal import printable
+from streams.printable import printable
 
 if TYPE_CHECKING:
-    from streams.reading import Progress
+    from streams.kafka.reading import Progress
 
 
 def say(text: str, *, err: bool = False) -> None:

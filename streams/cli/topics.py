@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import click
 import msgspec
 
+from streams.kafka.topics import Finding
+from streams.kafka.topics import alter as alter_topics
+from streams.kafka.topics import check as check_topics
+from streams.kafka.topics import create as create_topics
+from streams.kafka.topics.comparison import Verdict
 from streams.settings import Settings
-from streams.topics import Finding
-from streams.topics import alter as alter_topics
-from streams.topics import check as check_topics
-from streams.topics import create as create_topics
-from streams.topics.comparison import Verdict
 
 _COLOURS = {
     "created": "green",
@@ -112,7 +112,7 @@ def _command(brokers: str, topic: str, change: Mapping[str, str]) -> str:
 
 
 async def _check(settings: Settings) -> list[Finding]:
-    from streams.keys import check_keys
+    from streams.operations.call_keys import check_keys
 
     return await check_topics(settings) + await check_keys(settings)
 

@@ -8,8 +8,8 @@ import click
 import msgspec
 
 from streams.codecs import CallDecoder, Rejected
+from streams.printable import printable
 from streams.settings import Settings
-from streams.terminal import printable
 
 
 class Verdict(msgspec.Struct):

@@ -28,9 +28,9 @@ def worker(until_caught_up: bool, as_json: bool) -> None:
       TELEFONIE_BROKERS=127.0.0.1:9092 telefonie worker --until-caught-up --json
     """
     from streams import logs
-    from streams.app import Worker
-    from streams.credentials import client_options
-    from streams.web.server import WebServer
+    from streams.kafka.credentials import client_options
+    from streams.worker.web.server import WebServer
+    from streams.worker.worker import Worker
 
     settings = Settings.load(os.environ)
     client_options(settings)  # says what is missing before anything starts

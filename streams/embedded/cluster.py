@@ -12,7 +12,7 @@ from typing import Self
 from streams.embedded import jars, layout, properties
 from streams.embedded.errors import EmbeddedKafkaError
 from streams.embedded.installation import Installation, install
-from streams.processes import STOP_PATIENCE, Child
+from streams.embedded.processes import STOP_PATIENCE, Child
 
 _START_PATIENCE = 60.0  # seconds
 

@@ -23,7 +23,7 @@ from streams.engine.hidden import End, Hidden
 from streams.engine.tables import StateTable, Tables
 from streams.engine.transport import BatchSchema
 from streams.errors import OperatorError
-from streams.kafka_errors import about, unreached_text
+from streams.kafka.errors import about, unreached_text
 
 log = logging.getLogger(__name__)
 

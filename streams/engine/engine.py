@@ -41,7 +41,7 @@ from streams.engine.skipped import accepted
 from streams.engine.store import Changelog, Store, Stores
 from streams.engine.writer import Writer
 from streams.errors import OperatorError
-from streams.kafka_errors import about, told
+from streams.kafka.errors import about, told
 
 log = logging.getLogger(__name__)
 

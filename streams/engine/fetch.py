@@ -24,7 +24,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from streams.engine import records as lenient
 from streams.engine.processor import Record
 from streams.errors import OperatorError
-from streams.kafka_errors import about, told
+from streams.kafka.errors import about, told
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from streams.engine.limits import REFUSALS, Topics
 from streams.engine.packing import Shrink, pack
 from streams.engine.processor import NOW, Cut, Output
 from streams.errors import OperatorError
-from streams.kafka_errors import about, told
+from streams.kafka.errors import about, told
 
 log = logging.getLogger(__name__)
 

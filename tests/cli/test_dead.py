@@ -25,7 +25,7 @@ from streams.engine.limits import Limits
 from streams.engine.packing import pack
 from streams.engine.processor import Output
 from streams.engine.records import decode_name
-from streams.reading import LogRecord, ranges, reader, records
+from streams.kafka.reading import LogRecord, ranges, reader, records
 from streams.settings import Settings
 
 pytestmark = pytest.mark.kafka
@@ -232,7 +232,7 @@ def test_a_killed_redrive_goes_on_where_it_was(scene: Scene, point: str, after: 
     scene.bury(60)
     call = 5 if "send_batch" in point else 3  # of the third transaction: the records, then their notes
     before = (
-        f"import streams.deadletters\nstreams.deadletters._BATCH_RECORDS = 10\n"
+        f"import streams.operations.dead_letters\nstreams.operations.dead_letters._BATCH_RECORDS = 10\n"
         f"{signal_at(point, signal.SIGKILL, call=call, after=after)}"
         "\nfrom streams.cli import main\nmain()"
     )
@@ -248,7 +248,7 @@ def test_a_killed_redrive_goes_on_where_it_was(scene: Scene, point: str, after: 
 def test_of_two_redrives_the_second_takes_over(scene: Scene) -> None:
     scene.bury(30)
     before = (
-        "import streams.deadletters\nstreams.deadletters._BATCH_RECORDS = 10\n"
+        "import streams.operations.dead_letters\nstreams.operations.dead_letters._BATCH_RECORDS = 10\n"
         + signal_at("aiokafka:AIOKafkaProducer.commit_transaction", signal.SIGSTOP, call=2)
         + "\nfrom streams.cli import main\nmain()"
     )

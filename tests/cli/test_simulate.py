@@ -15,7 +15,7 @@ from support.worker import wait_for
 
 from streams.cli import main
 from streams.codecs import CallDecoder, Rejected
-from streams.simulation import LIFESPAN_MS
+from streams.operations.simulation import LIFESPAN_MS
 
 
 def accepted(value: bytes | None) -> bool:

@@ -23,7 +23,7 @@ from support.worker import Setup, run_until_caught_up
 from streams.calls.times import instant
 from streams.cli import main
 from streams.codecs import CompletedCall, Rejected, Source, Timeline, dead_headers, encode_completed
-from streams.terminal import printable
+from streams.printable import printable
 
 NOW = int(time.time() * 1000)
 ACTS = "\x1b]0;owned\x07\x1b[2J\r\n\t\b\x7f\x9b31m\u202egnp.exe\u2066\u200b\ufeff\u2028\U000e0041"

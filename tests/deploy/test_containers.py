@@ -12,8 +12,8 @@ import yaml
 from support.container import IMAGE
 from support.manifests import ROOT, composed, program, telefonie
 
-from streams.app import STOP_SECONDS
 from streams.settings import Settings, milliseconds
+from streams.worker.worker import STOP_SECONDS
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

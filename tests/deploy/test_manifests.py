@@ -22,13 +22,13 @@ from support.manifests import (
     templates,
 )
 
-from streams.app import STOP_SECONDS
 from streams.engine.config import Config
-from streams.metrics import Metrics
-from streams.metrics.table import TABLE as METRICS
 from streams.settings import TABLE, Settings
-from streams.watch import Watch
-from streams.web import WebServer
+from streams.worker.metrics import Metrics
+from streams.worker.metrics.table import TABLE as METRICS
+from streams.worker.monitor import Watch
+from streams.worker.web import WebServer
+from streams.worker.worker import STOP_SECONDS
 
 PRODUCTION = [name for name in OVERLAYS if name.startswith("production")]
 KNOWN = {setting.variable for setting in TABLE}

@@ -179,7 +179,7 @@ def joined_by_one_with_disks() -> None:
     """A third worker, whose state is on a disk, becomes ready."""
     env = ("-e", "TELEFONIE_STORE=rocksdb", "-e", "TELEFONIE_DATA_DIR=/tmp/state")
     name = compose("run", "--detach", "--no-deps", *env, "worker").split()[-1]
-    probe = ["python", "-m", "streams.probe", "/ready"]
+    probe = ["python", "-m", "streams.worker.probe", "/ready"]
     with _closing(docker.from_env(timeout=120)) as client:
         worker = client.containers.get(name)
         wait_until("the worker with disks is ready", lambda: worker.exec_run(probe)[0] == 0)

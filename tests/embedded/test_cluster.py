@@ -13,7 +13,7 @@ import pytest
 from support.kafka import Record, create_topics, produce, read_topic
 
 from streams.embedded import Cluster, EmbeddedKafkaError
-from streams.processes import ChildEnded
+from streams.embedded.processes import ChildEnded
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
 

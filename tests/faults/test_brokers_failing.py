@@ -265,7 +265,7 @@ def test_sigterm_while_the_brokers_are_away_ends_in_time(
     cluster = own_broker()
     setup = Setup(cluster.bootstrap(), settings={"SESSION_TIMEOUT": "3s"})
     setup.create()
-    shorter = "import streams.app; streams.app.STOP_SECONDS = 5"
+    shorter = "import streams.worker.worker; streams.worker.worker.STOP_SECONDS = 5"
     with Worker(setup, tmp_path / "log", before=shorter) as worker:
         produce_calls(setup.brokers, setup.calls, 200, seed)
         wait_until_done(setup)

@@ -202,7 +202,7 @@ def test_a_client_that_does_not_stop_does_not_hold_up_the_clock_that_ends_the_wo
 ) -> None:
     setup = Setup(kafka)
     setup.create()
-    sooner = "import streams.app; streams.app.STOP_SECONDS = 3.0"
+    sooner = "import streams.worker.worker; streams.worker.worker.STOP_SECONDS = 3.0"
     hangs = slow("mode.threads:ServiceThread._gather_remaining_tasks", 60)
     with Worker(setup, tmp_path / "log", before=f"{sooner}\n{hangs}") as worker:
         wait_for("it works", worker.assignments)

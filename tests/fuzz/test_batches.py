@@ -19,7 +19,7 @@ from support.calls import generate
 from support.kafka import create_topics, read_topic
 from support.worker import Setup, run_until_caught_up
 
-from streams import reading
+from streams.kafka import reading
 from streams.settings import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]

@@ -21,9 +21,9 @@ from support.pages import MadeUpTopics
 from streams.calls.kpis import Kpis, KpiSelection
 from streams.calls.view import OpenSelection
 from streams.engine.members import Member
-from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.web import WebServer, connections, published
+from streams.worker.metrics import Metrics
+from streams.worker.web import WebServer, connections, published
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 SECRET = "Hush-5551234"

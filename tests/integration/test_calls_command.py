@@ -19,7 +19,7 @@ from support.kafka import Record, produce
 from support.worker import Setup, Worker, wait_for
 
 from streams.cli import main
-from streams.web.calls import partition_of
+from streams.worker.web.calls import partition_of
 
 pytestmark = pytest.mark.kafka
 

@@ -15,13 +15,13 @@ from support.kafka import Record, create_topics, produce, read_topic
 from support.load import produce_calls, producing
 from support.worker import Setup, Worker, run_until_caught_up, wait_for
 
-from streams import reading
 from streams.calls.ledger import Ledger, encode_ledger
 from streams.engine.processor import POSITION
 from streams.engine.restore import Position, encode_position
-from streams.replay.ranges import Range, Span, resolve
+from streams.kafka import reading
+from streams.operations.replay.ranges import Range, Span, resolve
+from streams.operations.status import status as group_status
 from streams.settings import Settings
-from streams.status import status as group_status
 
 pytestmark = pytest.mark.kafka
 

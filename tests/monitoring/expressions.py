@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from promql_parser import AggregateExpr, BinaryExpr, VectorSelector, parse, walk
 
 from k8s.monitoring.__main__ import HERE
-from streams.metrics.table import TABLE
+from streams.worker.metrics.table import TABLE
 
 RULES = HERE / "telefonie.rules.yml"
 GROUPS = yaml.safe_load(RULES.read_text())["groups"]

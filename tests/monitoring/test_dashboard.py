@@ -10,7 +10,7 @@ from monitoring.expressions import faults
 
 from k8s.monitoring.__main__ import HERE
 from k8s.monitoring.dashboard import of
-from streams.metrics import table as m
+from streams.worker.metrics import table as m
 
 DASHBOARD = json.loads((HERE / "dashboard.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from support.load import produce_calls
 from support.worker import Setup, Worker, wait_for
 
-from streams.metrics.table import REFUNDS, TABLE
+from streams.worker.metrics.table import REFUNDS, TABLE
 
 pytestmark = pytest.mark.kafka
 

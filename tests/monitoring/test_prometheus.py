@@ -20,7 +20,7 @@ from support.prometheus import Prometheus, faster, free_port
 from support.worker import Setup, Worker, wait_for
 
 from streams.embedded import Cluster
-from streams.simulation import Mix, events
+from streams.operations.simulation import Mix, events
 
 pytestmark = [
     pytest.mark.kafka,

@@ -15,7 +15,7 @@ from support.secured import Rule, Secured, login
 from support.worker import Setup, Worker, check_exactly_once, wait_for, wait_until_done
 
 from streams.cli import main
-from streams.simulation import Mix
+from streams.operations.simulation import Mix
 
 pytestmark = pytest.mark.kafka
 

@@ -4,9 +4,9 @@ from signal import Signals
 
 _CONFIG = """
 import dataclasses
-import streams.app
-_made = streams.app.config_of
-streams.app.config_of = lambda *args, **options: dataclasses.replace(_made(*args, **options), **{changes!r})
+import streams.wiring
+_made = streams.wiring.config_of
+streams.wiring.config_of = lambda *args, **options: dataclasses.replace(_made(*args, **options), **{changes!r})
 """
 
 QUICK_TICKS = """

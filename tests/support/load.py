@@ -9,7 +9,7 @@ from random import Random
 
 from support.kafka import Record, produce
 
-from streams.simulation import STANDARD_MIX, Mix, events
+from streams.operations.simulation import STANDARD_MIX, Mix, events
 
 
 def simulated(calls: int, seed: int, mix: Mix = STANDARD_MIX) -> list[Record]:

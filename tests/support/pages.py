@@ -16,11 +16,11 @@ from typing import Any
 from streams.calls.kpis import Kpis, KpiSelection
 from streams.calls.view import OpenSelection
 from streams.engine.members import Member
-from streams.metrics import Metrics
-from streams.reading import LogRecord
+from streams.kafka.reading import LogRecord
 from streams.settings import Settings
-from streams.web import WebServer
-from streams.web.topics import Look, Match, Places
+from streams.worker.metrics import Metrics
+from streams.worker.web import WebServer
+from streams.worker.web.topics import Look, Match, Places
 
 PHONE = "+12125550123"
 MINUTE = 60_000
@@ -147,7 +147,7 @@ class MadeUpWorker:
 
 
 class MadeUpTopics:
-    """Topics that are made up, to be put in the place of `streams.web.topics.Topics`: all in pieces of two records."""
+    """Topics that exist nowhere, in place of `streams.worker.web.topics.Topics`; all in pieces of two records."""
 
     def __init__(
         self, records: dict[str, list[LogRecord]], ones: dict[tuple[int, int], Any] | None = None

@@ -288,8 +288,8 @@ def _collect(expected: Expected, partition: CallsPartition, number: int) -> None
 
 def processors(setup: Setup) -> Callable[[int], CallsPartition]:
     """What makes the processor of a partition, with the setup's settings."""
-    from streams.app import config_of
     from streams.settings import Settings
+    from streams.wiring import config_of
 
     make = config_of(Settings.load(setup.env())).processor
     return lambda number: cast(CallsPartition, make(number, None))

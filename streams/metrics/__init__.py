@@ -1,5 +1,0 @@
-"""The metrics of a worker: the table of them all, and the collector that Prometheus asks."""
-
-from streams.metrics.collector import Metrics, PartitionSample, Reached, Sample
-
-__all__ = ["Metrics", "PartitionSample", "Reached", "Sample"]

@@ -1,0 +1,1 @@
+"""What people do beside the workers: look up, compare, redrive, simulate. No command line is in here."""

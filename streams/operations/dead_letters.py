@@ -1,0 +1,385 @@
+"""Dead letters: found again, and once corrected sent back to where they came from, each of them once.
+
+A record that has been sent back is noted in the compacted topic `{DEAD_TOPIC}-redriven`, in the transaction that
+sends it; a redrive reads all notes before it begins. The transactional id is the same for all redrives of a topic of
+dead letters, whatever their APP_ID, so that one fences another: what a former one left open is ended before the notes
+are read, and a former one that still lives can send nothing any more.
+
+Earlier releases kept them in `{APP_ID}-redriven`. Those are read too, whatever the APP_ID: the value of a note is
+the place of its dead letter, which begins with the name of the topic.
+
+A note is about the rejected record, not about the letter: after a crash under `at_least_once` the dead letters
+may hold the same record twice.
+
+A letter that its topic could not take with the record's value is without it (semantics, section 2). The record is then
+read where it came from, for as long as it lies there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, aclosing, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import InvalidTimestampError, KafkaError, ProducerFenced
+
+from streams.codecs import Rejection, split_headers
+from streams.engine.config import wall_clock
+from streams.engine.limits import Limits, Topics
+from streams.engine.packing import Batch, pack
+from streams.engine.processor import NOW, Output
+from streams.errors import OperatorError
+from streams.kafka import reading, topics
+from streams.kafka.connecting import connected
+from streams.kafka.credentials import client_options
+from streams.kafka.errors import about
+from streams.kafka.reading import LogRecord, Progress, silent
+from streams.settings import FOREVER, Settings
+
+#: Records and bytes of values in one transaction: what may wait for its end, and is done again after a crash.
+_BATCH_RECORDS, _BATCH_BYTES = 500, 4 << 20
+_TRANSACTION_MS = 60_000
+_ABORT_SECONDS = 10.0
+
+Headers = list[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A rejected record, with the place of its dead letter; `headers` are those it had itself.
+
+    `timestamp` is the record's event time (epoch ms), negative when it has none; `written` when it was rejected.
+    Earlier releases stamped letters with the time of the record, so there both are the same.
+    """
+
+    partition: int
+    offset: int
+    timestamp: int
+    written: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    rejection: Rejection
+
+    @property
+    def note(self) -> bytes:
+        """What tells it from every other record: its origin and its time, should the topic be made again."""
+        origin = self.rejection
+        return f"{origin.topic}/{origin.partition}/{origin.offset}@{self.timestamp}".encode()
+
+    @property
+    def size(self) -> int | None:
+        """The bytes of the record's value, whether the letter has it or not; None for a record without one."""
+        if self.rejection.value_bytes is not None:
+            return self.rejection.value_bytes
+        return None if self.value is None else len(self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which dead letters: all that fit every condition. An empty one holds for everything.
+
+    `since` (included) and `until` (excluded) are about when the record was rejected, in epoch ms; places are partition
+    and offset of the dead letter, origins those of the record that was rejected.
+    """
+
+    reasons: frozenset[str] = frozenset()
+    since: int | None = None
+    until: int | None = None
+    partitions: frozenset[int] = frozenset()
+    keys: frozenset[bytes] = frozenset()
+    places: frozenset[tuple[int, int]] = frozenset()
+    origins: frozenset[tuple[int, int]] = frozenset()
+
+    def holds(self, letter: DeadLetter) -> bool:
+        """Whether it is one of them."""
+        return (
+            (not self.reasons or letter.rejection.reason in self.reasons)
+            and (self.since is None or letter.written >= self.since)
+            and (self.until is None or letter.written < self.until)
+            and (not self.partitions or letter.partition in self.partitions)
+            and (not self.keys or letter.key in self.keys)
+            and (not self.places or (letter.partition, letter.offset) in self.places)
+            and (not self.origins or (letter.rejection.partition, letter.rejection.offset) in self.origins)
+        )
+
+
+def letter_of(record: LogRecord) -> DeadLetter | None:
+    """The dead letter in a record of the dead-letter topic; None when it is something else."""
+    split = split_headers(record.headers)
+    if split is None:
+        return None
+    own, said = split
+    timestamp = record.timestamp if said.timestamp is None else said.timestamp
+    return DeadLetter(
+        record.partition, record.offset, timestamp, record.timestamp, record.key, record.value, own, said
+    )
+
+
+async def select(
+    consumer: Any, settings: Settings, selection: Selection, progress: Progress = silent
+) -> AsyncGenerator[DeadLetter, None]:
+    """The dead letters of a selection that lie in the topic now, one partition after the other."""
+    wanted = await _ranges(consumer, settings, selection)
+    total, done = sum(max(0, end - first) for first, end in wanted.values()), 0
+    for log, (first, end) in sorted(wanted.items()):
+        before = done
+
+        def told(read: int, _: int, before: int = before) -> None:
+            progress(before + read, total)
+
+        async with aclosing(reading.records(consumer, {log: (first, end)}, told)) as records:
+            async for record in records:
+                letter = letter_of(record)
+                if letter is not None and selection.holds(letter):
+                    yield letter
+        done += max(0, end - first)
+
+
+async def _ranges(
+    consumer: Any, settings: Settings, selection: Selection
+) -> dict[TopicPartition, tuple[int, int]]:
+    """What has to be read to find them all."""
+    only = selection.partitions or {partition for partition, _ in selection.places}
+    everything = await reading.ranges(consumer, settings.dead_topic, only, selection.since)
+    if not selection.places:
+        return everything
+    narrowed: dict[TopicPartition, tuple[int, int]] = {}
+    for log, (begin, end) in everything.items():
+        if offsets := [offset for partition, offset in selection.places if partition == log.partition]:
+            narrowed[log] = max(begin, min(offsets)), min(end, max(offsets) + 1)
+    return narrowed
+
+
+async def complete(consumer: Any, letter: DeadLetter) -> DeadLetter | None:
+    """The dead letter with the record's own key, value and headers, read at its origin when it is without its value.
+
+    None when the record does not lie there any more. Whatever `consumer` was reading is not read on.
+    """
+    size, origin = letter.rejection.value_bytes, letter.rejection
+    if size is None:
+        return letter
+    log = TopicPartition(origin.topic, origin.partition)
+    there = await reading.whole(consumer, set(await reading.partitions(consumer, log.topic)) & {log})
+    first, end = there.get(log, (0, 0))
+    if not first <= origin.offset < end:
+        return None
+    async with aclosing(reading.records(consumer, {log: (origin.offset, origin.offset + 1)})) as records:
+        async for record in records:
+            # The topic may have been made again: another record would lie at the same place.
+            if len(record.value or b"") == size and max(record.timestamp, -1) == letter.timestamp:
+                return replace(letter, key=record.key, value=record.value, headers=list(record.headers))
+    return None
+
+
+async def notes(consumer: Any, settings: Settings) -> set[bytes]:
+    """The notes of all records that have been sent back; none before the first redrive."""
+    place = f"{settings.dead_topic}/".encode()
+    found: set[bytes] = set()
+    for topic in sorted(await _noted(consumer)):
+        async with aclosing(reading.records(consumer, await reading.ranges(consumer, topic))) as records:
+            found |= {
+                bytes(each.key)
+                async for each in records
+                if each.key and (each.value or b"").startswith(place)
+            }
+    return found
+
+
+async def _noted(consumer: Any) -> set[str]:
+    """The topics in which notes may lie, as far as this user may see them: ours, and those of earlier releases."""
+    cluster = await consumer._client.fetch_all_metadata()
+    return {topic for topic in cluster.topics() if topic.endswith("-redriven")}
+
+
+@dataclass
+class Redriven:
+    """What became of the selected dead letters."""
+
+    sent: int = 0
+    #: Sent before, by this or another redrive.
+    before: int = 0
+    #: The transform gave nothing for them.
+    left: int = 0
+    #: Without their value, and the record does not lie at its origin any more.
+    gone: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correction:
+    """How a dead letter becomes the record that is sent: its value, and whether it is stamped anew."""
+
+    transform: Callable[[DeadLetter], Awaitable[bytes | None]] | None = None
+    stamp_now: bool = False
+
+    async def value(self, letter: DeadLetter) -> bytes | None:
+        """The value to send; empty from a transform means that the letter is left where it is."""
+        return letter.value if self.transform is None else await self.transform(letter)
+
+    def timestamp(self, letter: DeadLetter) -> int:
+        """The event time to send it with (epoch ms), or `NOW`."""
+        return NOW if self.stamp_now else letter.timestamp
+
+
+async def redrive(
+    settings: Settings,
+    selection: Selection,
+    correction: Correction,
+    tally: Redriven,
+    limit: int | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Send dead letters back to the partition that they came from, with their own headers and `redriven-from`.
+
+    `tally` counts what is committed. Nothing is sent twice, whatever ends this and however often it is run;
+    `limit` is how many are sent at most. Raises OperatorError when the source does not exist any more or does not take
+    a record, another redrive has taken over, or the transform fails; what `tally` says has been sent then.
+    """
+    await topics.make_redriven(settings)
+    producer = AIOKafkaProducer(
+        **client_options(settings),
+        client_id=f"{settings.app_id}-redrive",
+        transactional_id=f"{settings.dead_topic}-redrive",
+        transaction_timeout_ms=_TRANSACTION_MS,
+        acks="all",
+        retry_backoff_ms=20,
+    )
+    try:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(connected(producer, settings))
+            # One that reads the letters, one that looks at their origins.
+            consumer = await stack.enter_async_context(reading.reader(settings))
+            origins = await stack.enter_async_context(reading.reader(settings))
+            redriving = _Redrive(settings, producer, consumer, origins, correction, tally)
+            await redriving.run(selection, limit, progress)
+    except ProducerFenced:
+        raise OperatorError(
+            "another redrive has been started and took over: what this one had not committed was not sent"
+        ) from None
+
+
+@dataclass
+class _Redrive:
+    settings: Settings
+    producer: Any
+    consumer: Any
+    origins: Any
+    correction: Correction
+    tally: Redriven
+    limits: dict[str, Limits] = field(default_factory=dict)
+    batch: list[tuple[DeadLetter, bytes | None]] = field(default_factory=list)
+
+    async def run(self, selection: Selection, limit: int | None, progress: Progress) -> None:
+        sources = await self._sources()
+        # Once our producer has started, nobody else's transaction is open: the notes are complete.
+        done = await notes(self.consumer, self.settings)
+        left = limit
+        size = 0
+        async with aclosing(select(self.consumer, self.settings, selection, progress)) as letters:
+            async for letter in letters:
+                if left == 0:
+                    break
+                if letter.note in done:
+                    self.tally.before += 1
+                    continue
+                _require(letter, sources)
+                whole = await complete(self.origins, letter)
+                if whole is None:
+                    self.tally.gone += 1
+                    continue
+                value = await self.correction.value(whole)
+                if self.correction.transform is not None and not value:
+                    self.tally.left += 1
+                    continue
+                done.add(letter.note)
+                left = None if left is None else left - 1
+                self.batch.append((whole, value))
+                size += len(value or b"")
+                if len(self.batch) >= _BATCH_RECORDS or size >= _BATCH_BYTES:
+                    await self._commit()
+                    size = 0
+        await self._commit()
+
+    async def _sources(self) -> set[tuple[str, int]]:
+        cluster = await self.consumer._client.fetch_all_metadata()
+        return {(topic, n) for topic in cluster.topics() for n in cluster.partitions_for_topic(topic) or ()}
+
+    async def _commit(self) -> None:
+        """Send the batch and its notes in one transaction: all of it is there, or nothing."""
+        if not self.batch:
+            return
+        await self._learn({letter.rejection.topic for letter, _ in self.batch})
+        packed = list(self._packed())
+        await self.producer.begin_transaction()
+        try:
+            sent = [(log, await self._send(log, each)) for log, each in packed]
+            # Every record is acknowledged first: aiokafka would commit without one that was refused.
+            await asyncio.wait([ack for _, ack in sent])
+            for log, ack in sent:
+                if (error := ack.exception()) is not None:
+                    raise self._refusal(log, error)
+        except (Exception, asyncio.CancelledError):
+            await self._abort()
+            raise
+        await self.producer.commit_transaction()
+        self.tally.sent += len(self.batch)
+        self.batch.clear()
+
+    def _refusal(self, log: TopicPartition, error: BaseException) -> BaseException:
+        """What is to be said when a batch was not written."""
+        if isinstance(error, InvalidTimestampError):
+            first, last = self.batch[0][0], self.batch[-1][0]
+            return OperatorError(
+                f"partition {log.partition} of {log.topic} refuses the timestamp of a record (its "
+                "message.timestamp.before.max.ms or message.timestamp.after.max.ms): nothing was sent of the dead "
+                f"letters from {first.partition}:{first.offset} to {last.partition}:{last.offset}. Change that "
+                "setting, or send them with the present time (--now-timestamp)"
+            )
+        about(error, f"topic {log.topic} partition {log.partition}")
+        return error
+
+    async def _abort(self) -> None:
+        """End the transaction, which would hide what lies behind it in the calls topic until it times out."""
+        with suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(_ABORT_SECONDS):
+                await self.producer.abort_transaction()
+
+    async def _learn(self, names: set[str]) -> None:
+        """How large a batch the topics take. A timestamp is sent as it is: it is what the record says."""
+        if new := names - self.limits.keys():
+            known = Topics(new)
+            await known.learn(self.producer.client)
+            for name in new:
+                self.limits[name] = Limits(known.of(name).max_bytes, retention=FOREVER, after=1 << 62)
+
+    def _packed(self) -> Iterator[tuple[TopicPartition, Batch]]:
+        """The batches to send, with those of the notes. Raises RecordTooLargeError."""
+        shares: dict[TopicPartition, list[Output]] = {}
+        for letter, value in self.batch:
+            origin = TopicPartition(letter.rejection.topic, letter.rejection.partition)
+            place = f"{self.settings.dead_topic}/{letter.partition}/{letter.offset}".encode()
+            headers = [*letter.headers, ("redriven-from", place)]
+            record = (letter.key, value, self.correction.timestamp(letter), headers)
+            shares.setdefault(origin, []).append(record)
+            noted = TopicPartition(self.settings.redriven_topic, 0)
+            shares.setdefault(noted, []).append((letter.note, place, NOW, []))
+        now = wall_clock()
+        for log, records in shares.items():
+            for batch in pack(log.topic, records, self.limits.get(log.topic, Limits()), now):
+                yield log, batch
+
+    async def _send(self, log: TopicPartition, batch: Batch) -> asyncio.Future[Any]:
+        sent: asyncio.Future[Any] = await self.producer.send_batch(batch, log.topic, partition=log.partition)
+        return sent
+
+
+def _require(letter: DeadLetter, sources: set[tuple[str, int]]) -> None:
+    origin = letter.rejection
+    if (origin.topic, origin.partition) not in sources:
+        raise OperatorError(
+            f"dead letter {letter.partition}:{letter.offset} came from partition {origin.partition} of "
+            f"{origin.topic}, which does not exist any more"
+        )

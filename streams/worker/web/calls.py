@@ -1,0 +1,282 @@
+"""Calls over HTTP: what the workers hold of them, for those who may know, and never a wrong answer.
+
+A worker knows the calls of its own partitions only, and asks the other workers for the rest. Each answers for itself
+once the group's coordinator has confirmed, after the request came, that its partitions are still its own: a process
+that was paused and has lost them must not speak of calls as they were. That there is no such call is said only when
+every partition has been searched so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+from aiohttp import web
+
+from streams.calls.kpis import Kpis, KpiSelection
+from streams.calls.view import AGES, OpenSelection
+from streams.codecs import STATUSES
+from streams.engine.members import MembersUnknownError
+from streams.engine.writer import partition_of as partition_of_key
+from streams.settings import Settings, milliseconds
+from streams.worker.single_flight import Shared
+from streams.worker.web import page
+from streams.worker.web.access import Access, access, authorize
+from streams.worker.web.group import MEMBER, Group, Membership
+from streams.worker.web.problems import Problem
+
+_LIMIT, _MOST = 100, 1000
+_RETRY_SECONDS: Final = "2"
+#: However often strangers ask for the status, the brokers and the workers are asked once in so many seconds.
+_SHARED_SECONDS: Final = 1.0
+_OPEN_STATUSES: Final = STATUSES[:3]
+_CALL_PAGE: Final = page.page("call.html")
+_OPEN_PAGE: Final = page.page("open.html")
+_PARAMETERS: Final = {"status", "country", "older_than", "limit"}
+
+
+class Lookup(Membership, Protocol):
+    """Who holds calls."""
+
+    @property
+    def member_id(self) -> str:
+        """Our id in the group; empty before we have joined it."""
+
+    async def unsure(self) -> list[str]:
+        """Why nothing certain can be said about calls now, a line for each reason; none when it can."""
+
+    def holds(self) -> tuple[list[int], int]:
+        """The partitions of the calls topic that are ours, and how many there are."""
+
+    def call(self, call_id: str) -> dict[str, Any] | None:
+        """A call of our partitions that is open or still remembered."""
+
+    async def open_calls(
+        self, selection: OpenSelection, limit: int
+    ) -> tuple[list[dict[str, Any]], list[int]]:
+        """The open calls of a selection, the oldest first, at most `limit`; how many there are by `AGES`."""
+
+    async def kpis(self, selection: KpiSelection) -> Kpis:
+        """The KPI windows of our partitions, added up."""
+
+    async def survey(self) -> None:
+        """Bring up to date what is told of all open calls, in the metrics and the two below; it may take a while."""
+
+    def status(self) -> dict[str, Any]:
+        """How the worker is, without anything of any call."""
+
+    def longest(self) -> list[dict[str, Any]]:
+        """The calls that have been open for longest, by id."""
+
+
+class CallsApi:
+    """The routes `/calls/{id}`, `/calls` and `/status`."""
+
+    def __init__(self, settings: Settings, lookup: Lookup, group: Group) -> None:
+        self._settings, self._lookup, self._group = settings, lookup, group
+        self._for_strangers = {
+            alone: Shared(partial(self._for_stranger, alone), seconds=_SHARED_SECONDS)
+            for alone in (True, False)
+        }
+
+    def routes(self) -> Collection[web.RouteDef]:
+        """To be added to an application that answers a `Problem` in its shape."""
+        return (
+            web.get("/calls", self._open),
+            web.get("/calls/{id:(?s:.+)}", self._call),
+            web.get("/status", self._status),
+        )
+
+    # -- one call
+
+    async def _call(self, request: web.Request) -> web.Response:
+        if page.wanted(request, "application/json"):
+            return _CALL_PAGE()
+        authorize(request, self._settings.api_token)
+        alone, call_id = is_alone(request, self._lookup), request.match_info["id"]
+        problems = list(await self._lookup.unsure())
+        if not problems and (found := self._lookup.call(call_id)) is not None:
+            return web.json_response(found)
+        partitions, of = self._lookup.holds()
+        searched = set() if problems else set(partitions)
+        if not alone and len(searched) < of:
+            elsewhere, others = await self._elsewhere(call_id, of, searched)
+            if elsewhere is not None:
+                return web.json_response(elsewhere)
+            problems += others
+        if problems or (not alone and len(searched) < of):
+            raise not_now(problems or ["partitions have moved meanwhile"])
+        detail = "no such call is open, or remembered since it closed"
+        raise Problem(HTTPStatus.NOT_FOUND, detail, members={"partitions": sorted(searched), "of": of})
+
+    async def _elsewhere(
+        self, call_id: str, of: int, searched: set[int]
+    ) -> tuple[dict[str, Any] | None, list[str]]:
+        """The call as another worker knows it, or what kept them from saying; adds to what has been searched."""
+        try:
+            others = await self._group.others()
+        except MembersUnknownError as error:
+            return None, [str(error)]
+        likely = partition_of(call_id, of)
+        owner = [member for member in others if likely in member.partitions]
+        problems = []
+        for some in (owner, [member for member in others if member not in owner]):
+            for reply in await self._group.ask(some, f"/calls/{quote(call_id, safe='')}", granted=True):
+                if reply.status == HTTPStatus.OK:
+                    return reply.document, []
+                searched |= reply.partitions
+                problems += [reply.problem] if reply.problem else []
+        return None, problems
+
+    # -- open calls
+
+    async def _open(self, request: web.Request) -> web.Response:
+        if page.wanted(request, "application/json"):
+            return _OPEN_PAGE()
+        authorize(request, self._settings.api_token)
+        alone = is_alone(request, self._lookup)
+        selection, limit = _parsed(request)
+        own, elsewhere = await asyncio.gather(
+            self._own_open(selection, limit), self._open_elsewhere(request, alone)
+        )
+        merged = _Merged()
+        for each in (own, *elsewhere):
+            merged.add(each)
+        if not merged.partitions and merged.problems:
+            raise not_now(merged.problems)
+        return web.json_response(merged.document(limit, self._lookup.holds()[1]))
+
+    async def _own_open(self, selection: OpenSelection, limit: int) -> dict[str, Any] | str:
+        if reasons := await self._lookup.unsure():
+            return "; ".join(reasons)
+        calls, ages = await self._lookup.open_calls(selection, limit)
+        if reasons := await self._lookup.unsure():  # it took a while
+            return "; ".join(reasons)
+        return _said(calls, ages) | {"partitions": self._lookup.holds()[0]}
+
+    async def _open_elsewhere(self, request: web.Request, alone: bool) -> list[dict[str, Any] | str]:
+        if alone:
+            return []
+        try:
+            others = await self._group.others()
+            replies = await self._group.ask(others, "/calls", list(request.query.items()), granted=True)
+        except MembersUnknownError as error:
+            return [str(error)]
+        return [reply.problem or reply.document for reply in replies]
+
+    # -- the workers
+
+    async def _status(self, request: web.Request) -> web.Response:
+        alone = is_alone(request, self._lookup)
+        await self._lookup.survey()
+        if access(request, self._settings.api_token) is not Access.GRANTED:
+            return web.json_response(await self._for_strangers[alone].get())
+        document = self._lookup.status() | {"longest": self._lookup.longest()}
+        return web.json_response(document if alone else document | await self._others(granted=True))
+
+    async def _for_stranger(self, alone: bool) -> dict[str, Any]:
+        """The status without anything of any call."""
+        document = self._lookup.status()
+        return document if alone else document | await self._others(granted=False)
+
+    async def _others(self, *, granted: bool) -> dict[str, Any]:
+        """What the other workers say of themselves, and what is wrong with those that say nothing."""
+        try:
+            replies = await self._group.ask(await self._group.others(), "/status", granted=granted)
+        except MembersUnknownError as error:
+            return {"others": [], "problems": [str(error)]}
+        return {
+            "others": [reply.document for reply in replies if not reply.problem],
+            "problems": [reply.problem for reply in replies if reply.problem],
+        }
+
+
+def is_alone(request: web.Request, lookup: Lookup) -> bool:
+    """Whether this worker is asked for itself alone. Problem when another one is meant."""
+    meant = request.headers.get(MEMBER)
+    if meant is not None and meant != lookup.member_id:
+        raise Problem(HTTPStatus.MISDIRECTED_REQUEST, "another member of the group was meant")
+    return meant is not None
+
+
+class _Merged:
+    """Open calls of several workers."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+        self.total, self.ages = 0, [0] * (len(AGES) + 1)
+        self.partitions: set[int] = set()
+        self.problems: list[str] = []
+
+    def add(self, said: dict[str, Any] | str) -> None:
+        """Add what a worker says, which is a problem if it is text."""
+        if isinstance(said, str):
+            self.problems.append(said)
+        elif self.partitions.isdisjoint(said["partitions"]):
+            self.calls += said["calls"]
+            self.total += said["total"]
+            # Release 0.1 does not say how old they are.
+            told = [each["calls"] for each in said.get("ages", ())] or [0] * len(self.ages)
+            self.ages = [n + more for n, more in zip(self.ages, told, strict=True)]
+            self.partitions |= set(said["partitions"])
+        else:
+            self.problems.append("partitions have moved meanwhile")
+
+    def document(self, limit: int, of: int) -> dict[str, Any]:
+        """The oldest calls, and which partitions they are of."""
+        oldest = sorted(self.calls, key=lambda call: str(call["opened_at"]))[:limit]
+        return _said(oldest, self.ages) | {
+            "total": self.total,
+            "partitions": sorted(self.partitions),
+            "of": of,
+            "problems": self.problems,
+        }
+
+
+def _said(calls: list[dict[str, Any]], ages: list[int]) -> dict[str, Any]:
+    """Open calls as they stand in an answer."""
+    by_age = [{"up_to_seconds": most, "calls": n} for most, n in zip((*AGES, None), ages, strict=True)]
+    return {"calls": calls, "total": sum(ages), "ages": by_age}
+
+
+def partition_of(call_id: str, count: int) -> int:
+    """The partition in which producers put the events of a call that they key by its id, as Kafka's default is."""
+    return partition_of_key(call_id.encode("utf-8", "replace"), count)
+
+
+def not_now(reasons: list[str]) -> Problem:
+    """Nothing certain can be said at the moment."""
+    headers = {"Retry-After": _RETRY_SECONDS}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(reasons), headers=headers)
+
+
+def _parsed(request: web.Request) -> tuple[OpenSelection, int]:
+    """What a query asks for; Problem for one that cannot be understood, which must not be answered otherwise."""
+    query = request.query
+    if unknown := set(query) - _PARAMETERS:
+        raise _bad(
+            f"there are the parameters {', '.join(sorted(_PARAMETERS))}, and {len(unknown)} other given"
+        )
+    statuses = frozenset(query.getall("status", []))
+    if not statuses <= set(_OPEN_STATUSES):
+        raise _bad(f"status takes {', '.join(_OPEN_STATUSES)}")
+    before: int | None = None
+    if (age := query.get("older_than")) is not None:
+        try:
+            before = time.time_ns() // 1_000_000 - milliseconds(age)
+        except ValueError:
+            raise _bad("older_than takes a duration such as 90s or 2h") from None
+    limit = query.get("limit", str(_LIMIT))
+    if not (limit.isdecimal() and len(limit) < 6 and 1 <= int(limit) <= _MOST):
+        raise _bad(f"limit takes a whole number from 1 to {_MOST}")
+    countries = frozenset(code.upper() for code in query.getall("country", []))
+    return OpenSelection(statuses=statuses, countries=countries, before=before), int(limit)
+
+
+def _bad(detail: str) -> Problem:
+    return Problem(HTTPStatus.BAD_REQUEST, detail)

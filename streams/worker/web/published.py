@@ -1,0 +1,249 @@
+"""What was published and what was rejected, over HTTP: `/completed/ID`, `/dead` and `/dead/PLACE`, from the topics.
+
+Answers are pieces: each says how far back it has looked, and by `next` how to go on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from contextlib import aclosing, suppress
+from datetime import datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from streams.calls.times import instant
+from streams.kafka.reading import LogRecord
+from streams.operations.completed_calls import published
+from streams.operations.dead_letters import DeadLetter, Selection, complete, letter_of, notes, select
+from streams.settings import Settings
+from streams.worker.web import page
+from streams.worker.web.access import authorize
+from streams.worker.web.problems import Problem
+from streams.worker.web.topics import Look, Topics
+
+_PAGE: Final = page.page("rejected.html")
+#: Of a key, a header or a value so much is shown: characters of text, and bytes of what is none.
+_TEXT_BYTES, _HEX_BYTES = 1 << 20, 1 << 14
+_PLACE: Final = re.compile(r"([0-9]{1,9}):([0-9]{1,18})")
+
+
+class PublishedApi:
+    """The routes `/completed/{id}`, `/dead` and `/dead/{partition}:{offset}`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._topics = settings, Topics(settings)
+
+    def routes(self) -> Collection[web.RouteDef]:
+        """To be added to an application that answers a `Problem` in its shape."""
+        return (
+            web.get("/completed/{id:(?s:.+)}", self._completed),
+            web.get("/dead", self._dead),
+            web.get("/dead/{partition:[0-9]{1,9}}:{offset:[0-9]{1,18}}", self._one),
+        )
+
+    async def _completed(self, request: web.Request) -> web.Response:
+        """The revisions of a call, newest first; in `erased` the tombstone that follows them, if one does."""
+        authorize(request, self._settings.api_token)
+        query = _Query(request, {"partition", "before", "since"})
+        key = _bytes(request.match_info["id"])
+
+        def match(record: LogRecord) -> LogRecord | None:
+            return record if record.key == key else None
+
+        look = await self._topics.look(
+            self._settings.completed_topic,
+            match,
+            key=key,
+            only=query.numbers("partition"),
+            before=query.places("before"),
+            since=query.moment("since"),
+            enough=_is_first,
+        )
+        newest = look.found[0] if look.found else None
+        erased = None if newest is None or newest.value is not None else _place(newest)
+        revisions = [_revision(each) for each in look.found]
+        return _answer(look, {"revisions": [each for each in revisions if each], "erased": erased})
+
+    async def _dead(self, request: web.Request) -> web.Response:
+        """Dead letters without what is in them, the newest first."""
+        if page.wanted(request, "application/json"):
+            return _PAGE()
+        authorize(request, self._settings.api_token)
+        query = _Query(request, {"key", "reason", "path", "partition", "before", "since"})
+        since, paths = query.moment("since"), frozenset(query.texts("path"))
+        selection = Selection(
+            reasons=frozenset(query.texts("reason")),
+            keys=frozenset(map(_bytes, query.texts("key"))),
+            since=since,
+        )
+
+        def match(record: LogRecord) -> DeadLetter | None:
+            letter = letter_of(record)
+            if letter is None or not selection.holds(letter):
+                return None
+            return letter if not paths or letter.rejection.path in paths else None
+
+        look = await self._topics.look(
+            self._settings.dead_topic,
+            match,
+            only=query.numbers("partition"),
+            before=query.places("before"),
+            since=since,
+        )
+        letters = sorted(look.found, key=lambda letter: (-letter.written, letter.partition, -letter.offset))
+        return _answer(look, {"letters": [_letter(each) for each in letters]})
+
+    async def _one(self, request: web.Request) -> web.Response:
+        """A dead letter with what is in it, and whether it has been sent back."""
+        if page.wanted(request, "application/json"):
+            return _PAGE()
+        authorize(request, self._settings.api_token)
+        place = int(request.match_info["partition"]), int(request.match_info["offset"])
+        found = await self._topics.read(self._settings.dead_topic, partial(self._found, place))
+        if found is None:
+            raise Problem(HTTPStatus.NOT_FOUND, "no dead letter lies at this place, or not any more")
+        return web.json_response(found)
+
+    async def _found(self, place: tuple[int, int], consumer: Any) -> dict[str, Any] | None:
+        selection = Selection(places=frozenset({place}))
+        async with aclosing(select(consumer, self._settings, selection)) as letters:
+            letter = await anext(letters, None)
+        if letter is None:
+            return None
+        whole = await complete(consumer, letter)
+        shown = letter if whole is None else whole
+        return _letter(letter) | {
+            "key": _content(shown.key),
+            "headers": [
+                {"name": _printable(name), "value": _content(value)} for name, value in shown.headers
+            ],
+            "value": None if whole is None else _content(whole.value),
+            "value_bytes": letter.size,
+            "gone": whole is None,
+            "redriven": letter.note in await notes(consumer, self._settings),
+        }
+
+
+class _Query:
+    """The parameters of a request. Raises Problem for those that cannot be understood."""
+
+    def __init__(self, request: web.Request, known: set[str]) -> None:
+        if set(request.query) - known:
+            raise _bad(f"there are the parameters {', '.join(sorted(known))}, and another is given")
+        self._query = request.query
+
+    def texts(self, name: str) -> list[str]:
+        """All values of a parameter."""
+        return self._query.getall(name, [])
+
+    def numbers(self, name: str) -> list[int]:
+        """Partitions."""
+        texts = self.texts(name)
+        if not all(text.isascii() and text.isdecimal() and len(text) < 10 for text in texts):
+            raise _bad(f"{name} takes the number of a partition")
+        return [int(text) for text in texts]
+
+    def places(self, name: str) -> dict[int, int] | None:
+        """Of each partition an offset, as an answer's `next` has them."""
+        if (text := self._query.get(name)) is None:
+            return None
+        found = [_PLACE.fullmatch(part) for part in text.split(",")]
+        places = {int(each[1]): int(each[2]) for each in found if each}
+        if len(places) < len(found):
+            raise _bad(f"{name} takes the `next` of another answer")
+        return places
+
+    def moment(self, name: str) -> int | None:
+        """A time, in epoch ms."""
+        if (text := self._query.get(name)) is None:
+            return None
+        try:
+            moment = datetime.fromisoformat(text)
+            if moment.tzinfo is None:
+                raise ValueError
+            return int(moment.timestamp() * 1000)
+        except (ValueError, OverflowError):
+            raise _bad(f"{name} takes an RFC 3339 time such as 2026-11-25T00:00:00Z") from None
+
+
+def _answer(look: Look[Any], found: dict[str, Any]) -> web.Response:
+    left = ",".join(f"{partition}:{offset}" for partition, offset in sorted(look.left.items()))
+    return web.json_response(
+        found
+        | {
+            "partitions": look.partitions,
+            "of": look.of,
+            "back_to": _instant(look.back_to),
+            "next": left or None,
+        }
+    )
+
+
+def _is_first(record: LogRecord) -> bool:
+    """Whether it is the first revision of a call: before it lies nothing that its reader wants at once."""
+    found = published(record)
+    return found is not None and found.call.revision == 1
+
+
+def _revision(record: LogRecord) -> dict[str, Any] | None:
+    """A revision and where it lies; None for a tombstone, and for what is no completed call."""
+    if published(record) is None or record.value is None:
+        return None
+    return _place(record) | {"call": msgspec.json.decode(record.value)}
+
+
+def _letter(letter: DeadLetter) -> dict[str, Any]:
+    said = letter.rejection
+    return {
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "at": _instant(letter.written),
+        "reason": said.reason,
+        "message": said.message,
+        "path": said.path,
+        "origin": {"topic": said.topic, "partition": said.partition, "offset": said.offset},
+        "event_at": _instant(letter.timestamp),
+    }
+
+
+def _content(data: bytes | None) -> dict[str, Any] | None:
+    """Bytes for people: as indented JSON, else as text, else in hexadecimal digits; cut where there are too many."""
+    if data is None:
+        return None
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return {"kind": "hex", "content": data[:_HEX_BYTES].hex(), "cut": len(data) > _HEX_BYTES}
+    kind = "text"
+    with suppress(msgspec.DecodeError, RecursionError):  # deep nesting is what some are rejected for
+        if text[:1] in "{[" and len(data) <= _TEXT_BYTES:
+            kind, text = "json", msgspec.json.format(text, indent=2)
+    return {"kind": kind, "content": text[:_TEXT_BYTES], "cut": len(text) > _TEXT_BYTES}
+
+
+def _printable(name: str) -> str:
+    """The name of a header, also of one that is not UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _place(record: LogRecord) -> dict[str, Any]:
+    """Where a record lies, and its timestamp."""
+    return {"partition": record.partition, "offset": record.offset, "at": _instant(record.timestamp)}
+
+
+def _instant(moment: int | None) -> str | None:
+    return None if moment is None or moment < 0 else instant(moment)
+
+
+def _bytes(text: str) -> bytes:
+    """The key that a text stands for. Of one with a lone surrogate there is no record."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _bad(detail: str) -> Problem:
+    return Problem(HTTPStatus.BAD_REQUEST, detail)

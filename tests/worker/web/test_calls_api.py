@@ -1,0 +1,285 @@
+"""Calls over HTTP, with a made-up worker behind: who may see them, and what is said when nothing is certain."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import Mock
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from streams.calls.kpis import Kpis, KpiSelection
+from streams.calls.view import OpenSelection
+from streams.engine.members import Member, MembersUnknownError
+from streams.settings import Settings
+from streams.worker.metrics import Metrics
+from streams.worker.web import WebServer
+from streams.worker.web.access import Access, _is_loopback, access
+
+PHONE = "+12125550123"
+TOKEN = "s3cret-token="
+OPENED = {name: f"2026-11-25T00:00:0{n}.000Z" for n, name in enumerate(("two", "one", "three"))}
+PATHS = ("/calls", "/calls/one", "/calls/other")
+
+
+@dataclass
+class Worker:
+    """A worker that holds one call."""
+
+    reasons: list[str] = field(default_factory=list)
+    partitions: list[int] = field(default_factory=lambda: [0, 2])
+    asked: list[tuple[OpenSelection, int]] = field(default_factory=list)
+    #: Becomes `reasons` while it is busy answering.
+    then: list[str] | None = None
+    #: The group, ourselves among it; None while that cannot be known.
+    group: list[Member] | None = field(default_factory=list)
+    member_id: str = "me"
+    id: str = "one"
+    total: int = 7
+
+    async def members(self) -> tuple[str, list[Member]]:
+        if self.group is None:
+            raise MembersUnknownError("a rebalance is under way")
+        return self.member_id, self.group
+
+    def live(self) -> list[str]:
+        return []
+
+    def ready(self) -> list[str]:
+        return []
+
+    def remarks(self) -> list[str]:
+        return []
+
+    async def unsure(self) -> list[str]:
+        return self.reasons
+
+    def holds(self) -> tuple[list[int], int]:
+        return self.partitions, 4
+
+    def call(self, call_id: str) -> dict[str, Any] | None:
+        return {"id": call_id, "from": PHONE} if call_id in (self.id, "a/b ☎") else None
+
+    async def open_calls(
+        self, selection: OpenSelection, limit: int
+    ) -> tuple[list[dict[str, Any]], list[int]]:
+        self.asked.append((selection, limit))
+        self.reasons = self.then or self.reasons
+        return [{"id": self.id, "opened_at": OPENED[self.id]}], [0, 0, 0, 0, 0, 0, self.total]
+
+    async def kpis(self, _: KpiSelection) -> Kpis:
+        return Kpis.nothing()
+
+    async def survey(self) -> None:
+        pass
+
+    def longest(self) -> list[dict[str, Any]]:
+        return [{"id": self.id}]
+
+    def status(self) -> dict[str, Any]:
+        return {"open": {"ringing": 1}}
+
+
+Ask = Callable[..., Awaitable[tuple[aiohttp.ClientResponse, Any]]]
+
+
+def serve(scene: Callable[[Worker, Ask], Awaitable[None]], **values: object) -> None:
+    async def run() -> None:
+        settings, worker = Settings(http_port=0, **values), Worker()  # type: ignore[arg-type]
+        server = WebServer(settings, Metrics(settings), worker, worker)
+        await server.start()
+        try:
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)) as client:
+
+                async def ask(path: str, **headers: str) -> tuple[aiohttp.ClientResponse, Any]:
+                    named = {name.replace("_", "-"): value for name, value in headers.items()}
+                    async with client.get(server.address + path, headers=named) as response:
+                        return response, await response.json(content_type=None)
+
+                await scene(worker, ask)
+        finally:
+            await server.stop()
+
+    asyncio.run(run())
+
+
+def test_a_call_by_its_id() -> None:
+    async def scene(_: Worker, ask: Ask) -> None:
+        response, call = await ask("/calls/one")
+        assert (response.status, call) == (200, {"id": "one", "from": PHONE})
+        assert (await ask("/calls/a%2Fb%20%E2%98%8E"))[1]["id"] == "a/b ☎"
+
+    serve(scene)
+
+
+def test_a_call_is_nowhere_once_every_partition_has_been_searched() -> None:
+    async def scene(worker: Worker, ask: Ask) -> None:
+        response, problem = await ask("/calls/other")
+        assert (response.status, response.headers["Retry-After"]) == (503, "2")
+        assert problem["detail"] == "partitions have moved meanwhile"
+        worker.partitions = [0, 1, 2, 3]
+        response, problem = await ask("/calls/other")
+        assert (response.status, response.content_type) == (404, "application/problem+json")
+        assert (problem["partitions"], problem["of"]) == ([0, 1, 2, 3], 4)
+        worker.partitions, worker.group = [0, 2], None
+        response, problem = await ask("/calls/other")
+        assert (response.status, problem["detail"]) == (503, "a rebalance is under way")
+        assert (await ask("/calls/one"))[0].status == 200
+
+    serve(scene)
+
+
+def test_nothing_is_said_about_calls_while_nothing_is_certain() -> None:
+    async def scene(worker: Worker, ask: Ask) -> None:
+        worker.reasons = ["a rebalance is under way"]
+        for path in PATHS:
+            response, problem = await ask(path)
+            assert (response.status, response.headers["Retry-After"]) == (503, "2")
+            assert problem["detail"] == "a rebalance is under way"
+        worker.reasons, worker.then = [], ["a rebalance is under way"]
+        assert (await ask("/calls"))[0].status == 503
+        assert (await ask("/status"))[1]["open"] == {"ringing": 1}
+
+    serve(scene)
+
+
+def test_a_query_is_understood_or_refused() -> None:
+    async def scene(worker: Worker, ask: Ask) -> None:
+        response, found = await ask("/calls?status=ringing&status=queued&country=de&older_than=1h&limit=7")
+        assert response.status == 200
+        assert [call["id"] for call in found["calls"]] == ["one"]
+        assert (found["total"], found["partitions"], found["of"], found["problems"]) == (7, [0, 2], 4, [])
+        [(selection, limit)] = worker.asked
+        assert (selection.statuses, selection.countries, limit) == ({"ringing", "queued"}, {"DE"}, 7)
+        assert abs((selection.before or 0) + 3_600_000 - time.time() * 1000) < 60_000
+        for query in (
+            "status=completed",
+            "older_than=soon",
+            "limit=0",
+            "limit=²",
+            "limit=1001",
+            "state=x",
+            "limit=1" + "0" * 5_000,
+        ):
+            response, problem = await ask(f"/calls?{query}")
+            assert (response.status, response.content_type) == (400, "application/problem+json")
+            assert problem["detail"]
+        assert len(worker.asked) == 1
+
+    serve(scene)
+
+
+def test_with_a_token_it_is_needed_here_too() -> None:
+    async def scene(_: Worker, ask: Ask) -> None:
+        for header in ("", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer", "Bearer ☎"):
+            for path in PATHS:
+                response, problem = await ask(path, **({"Authorization": header} if header else {}))
+                assert (response.status, response.headers["WWW-Authenticate"][:6]) == (401, "Bearer")
+                assert TOKEN not in str(problem)
+        assert (await ask("/calls/one", Authorization=f"bearer {TOKEN}"))[0].status == 200
+        assert "longest" in (await ask("/status", Authorization=f"Bearer {TOKEN}"))[1]
+        response, status = await ask("/status")
+        assert (response.status, "longest" in status) == (200, False)
+
+    serve(scene, api_token=TOKEN)
+
+
+#: What proxies add by default or by their manuals, one each.
+FORWARDED = [
+    "Forwarded", "Via", "X-Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Server",
+    "X-Forwarded-Port", "X-Forwarded-Client-Cert", "X-Real-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-ProxyUser-Ip",
+    "X-Original-URL", "X-Original-Forwarded-For", "X-Envoy-External-Address", "X-Request-Id", "X-Amzn-Trace-Id",
+    "X-Azure-ClientIP", "True-Client-IP", "CF-Connecting-IP", "CF-Ray", "Fastly-Client-IP", "Fly-Client-IP",
+    "Client-IP", "WL-Proxy-Client-IP", "Proxy-Connection", "Max-Forwards", "CDN-Loop", "Early-Data", "Remote-User",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": host}
+        for host in ("rebound.example.com", "localhost.example.com", "localhost:1@evil", "", "[::1", "a b")
+    ]
+    + [{name: "127.0.0.1"} for name in FORWARDED],
+    ids=str,
+)
+def test_without_a_token_only_this_machine_is_served(headers: dict[str, str]) -> None:
+    async def scene(_: Worker, ask: Ask) -> None:
+        for path in PATHS:
+            response, problem = await ask(path, **headers)
+            assert response.status == 403
+            assert "TELEFONIE_API_TOKEN" in problem["detail"]
+
+    serve(scene)
+
+
+def raw(*lines: str) -> bytes:
+    """The status line and headers of what a request gets, written as it is."""
+
+    async def exchange(address: str) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
+        writer.write("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+        found = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        return found
+
+    async def run() -> bytes:
+        settings, worker = Settings(http_port=0), Worker()
+        server = WebServer(settings, Metrics(settings), worker, worker)
+        await server.start()
+        try:
+            return await exchange(server.address)
+        finally:
+            await server.stop()
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (["GET /calls/one HTTP/1.1", "Host: localhost:6066"], b"200"),
+        (["GET /calls/one HTTP/1.1", "Host: [::1]"], b"200"),
+        (["GET /calls/one HTTP/1.1", "Host: LOCALHOST"], b"200"),
+        (
+            ["GET /calls/one HTTP/1.1", "Host: localhost", "Sec-Fetch-Mode: cors", "Priority: u=1", "DNT: 1"],
+            b"200",
+        ),
+        # As nginx asks unless it is configured otherwise.
+        (["GET /calls/one HTTP/1.0", "Host: 127.0.0.1:6066"], b"403"),
+        (["GET http://localhost/calls/one HTTP/1.1", "Host: localhost"], b"403"),
+        (["GET http://evil.example.com/calls/one HTTP/1.1", "Host: localhost"], b"403"),
+    ],
+)
+def test_what_is_asked_directly(lines: list[str], status: bytes) -> None:
+    assert raw(*lines).split()[1] == status
+
+
+@pytest.mark.parametrize(
+    ("peer", "found"),
+    [("127.0.0.1", Access.GRANTED), ("192.0.2.1", Access.NOT_LOCAL), ("", Access.NOT_LOCAL)],
+)
+def test_a_local_name_does_not_make_another_machine_this_one(peer: str, found: Access) -> None:
+    transport = Mock()
+    transport.get_extra_info.side_effect = {"peername": (peer, 40_000)}.get
+    request = make_mocked_request("GET", "/calls", {"Host": "localhost"}, transport=transport)
+    assert access(request, None) is found
+
+
+def test_a_token_that_is_no_text_is_a_wrong_one() -> None:
+    request = Mock(headers={"Authorization": "Bearer \udcff"})  # as aiohttp reads bytes that are not UTF-8
+    assert access(request, TOKEN) is Access.NO_TOKEN
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("::ffff:127.0.0.1", True), ("10.0.0.1", False),
+     ("::ffff:10.0.0.1", False), ("fe80::1", False), ("", False), ("localhost.example.com", False)],
+)  # fmt: skip
+def test_what_is_this_machine(address: str, local: bool) -> None:
+    assert _is_loopback(address) is local
