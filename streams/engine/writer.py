@@ -96,6 +96,11 @@ class _Attempt:
             raise error
 
 
+def _after(number: int, records: int) -> int:
+    """The number that follows on a batch which begins with `number`: after the greatest comes 0."""
+    return (number + records) % (1 << 31)
+
+
 def _name(where: str, ack: asyncio.Future[Any]) -> None:
     """A refused batch says what it was for, also where something else ends the attempt and nobody asks for it."""
     if not ack.cancelled():
@@ -183,9 +188,9 @@ class Writer:
         await self._undo(attempt)
 
     def _count(self, place: TopicPartition, records: int) -> None:
-        """The number of a partition's next record: after the greatest comes 0. To aiokafka it is the least int32."""
+        """See `_after`. To aiokafka it is the least int32 that comes after the greatest."""
         numbers = self._transactions._sequence_numbers
-        numbers[place] = (numbers[place] + records) % (1 << 31)
+        numbers[place] = _after(numbers[place], records)
 
     async def _begin(self) -> _Attempt:
         await self._producer.begin_transaction()
@@ -194,14 +199,18 @@ class Writer:
     async def _undo(self, attempt: _Attempt) -> None:
         """Abort: nothing of it is seen, the group's offset included. Raises ProducerFenced when we are a zombie.
 
-        The numbers of the batches that were refused are used again, since to the brokers they never were.
+        A partition's next number is that after the last batch which was written: those of refused batches are used
+        again, since to the brokers they never were. A batch may be written behind one that was refused: brokers before
+        Kafka 3.6 take any number from a producer of which they know nothing.
         """
         await self._producer.abort_transaction()
+        numbers, next_numbers = self._transactions._sequence_numbers, dict(attempt.numbers)
         for each in attempt.sent:
-            self._transactions._sequence_numbers[each.place] = attempt.numbers.get(each.place, 0)
+            numbers[each.place] = attempt.numbers.get(each.place, 0)
         for each in attempt.sent:
+            next_numbers[each.place] = _after(next_numbers.get(each.place, 0), each.records)
             if each.failure() is None:
-                self._count(each.place, each.records)
+                numbers[each.place] = next_numbers[each.place]
 
     async def _fill(self, attempt: _Attempt, cut: Cut, position: bytes, next_offset: int, note: str) -> int:
         """All of the open transaction; returns the changelog's next offset. Raises _RefusedError."""

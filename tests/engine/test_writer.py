@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import MessageSizeTooLargeError, ProducerFenced
 from support.kafka import committed_offsets, configure, create_topics, grow, read_topic
 
 from streams.engine.clock import Clock
@@ -21,7 +21,7 @@ from streams.engine.packing import RecordTooLargeError
 from streams.engine.processor import NOW, Output, Row
 from streams.engine.records import decode_name
 from streams.engine.restore import reader
-from streams.engine.writer import TopicRefusedError, Writer, partition_of
+from streams.engine.writer import TopicRefusedError, Writer, _Attempt, _Sent, partition_of
 
 CONFIG = Config(
     "group", "in", {"out": "o"}, "changelog", lambda _: None, {"bootstrap_servers": "localhost:1"}
@@ -68,6 +68,39 @@ def test_the_partition_follows_the_source_or_the_key() -> None:
         assert all(number == (2 if key is None else partition_of(key, 4)) for key in share)
         assert share == [key for key in keys if key in share]  # in order
     assert sum(map(len, keyed.values())) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("refused", "number"),
+    [("", 15), ("c", 13), ("bc", 11), ("abc", 8), ("ab", 15), ("b", 15)],
+)
+def test_the_next_number_is_that_after_the_last_batch_that_was_written(refused: str, number: int) -> None:
+    """Also where one was refused before it, which brokers before Kafka 3.6 allow."""
+    place, other = TopicPartition("o", 0), TopicPartition("o", 1)
+
+    async def undo() -> dict[TopicPartition, int]:
+        writer = Writer(CONFIG, 0, Topics([]), Clock(CONFIG.wall_clock))
+        attempt = _Attempt({place: 8})
+        for name, records in {"a": 3, "b": 2, "c": 2}.items():
+            ack: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            if name in refused:
+                ack.set_exception(MessageSizeTooLargeError())
+            else:
+                ack.set_result(None)
+            attempt.sent.append(_Sent(place, ack, records, 100))
+        ack = asyncio.get_running_loop().create_future()
+        ack.set_result(None)
+        attempt.sent.append(_Sent(other, ack, 4, 100))
+
+        async def aborted() -> None:
+            pass
+
+        writer._producer.abort_transaction = aborted
+        await writer._undo(attempt)
+        await writer.stop()
+        return dict(writer._transactions._sequence_numbers)
+
+    assert asyncio.run(undo()) == {place: number, other: 4}
 
 
 # -- through a broker

@@ -118,11 +118,11 @@ def test_killed_between_a_commit_and_its_copy_on_disk(
     killing = f"""
 import os
 from streams.engine.store import Store
-def kill(self, *args, calls=[]):
-    calls.append(args)
-    if len(calls) == {chance.randint(1, 4)}:
+def kill(self, stored, *args, cuts=[]):
+    cuts.extend([stored] if stored else [])  # what is written before the first commit holds no calls
+    if len(cuts) == {chance.randint(1, 4)}:
         os.kill(os.getpid(), 9)
-    write(self, *args)
+    write(self, stored, *args)
 write, Store.write = Store.write, kill
 """
     with Worker(setup, tmp_path / "log", before=killing) as worker:
