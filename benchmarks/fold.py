@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import click
 
-from streams.calls.partition import CallsPartition, Record, Rules
+from streams.calls.partition import CallsPartition, Rules
 from streams.operations.simulation import events
+from streams.records import Record
 
 BATCH = 2_000
 BATCHES_IN_A_CUT = 4

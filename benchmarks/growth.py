@@ -21,9 +21,9 @@ import click
 
 from benchmarks.fold import BATCHES_IN_A_CUT, START_MS, batches, records
 from benchmarks.measure import spread
-from streams.calls.closed import Row
-from streams.calls.partition import CallsPartition, Record, Rules
+from streams.calls.partition import CallsPartition, Rules
 from streams.engine.store import Changelog, Store
+from streams.records import Record, Row
 
 _SAMPLE = 10_000
 

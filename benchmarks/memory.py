@@ -18,7 +18,8 @@ from pathlib import Path
 import click
 
 from benchmarks.fold import BATCH, BATCHES_IN_A_CUT, START_MS, records
-from streams.calls.partition import CallsPartition, Record, Rules
+from streams.calls.partition import CallsPartition, Rules
+from streams.records import Record
 
 _FIRST = 50_000
 _TERMINAL = tuple(

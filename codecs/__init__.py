@@ -16,7 +16,7 @@ from streams.codecs.completed import (
     encode_completed,
 )
 from streams.codecs.dead import Rejection, dead_headers, smaller_letter, split_headers, without_value
-from streams.codecs.decoding import MAX_PROPERTY_BYTES, CallDecoder, Headers
+from streams.codecs.decoding import MAX_PROPERTY_BYTES, CallDecoder
 from streams.codecs.kpi import KpiWindow, decode_kpi, encode_kpi, exact_seconds
 from streams.codecs.rejection import REASONS, Reason, Rejected
 from streams.codecs.schemas import call_schema, completed_call_schema, kpi_window_schema
@@ -32,7 +32,6 @@ __all__ = [
     "ClosedBy",
     "CompletedCall",
     "Direction",
-    "Headers",
     "KpiWindow",
     "Reason",
     "Rejected",

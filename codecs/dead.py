@@ -1,16 +1,11 @@
 """The headers of a dead letter: the record's own, then why it was rejected and where it lies (semantics, section 2)."""
 
-from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 from msgspec import Struct
 
 from streams.codecs.rejection import Rejected
-
-Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
-
-Letter: TypeAlias = tuple[bytes | None, bytes | None, int, list[tuple[str, bytes | None]]]
-"""A dead letter as it is published: key, value, timestamp, headers."""
+from streams.records import Headers, Output
 
 _NAMES: Final = ("dead-reason", "dead-message", "dead-path", "dead-topic", "dead-partition", "dead-offset")
 _TIMESTAMP, _VALUE_BYTES = "dead-timestamp", "dead-value-bytes"
@@ -32,7 +27,7 @@ def dead_headers(
     return [*headers, *((name, text.encode()) for name, text in said.items())]
 
 
-def smaller_letter(letter: Letter) -> Letter | None:
+def smaller_letter(letter: Output) -> Output | None:
     """The next smaller form of a dead letter that its topic cannot take; None when there is none.
 
     First the value is left out, then also the key and the headers that the record itself had. The record still lies
@@ -45,7 +40,7 @@ def smaller_letter(letter: Letter) -> Letter | None:
     return (None, value, timestamp, ours) if key is not None or len(ours) < len(headers) else None
 
 
-def without_value(key: bytes | None, timestamp: int, headers: Headers, size: int) -> Letter:
+def without_value(key: bytes | None, timestamp: int, headers: Headers, size: int) -> Output:
     """A dead letter whose value, of so many bytes, is left out."""
     return key, b"", timestamp, [*headers, (_VALUE_BYTES, str(size).encode())]
 

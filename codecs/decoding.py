@@ -25,12 +25,12 @@ escaped; a Call with a longer one is `too-large`.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import accumulate
 from math import inf
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -39,9 +39,7 @@ from streams.codecs.call import Call
 from streams.codecs.messagepack import UnreadableError, is_harmless, known
 from streams.codecs.properties import CHECKS, REQUIRED, are_valid
 from streams.codecs.rejection import Rejected
-
-Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
-"""A record's headers, in the order of the record."""
+from streams.records import Headers
 
 MAX_PROPERTY_BYTES: Final = 8192
 """Of a property that is carried on, as UTF-8 (semantics, section 2): what makes the size of every output known."""

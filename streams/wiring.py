@@ -10,8 +10,8 @@ from streams.calls.partition import CallsPartition, Rules
 from streams.calls.repartition import Repartition, RepartitionedCalls, smaller_event
 from streams.codecs import CallDecoder, smaller_letter
 from streams.engine.config import Config
-from streams.engine.processor import Rows
 from streams.kafka.credentials import client_options
+from streams.records import Rows
 from streams.settings import Settings
 
 

@@ -6,15 +6,13 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from streams.calls.deadlines import Spans
 from streams.calls.state import CallState, decode_state, is_open, read_closed_at
-
-Row: TypeAlias = tuple[bytes, bytes | None]
-"""Key, and value or None for what is gone."""
+from streams.records import Row, Rows
 
 Urls: TypeAlias = tuple[str | None, str | None]
 
@@ -189,16 +187,6 @@ _MOST_PAIRS: Final = 4096  # where each call has URLs of its own there is nothin
 _LONGEST_PAIR: Final = 1024  # so that all of them take a few megabytes at most
 
 
-class Store(Protocol):
-    """Bytes by key on a disk, as of the last cut that was written."""
-
-    def get(self, key: bytes) -> bytes | None:
-        """The value of a key."""
-
-    def scan(self, first: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values from `first` up to, without, `end`, in the order of their bytes."""
-
-
 class StoredCalls(Closed):
     """In a store: memory holds only those that are on their way into it.
 
@@ -206,7 +194,7 @@ class StoredCalls(Closed):
     those that are past), how many they are, and, to have them again after a restart, open calls and KPI windows.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Rows) -> None:
         self._store = store
         #: Closed calls that changed since the last cut; and those of the last cut, which may not be written yet.
         self._fresh: dict[bytes, bytes | None] = {}

@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from streams.calls.anomalies import NO_HISTORY, TIMED_OUT
-from streams.calls.closed import WINDOW_ROW, Closed, ClosedCalls, Row, Store, StoredCalls
+from streams.calls.closed import WINDOW_ROW, Closed, ClosedCalls, StoredCalls
 from streams.calls.completed import Facts, facts, record
 from streams.calls.deadlines import Deadlines
 from streams.calls.ledger import READABLE, STATE_VERSION, Ledger, Tally, decode_ledger, encode_ledger
@@ -30,15 +30,9 @@ from streams.calls.state import (
     share_strings,
 )
 from streams.calls.windows import UNKNOWN_COUNTRY, WindowKey, Windows, as_counted, country_of, mark
-from streams.codecs import Call, CallDecoder, Headers, Rejected, Source, dead_headers, encode_completed
+from streams.codecs import Call, CallDecoder, Rejected, Source, dead_headers, encode_completed
+from streams.records import NOW, Output, Record, Row, Rows
 
-Record = tuple[int, int, bytes | None, bytes | None, Headers]
-"""Offset, timestamp (epoch ms; negative: none), key, value, headers."""
-
-Output = tuple[bytes | None, bytes | None, int, list[tuple[str, bytes | None]]]
-"""Key, value, timestamp, headers of a record to publish."""
-
-_AT_WRITING: Final = -2  # as a timestamp: the moment at which the record is written
 _JSON: Final[list[tuple[str, bytes | None]]] = [("content-type", b"application/json")]
 _PUBLISHED: Final = 4096
 _STATE_BYTES: Final = 500  # of a call that has changed: its row
@@ -94,7 +88,7 @@ class Revision(Struct, gc=False):
 class CallsPartition:
     """Everything that one input partition owns: its calls, their deadlines, KPI windows, and stream time."""
 
-    def __init__(self, rules: Rules, number: int, store: Store | None = None) -> None:
+    def __init__(self, rules: Rules, number: int, store: Rows | None = None) -> None:
         """`store` is for closed calls, with whatever it has kept of this partition; without one they are in memory."""
         self.rules, self.number = rules, number
         #: By id.
@@ -293,7 +287,7 @@ class CallsPartition:
         offset, ts, key, value, headers = item
         at = self.source(offset)
         said = dead_headers(headers, rejected, at.topic, at.partition, at.offset, ts)
-        return key, value, _AT_WRITING, said
+        return key, value, NOW, said
 
     def source(self, offset: int) -> Source:
         """Where a record lies that was processed under this offset."""

@@ -15,18 +15,17 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from streams.calls.closed import Store
-from streams.calls.partition import CallsPartition, Output, Record, Rules
+from streams.calls.partition import CallsPartition, Rules
 from streams.codecs import (
     MAX_PROPERTY_BYTES,
     Call,
     CallDecoder,
-    Headers,
     Reason,
     Rejected,
     Source,
     without_value,
 )
+from streams.records import Headers, Output, Record, Rows
 
 ORIGIN: Final = "telefonie-origin"
 """The header of the internal topic; the last one of a record."""
@@ -182,7 +181,7 @@ class RepartitionedCalls(CallsPartition):
     internal topic is read like any other; it lies there, and its number is negative.
     """
 
-    def __init__(self, rules: Rules, number: int, store: Store | None = None, *, topic: str) -> None:
+    def __init__(self, rules: Rules, number: int, store: Rows | None = None, *, topic: str) -> None:
         super().__init__(replace(rules, decoder=_OriginDecoder(rules.decoder)), number, store)
         self._internal = topic
 

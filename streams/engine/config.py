@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from streams.engine.fetch import PATIENCE_MS
-from streams.engine.processor import POSITION, Output, Processor, Rows
+from streams.engine.processor import POSITION, Processor
+from streams.records import Output, Rows
 
 #: Milliseconds.
 _LEAST_INTERVAL, _MOST_GATHER = 100, 50

@@ -26,7 +26,7 @@ from streams.engine.config import Config
 from streams.engine.fetch import RecordBatch, RecordsLostError
 from streams.engine.hidden import written_ends
 from streams.engine.limits import Topics
-from streams.engine.processor import Cut, Processor, Record
+from streams.engine.processor import Cut, Processor
 from streams.engine.restore import (
     Position,
     Target,
@@ -42,6 +42,7 @@ from streams.engine.store import Changelog, Store, Stores
 from streams.engine.writer import Writer
 from streams.errors import OperatorError
 from streams.kafka.errors import about, told
+from streams.records import Record
 
 log = logging.getLogger(__name__)
 

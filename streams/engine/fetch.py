@@ -22,9 +22,9 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizatio
 from aiokafka.record.memory_records import MemoryRecords
 
 from streams.engine import records as lenient
-from streams.engine.processor import Record
 from streams.errors import OperatorError
 from streams.kafka.errors import about, told
+from streams.records import Record
 
 log = logging.getLogger(__name__)
 

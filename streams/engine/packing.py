@@ -9,9 +9,9 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from streams.engine.limits import Limits
-from streams.engine.processor import NOW, Output
 from streams.engine.records import Builder
 from streams.errors import OperatorError
+from streams.records import NOW, Output
 
 #: Of a batch with more than one record: it is to be answered soon, and a broker keeps some of them in memory.
 BATCH_BYTES: Final = 768 * 1024

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from aiokafka.codec import lz4_decode, snappy_decode, zstd_decode, zstd_encode
 from aiokafka.record.util import calc_crc32c
 
-from streams.engine.processor import Headers
+from streams.records import Headers
 
 #: Base offset, length of what follows, leader's epoch, magic, CRC.
 _PREFIX: Final = Struct(">qiibI")

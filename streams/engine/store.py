@@ -22,8 +22,8 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from streams.engine.processor import Row
 from streams.errors import OperatorError
+from streams.records import Row
 
 if TYPE_CHECKING:
     from rocksdict import Cache, Options, Rdict

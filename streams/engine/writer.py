@@ -26,9 +26,10 @@ from streams.engine.clock import Clock
 from streams.engine.config import Config
 from streams.engine.limits import REFUSALS, Topics
 from streams.engine.packing import Shrink, pack
-from streams.engine.processor import NOW, Cut, Output
+from streams.engine.processor import Cut
 from streams.errors import OperatorError
 from streams.kafka.errors import about, told
+from streams.records import NOW, Output
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.engine.fetch import RecordBatch, check, drain
-from streams.engine.processor import Headers
 from streams.errors import OperatorError
 from streams.kafka.connecting import Unreachable, connected
 from streams.kafka.credentials import client_options
 from streams.kafka.topics import ABSENT, TopicsError
+from streams.records import Headers
 from streams.settings import Settings
 
 _CHUNK: Final = 2_000  # records

@@ -16,9 +16,10 @@ from heapq import nsmallest
 from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
-from streams.calls.partition import CallsPartition, Output
+from streams.calls.partition import CallsPartition
 from streams.calls.view import OpenCalls
 from streams.codecs import split_headers
+from streams.records import Output
 from streams.worker.single_flight import Shared
 
 #: KPI windows that are told of, up to the one of the present stream time.

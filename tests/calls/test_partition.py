@@ -13,7 +13,7 @@ from streams.calls import deadlines, state
 from streams.calls import partition as module
 from streams.calls.partition import CallsPartition, Rules
 from streams.codecs import CallDecoder
-from streams.engine.processor import NOW
+from streams.records import NOW
 
 _FAR = 1 << 60
 _DAY = 86_400_000

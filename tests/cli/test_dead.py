@@ -23,9 +23,9 @@ from streams.cli import main
 from streams.codecs import Reason, Rejected, dead_headers, smaller_letter
 from streams.engine.limits import Limits
 from streams.engine.packing import pack
-from streams.engine.processor import Output
 from streams.engine.records import decode_name
 from streams.kafka.reading import LogRecord, ranges, reader, records
+from streams.records import Output
 from streams.settings import Settings
 
 pytestmark = pytest.mark.kafka

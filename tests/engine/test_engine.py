@@ -23,9 +23,9 @@ from streams.engine.clock import Clock
 from streams.engine.config import Config
 from streams.engine.engine import MAX_PENDING, MAX_PENDING_BYTES, Engine, Owned, _is_of, _start
 from streams.engine.fetch import RecordBatch, RecordsLostError
-from streams.engine.processor import Record
 from streams.engine.restore import Position, encode_position, read_position
 from streams.engine.store import Changelog, Stores
+from streams.records import Record
 
 SOURCE = TopicPartition("in", 0)
 

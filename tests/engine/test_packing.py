@@ -8,8 +8,8 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from streams.engine.limits import Limits, limits_of
 from streams.engine.packing import BATCH_BYTES, RecordTooLargeError, Shrink, pack
-from streams.engine.processor import NOW, Output
 from streams.engine.records import decode_name, read
+from streams.records import NOW, Output
 
 WALL = 1_764_000_000_000
 ANY_TIME = Limits(retention=-1, after=1 << 62)

@@ -17,8 +17,8 @@ from aiokafka.record.util import calc_crc32c
 
 from streams.engine import fetch
 from streams.engine.fetch import UnreadableError, drain
-from streams.engine.processor import Record
 from streams.engine.records import HEADER_BYTES, Builder, decode_name, encode_name, read, slice_at
+from streams.records import Record
 
 CODECS = range(5)
 

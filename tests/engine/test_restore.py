@@ -11,8 +11,8 @@ import pytest
 from support.kafka import Record, produce
 
 from streams.engine.config import Config
-from streams.engine.processor import Row
 from streams.engine.restore import Target, bounds, reader, restore
+from streams.records import Row
 
 
 class Forgetful:

@@ -18,10 +18,10 @@ from streams.engine.config import Config
 from streams.engine.fetch import drain
 from streams.engine.limits import Topics
 from streams.engine.packing import RecordTooLargeError
-from streams.engine.processor import NOW, Output, Row
 from streams.engine.records import decode_name
 from streams.engine.restore import reader
 from streams.engine.writer import TopicRefusedError, Writer, _Attempt, _Sent, partition_of
+from streams.records import NOW, Output, Row
 
 CONFIG = Config(
     "group", "in", {"out": "o"}, "changelog", lambda _: None, {"bootstrap_servers": "localhost:1"}

@@ -26,12 +26,12 @@ from streams.embedded import Cluster
 from streams.engine.clock import Clock
 from streams.engine.config import Config
 from streams.engine.limits import Topics
-from streams.engine.processor import Output, Row
 from streams.engine.writer import Writer
 from streams.errors import OperatorError
 from streams.kafka import errors as kafka_errors
 from streams.kafka.credentials import client_options
 from streams.kafka.errors import OWN, TABLE, KafkaFailure, about, reference, told
+from streams.records import Output, Row
 from streams.settings import Settings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "errors.md"

@@ -14,12 +14,12 @@ from aiokafka import TopicPartition
 from msgspec import Struct
 
 from streams.calls.times import instant
-from streams.engine.processor import Output
 from streams.engine.writer import partition_of
 from streams.kafka import reading
 from streams.kafka.reading import Progress
 from streams.operations.replay.extent import UNKNOWN, Completed, Extent, WindowPlace
 from streams.operations.replay.spill import Spill
+from streams.records import Output
 from streams.settings import Settings
 
 Fault = Literal["missing", "differing", "extra"]

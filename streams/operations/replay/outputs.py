@@ -11,10 +11,10 @@ from aiokafka import AIOKafkaProducer
 from msgspec import Raw, Struct
 
 from streams.engine.packing import BATCH_BYTES
-from streams.engine.processor import Output as Record
 from streams.errors import OperatorError
 from streams.kafka import reading
 from streams.kafka.credentials import client_options
+from streams.records import Output as Record
 from streams.settings import Settings
 
 

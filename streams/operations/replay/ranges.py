@@ -11,9 +11,9 @@ import msgspec
 from aiokafka import TopicPartition
 from msgspec import Meta, Struct, field
 
-from streams.calls.partition import Record
 from streams.calls.times import instant
 from streams.kafka import reading
+from streams.records import Record
 from streams.settings import Settings
 
 Bound: TypeAlias = tuple[Literal["offset", "time"], int]

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias, cast
 from aiokafka import TopicPartition
 from msgspec import Struct, field
 
-from streams.calls.partition import CallsPartition, Cut, Record
+from streams.calls.partition import CallsPartition, Cut
 from streams.calls.times import instant
 from streams.codecs import Reason, split_headers
 from streams.engine.config import wall_clock
@@ -29,6 +29,7 @@ from streams.operations.replay.comparison import Comparison
 from streams.operations.replay.extent import UNKNOWN, Extent
 from streams.operations.replay.outputs import Output
 from streams.operations.replay.ranges import Range, Span, resolve
+from streams.records import Record
 from streams.settings import PREFIX, Settings
 from streams.wiring import config_of
 
