@@ -36,6 +36,7 @@ from streams.engine.restore import (
     new_note,
     reader,
     restore,
+    state_lost,
 )
 from streams.engine.skipped import accepted
 from streams.engine.store import Changelog, Store, Stores
@@ -55,10 +56,6 @@ _LOOK_SECONDS = 0.1
 _WARN_SECONDS = 60.0
 #: What was seen so long ago still says something about an idle partition.
 _RECENT_SECONDS = 10.0
-
-
-class StateLostError(OperatorError):
-    """The changelog does not hold the state that was committed."""
 
 
 class Observer(Protocol):
@@ -574,7 +571,7 @@ class Engine:
                     if (position := target.position) is not None:
                         self._check_same(position.topic)
                     elif place is not None and is_note(place.metadata):
-                        raise _lost(self.config, source, place.offset)
+                        raise state_lost(self.config, source, place.offset)
                     committed = place.offset if place else None
                     start = _start(source, position, committed, begins[source], ends[source])
                     owned = Owned(target.processor, writers[number], start, target.store)
@@ -606,18 +603,6 @@ class Engine:
 
     def _progress(self, remaining: Mapping[int, int]) -> None:
         self.remaining = dict(remaining)
-
-
-def _lost(config: Config, source: TopicPartition, committed: int) -> StateLostError:
-    where, group = f"{source.topic} partition {source.partition}", config.group
-    return StateLostError(
-        f"{where}: group {group} has committed offset {committed} together with state, but partition "
-        f"{source.partition} of {config.changelog} holds none: it was emptied or deleted, or the group ran with "
-        "another TELEFONIE_REPARTITION; calls that were open would be billed from a part of their events. To read the "
-        "log again from its beginning, or with another setting, use another TELEFONIE_APP_ID. To go on here without "
-        "what was known, stop all workers and have `kafka-consumer-groups.sh --reset-offsets --to-current --execute "
-        f"--group {group} --topic {source.topic}` write the same offsets without our note"
-    )
 
 
 def _is_of(place: OffsetAndMetadata | None, owned: Owned) -> bool:

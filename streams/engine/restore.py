@@ -37,6 +37,24 @@ class StateVersionError(OperatorError):
     """The state was written by another release, in a format that this one does not know."""
 
 
+class StateLostError(OperatorError):
+    """The changelog does not hold the state that was committed."""
+
+
+def state_lost(config: Config, source: TopicPartition, committed: int) -> StateLostError:
+    """What is to be said of a partition whose committed offset has our note, where there is no state."""
+    where, group = f"{source.topic} partition {source.partition}", config.group
+    return StateLostError(
+        f"{where}: group {group} has committed offset {committed} together with state, but partition "
+        f"{source.partition} of {config.changelog} holds none: it was emptied or deleted, or the group ran with "
+        "another TELEFONIE_REPARTITION; calls that were open would be billed from a part of their events. To read the "
+        "log again from its beginning, or with another setting, use another TELEFONIE_APP_ID. To go on here without "
+        "what was known, stop all workers and run `kafka-consumer-groups.sh --bootstrap-server BROKERS "
+        f"--reset-offsets --to-current --execute --group {group} --topic {source.topic}`: it writes the same offsets "
+        "without our note"
+    )
+
+
 _NOTE = re.compile("[0-9a-f]{32}")
 
 

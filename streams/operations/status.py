@@ -32,6 +32,7 @@ from streams.engine.restore import (
     is_note,
     read_position,
     restore,
+    state_lost,
 )
 from streams.engine.skipped import acceptances
 from streams.errors import OperatorError
@@ -123,7 +124,8 @@ _Stage: TypeAlias = tuple[Config, Mapping[int, _Point]]
 async def status(settings: Settings, *, recount: bool, progress: Progress = reading.silent) -> Status:
     """The status of the group. `recount` reads all of the changelog to count the open calls; `progress` is told.
 
-    Raises OperatorError when the calls topic does not exist, no broker answers, or another release wrote the state.
+    Raises OperatorError when the calls topic does not exist, no broker answers, another release wrote the state, or the
+    state is lost.
     """
     try:
         return await _status(settings, recount, progress)
@@ -132,8 +134,12 @@ async def status(settings: Settings, *, recount: bool, progress: Progress = read
 
 
 async def _status(settings: Settings, recount: bool, progress: Progress) -> Status:
+    # Before the state: what has been committed by now is in it.
+    promised = await _committed(settings, settings.app_id)
     async with reading.reader(settings) as consumer:
         *before, (config, points) = await _stages(settings, consumer)
+        for stage in (*before, (config, points)):
+            await _require_state(consumer, *stage, promised)
         if recount and points:
             points = await _recounted(consumer, config, points, progress)
         stages = [*before, (config, points)]
@@ -160,6 +166,24 @@ async def _stages(settings: Settings, consumer: Any) -> list[_Stage]:
         for each in (upstream_of(settings), config_of(settings))
         if each is not None
     ]
+
+
+async def _require_state(
+    consumer: Any,
+    config: Config,
+    points: Mapping[int, _Point],
+    promised: Mapping[TopicPartition, OffsetAndMetadata],
+) -> None:
+    """Raises StateLostError where an offset was committed together with state, and there is none."""
+    there = await reading.partitions(consumer, config.changelog)
+    for log, place in promised.items():
+        if log.topic != config.source or log.partition in points or not is_note(place.metadata):
+            continue
+        rows = [each for each in there if each.partition == log.partition]
+        if rows:  # the end of a group's very first transaction may be visible here a moment later than there
+            await bounds(config, consumer, [log.partition])
+        if not await _points(consumer, config, rows):
+            raise state_lost(config, log, place.offset)
 
 
 async def _points(consumer: Any, config: Config, changelog: Iterable[TopicPartition]) -> dict[int, _Point]:

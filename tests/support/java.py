@@ -14,6 +14,40 @@ _COMPILER = jars.Jar(
     "org.eclipse.jdt", "ecj", "3.45.0", "c8f5e66787ea6e4e0394ba3051c86a4edc50683ce9850f71739646529a99a2d7"
 )
 
+#: Kafka's own command-line tools, of the release that is delivered; for tests alone, too.
+_TOOLS = jars.Jar(
+    "org.apache.kafka",
+    "kafka-tools",
+    "4.3.1",
+    "62f3c5dd7aa3442d4c5bc6a95f86e2502178ea09de8e27f74d9563bf955e253c",
+)
+_SCRIPTS = {
+    "kafka-consumer-groups.sh": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+    "kafka-transactions.sh": "org.apache.kafka.tools.TransactionsCommand",
+}
+
+
+def run_tool(command: str, brokers: str) -> str:
+    """Run a command of Kafka's own tools as our messages name it, with BROKERS filled in; returns its stdout.
+
+    Skips the test when the tools cannot be had.
+    """
+    script, *arguments = command.replace("BROKERS", brokers).split()
+    kafka = install()
+    try:
+        tools = jars.fetch(jars.cache_dir(), extra=[_TOOLS])[-1]
+    except EmbeddedKafkaError as error:
+        pytest.skip(f"no tools of Kafka: {error}")
+    class_path = ":".join(map(str, [*kafka.class_path, tools]))
+    done = subprocess.run(
+        [kafka.java, "-cp", class_path, _SCRIPTS[script], *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
 
 def compiled(source: str, folder: Path) -> list[str]:
     """The command that runs the one class of a source text, with Kafka's client on the class path.
