@@ -41,7 +41,6 @@ from streams.engine.restore import (
 from streams.engine.skipped import accepted
 from streams.engine.store import Changelog, Store, Stores
 from streams.engine.writer import Writer
-from streams.errors import OperatorError
 from streams.kafka.errors import about, told
 from streams.records import Record
 
