@@ -35,12 +35,14 @@ _PIECE = 5_000
 class OpenSelection:
     """Which open calls: all that fit every condition; an empty one holds for everything.
 
-    `before` is the latest event time (epoch ms) of a call's first event; `countries` are those at either end.
+    `before` is the latest event time (epoch ms) of a call's first event; `countries` are those at either end. Of the
+    calls that fit, only those behind `after` are listed, all are counted: a first event time (epoch ms) and an id.
     """
 
     statuses: frozenset[str] = frozenset()
     countries: frozenset[str] = frozenset()
     before: int | None = None
+    after: tuple[int, bytes] = (-1, b"")
 
     def holds(self, state: CallState) -> bool:
         """Whether it is one of them."""
@@ -102,7 +104,8 @@ class OpenCalls(NamedTuple):
                 if selection.holds(state):
                     first = state.first_seen
                     ages[bisect_left(_AGES_MS, now - first)] += 1
-                    yield first, key
+                    if (first, key) > selection.after:
+                        yield first, key
 
         return Chosen(nsmallest(limit, fitting()), ages)
 

@@ -52,6 +52,7 @@ _CHOICES = (
     click.option(
         "--key", "keys", multiple=True, help="Only those with this key, mostly a call id; repeatable."
     ),
+    click.option("--path", "paths", multiple=True, help="Only those with this JSON path; repeatable."),
     click.option(
         "--partition",
         "partitions",
@@ -86,6 +87,7 @@ def _selecting(command: Callable[..., None]) -> Callable[..., None]:
         until: int | None,
         partitions: tuple[int, ...],
         keys: tuple[str, ...],
+        paths: tuple[str, ...],
         origins: tuple[tuple[int, int], ...],
         **others: Any,
     ) -> None:
@@ -97,6 +99,7 @@ def _selecting(command: Callable[..., None]) -> Callable[..., None]:
             until=until,
             partitions=frozenset(partitions),
             keys=frozenset(map(os.fsencode, keys)),
+            paths=frozenset(paths),
             origins=frozenset(origins),
         )
         command(selection=selection, **others)
@@ -342,7 +345,7 @@ def redrive(
     selection = replace(selection, places=frozenset(places))
     if (selection == Selection()) != everything:
         raise click.UsageError(
-            "choose dead letters by place, --reason, --since, --until, --partition, --key or --origin; or --all"
+            "choose dead letters by place, --reason, --since, --until, --partition, --path, --key or --origin; or --all"
         )
     settings = Settings.load(os.environ)
     logs.configure(settings)

@@ -91,6 +91,7 @@ class Selection:
     until: int | None = None
     partitions: frozenset[int] = frozenset()
     keys: frozenset[bytes] = frozenset()
+    paths: frozenset[str] = frozenset()
     places: frozenset[tuple[int, int]] = frozenset()
     origins: frozenset[tuple[int, int]] = frozenset()
 
@@ -102,6 +103,7 @@ class Selection:
             and (self.until is None or letter.written < self.until)
             and (not self.partitions or letter.partition in self.partitions)
             and (not self.keys or letter.key in self.keys)
+            and (not self.paths or letter.rejection.path in self.paths)
             and (not self.places or (letter.partition, letter.offset) in self.places)
             and (not self.origins or (letter.rejection.partition, letter.rejection.offset) in self.origins)
         )

@@ -97,6 +97,13 @@ def test_the_oldest_open_calls_are_found_wherever_they_lie() -> None:
     assert found.chosen(OpenSelection(), 1, START + 361_000).ages == [199, 240, 60, 0, 1, 0, 0]
 
 
+def test_open_calls_behind_another_one_are_listed_and_all_are_counted() -> None:
+    calls = partition(*((n // 2, {"id": f"call-{n}", "status": "ringing"}) for n in range(5)))
+    found = OpenCalls.of(calls).chosen(OpenSelection(after=(START, b"call-0")), 2, START)
+    assert found.oldest == [(START, b"call-1"), (START + 1000, b"call-2")]
+    assert sum(found.ages) == 5
+
+
 def test_a_closed_call_is_shown_until_stream_time_passes_its_retention() -> None:
     calls = partition((0, {"status": "busy"}))
     end = START + 24 * HOUR

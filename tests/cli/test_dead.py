@@ -99,6 +99,7 @@ def test_list_chooses_and_shows_nothing_of_a_call(scene: Scene) -> None:
     assert places(scene.rows("--reason", "schema", "--partition", "0")) == ["0:0", "0:3"]
     assert places(scene.rows("--since", moment(3), "--until", moment(5))) == ["0:3", "0:4"]
     assert places(scene.rows("--key", "call-1", "--key", "call-5")) == ["0:1", "0:5", "1:1"]
+    assert places(scene.rows("--path", "$.from", "--partition", "0")) == ["0:0", "0:3"]
     assert places(scene.rows("--origin", "1:102", "--origin", "0:104")) == ["0:4", "1:2"]
     assert len(scene.rows("--since", "2h", "--until", "1m")) == 9
     assert places(scene.rows("--limit", "2")) == ["0:4", "0:5"]

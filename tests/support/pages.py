@@ -167,7 +167,8 @@ class MadeUpTopics:
         piece = lying[max(0, end - 2) : end]
         found = [each for each in map(match, reversed(piece)) if each is not None]
         back_to = min((each.timestamp for each in piece), default=None)
-        return Look(found, {0: end - 2} if end > 2 else {}, back_to, [0], 1)
+        seen = {} if back_to is None else {0: back_to}
+        return Look(found, {0: end - 2} if end > 2 else {}, seen, [0], 1)
 
     async def read(self, _: str, job: partial[Any]) -> Any:
         """What is told of the place that the job is about."""

@@ -9,8 +9,10 @@ every partition has been searched so.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Protocol
@@ -30,14 +32,17 @@ from streams.worker.web.access import Access, access, authorize
 from streams.worker.web.group import MEMBER, Group, Membership
 from streams.worker.web.problems import Problem
 
-_LIMIT, _MOST = 100, 1000
+#: Calls in an answer, unless asked for otherwise, and at most.
+LIMIT, MOST = 100, 1000
 _RETRY_SECONDS: Final = "2"
 #: However often strangers ask for the status, the brokers and the workers are asked once in so many seconds.
 _SHARED_SECONDS: Final = 1.0
 _OPEN_STATUSES: Final = STATUSES[:3]
-_CALL_PAGE: Final = page.page("call.html")
-_OPEN_PAGE: Final = page.page("open.html")
-_PARAMETERS: Final = {"status", "country", "older_than", "limit"}
+_CALL_PAGE: Final = page.page("call")
+_OPEN_PAGE: Final = page.page("open")
+_PLACE: Final = re.compile(r"([0-9]{1,18}):(.*)", re.DOTALL)
+_EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
+_PARAMETERS: Final = {"status", "country", "older_than", "limit", "after"}
 
 
 class Lookup(Membership, Protocol):
@@ -149,7 +154,7 @@ class CallsApi:
             merged.add(each)
         if not merged.partitions and merged.problems:
             raise not_now(merged.problems)
-        return web.json_response(merged.document(limit, self._lookup.holds()[1]))
+        return web.json_response(merged.document(selection, limit, self._lookup.holds()[1]))
 
     async def _own_open(self, selection: OpenSelection, limit: int) -> dict[str, Any] | str:
         if reasons := await self._lookup.unsure():
@@ -227,15 +232,23 @@ class _Merged:
         else:
             self.problems.append("partitions have moved meanwhile")
 
-    def document(self, limit: int, of: int) -> dict[str, Any]:
-        """The oldest calls, and which partitions they are of."""
-        oldest = sorted(self.calls, key=lambda call: str(call["opened_at"]))[:limit]
+    def document(self, selection: OpenSelection, limit: int, of: int) -> dict[str, Any]:
+        """The oldest calls, which partitions they are of, and what gets those behind them."""
+        oldest = sorted(self.calls, key=_place)[:limit]
+        is_all = not oldest or (selection.after == OpenSelection.after and self.total <= len(oldest))
         return _said(oldest, self.ages) | {
             "total": self.total,
+            "next": None if is_all else f"{_place(oldest[-1])[0]}:{oldest[-1]['id']}",
             "partitions": sorted(self.partitions),
             "of": of,
             "problems": self.problems,
         }
+
+
+def _place(call: dict[str, Any]) -> tuple[int, bytes]:
+    """Where an open call is in the order of all."""
+    since = datetime.fromisoformat(call["opened_at"]) - _EPOCH
+    return since // _MILLISECOND, call["id"].encode()
 
 
 def _said(calls: list[dict[str, Any]], ages: list[int]) -> dict[str, Any]:
@@ -271,11 +284,28 @@ def _parsed(request: web.Request) -> tuple[OpenSelection, int]:
             before = time.time_ns() // 1_000_000 - milliseconds(age)
         except ValueError:
             raise _bad("older_than takes a duration such as 90s or 2h") from None
-    limit = query.get("limit", str(_LIMIT))
-    if not (limit.isdecimal() and len(limit) < 6 and 1 <= int(limit) <= _MOST):
-        raise _bad(f"limit takes a whole number from 1 to {_MOST}")
     countries = frozenset(code.upper() for code in query.getall("country", []))
-    return OpenSelection(statuses=statuses, countries=countries, before=before), int(limit)
+    selection = OpenSelection(
+        statuses=statuses, countries=countries, before=before, after=_after(query.get("after"))
+    )
+    return selection, limited(query.get("limit"), LIMIT, MOST)
+
+
+def _after(text: str | None) -> tuple[int, bytes]:
+    if text is None:
+        return OpenSelection.after
+    if (found := _PLACE.fullmatch(text)) is None:
+        raise _bad("after takes the `next` of another answer")
+    return int(found[1]), found[2].encode("utf-8", "surrogatepass")
+
+
+def limited(text: str | None, usual: int, most: int) -> int:
+    """How many of a list are asked for. Raises Problem when that is not a number from 1 to `most`."""
+    if text is None:
+        return usual
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= most):
+        raise _bad(f"limit takes a whole number from 1 to {most}")
+    return int(text)
 
 
 def _bad(detail: str) -> Problem:

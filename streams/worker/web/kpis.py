@@ -18,7 +18,7 @@ from streams.worker.web.calls import Lookup, is_alone, not_now
 from streams.worker.web.group import Group
 from streams.worker.web.problems import Problem
 
-_PAGE: Final = page.page("kpis.html")
+_PAGE: Final = page.page("kpis")
 _SPAN: Final = "1h"
 #: Slots of time in an answer, at most.
 _SLOTS: Final = 96

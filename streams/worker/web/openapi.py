@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from streams.codecs import REASONS, CompletedCall
 from streams.codecs.completed import ClosedBy, Instant
+from streams.worker.web import calls, published
 from streams.worker.web.kpis import DIRECTIONS
 
 # -- what is answered
@@ -64,8 +65,9 @@ class OpenCalls(Covered, kw_only=True):
     """Open calls, the oldest first."""
 
     calls: list[HeldCall]
-    total: int
+    total: Annotated[int, Meta(description="How many fit, listed or not")]
     ages: list[Age]
+    next: Annotated[str | None, Meta(description="Given as `after` to go on; null when these are all")]
 
 
 class Status(Struct, kw_only=True):
@@ -243,9 +245,19 @@ _SINCE: Final = Parameter(
     {"type": "string", "format": "date-time"},
 )
 _BEFORE: Final = Parameter(
-    "before", "The `next` of a former answer", {"type": "string", "pattern": "^[0-9]{1,9}:[0-9]{1,18}$"}
+    "before",
+    "The `next` of a former answer",
+    {"type": "string", "pattern": "^[0-9]{1,9}:[0-9]{1,18}(,[0-9]{1,9}:[0-9]{1,18})*$"},
 )
 _REFUSED: Final = (400, 401, 403, 503)
+
+
+def _limit(usual: int, most: int) -> Parameter:
+    schema = {"type": "integer", "minimum": 1, "maximum": most, "default": usual}
+    return Parameter("limit", "At most so many; `next` gets more", schema)
+
+
+_PIECE: Final = _limit(published.LIMIT, published.MOST)
 
 ROUTES: Final[dict[str, Route]] = {
     "/live": Route("Whether the worker turns", "text/plain", (), (503,)),
@@ -261,8 +273,9 @@ ROUTES: Final[dict[str, Route]] = {
             ),
             Parameter("country", "Only with one of these at either end", _COUNTRY, repeated=True),
             Parameter("older_than", "Only those whose first event is so old", _DURATION),
+            _limit(calls.LIMIT, calls.MOST),
             Parameter(
-                "limit", "At most so many", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}
+                "after", "The `next` of a former answer", {"type": "string", "pattern": "^[0-9]{1,18}:"}
             ),
         ),
         _REFUSED,
@@ -271,8 +284,8 @@ ROUTES: Final[dict[str, Route]] = {
     "/completed/{id}": Route(
         "The revisions of a call that were published",
         Revisions,
-        (_ID, _PARTITIONS, _SINCE, _BEFORE),
-        _REFUSED,
+        (_ID, _PARTITIONS, _SINCE, _BEFORE, _PIECE),
+        (*_REFUSED, 404),
     ),
     "/dead": Route(
         "Rejected records",
@@ -284,8 +297,9 @@ ROUTES: Final[dict[str, Route]] = {
             _PARTITIONS,
             _SINCE,
             _BEFORE,
+            _PIECE,
         ),
-        _REFUSED,
+        (*_REFUSED, 404),
     ),
     "/dead/{partition}:{offset}": Route(
         "A rejected record with what is in it",

@@ -1,26 +1,43 @@
-"""The pages: files beside this one, served as they are, and nothing from anywhere else."""
+"""The pages: files in `pages/`, served as they are, each in the same layout, and nothing from anywhere else."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Final
+from string import Template
+from typing import Final, NamedTuple
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from streams.worker.web.accept import preferred
 
-_FILES: Final = {
-    "/": ("page.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/common.js": ("common.js", "text/javascript"),
-    "/call.js": ("call.js", "text/javascript"),
-    "/open.js": ("open.js", "text/javascript"),
-    "/rejected.js": ("rejected.js", "text/javascript"),
-    "/kpis.js": ("kpis.js", "text/javascript"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
+_FILES: Final = Path(__file__).parent / "pages"
+
+
+class _Page(NamedTuple):
+    """A page of `NAME.html`, what stands in its main part, and `NAME.js`."""
+
+    title: str
+    #: What shows the same without JavaScript, as HTML.
+    instead: str
+
+
+_PAGES: Final = {
+    "live": _Page("Telefonie", '<a href="/status">/status</a> and <a href="/metrics">/metrics</a>'),
+    "call": _Page(
+        "Call · Telefonie", "<code>telefonie calls get</code> and <code>telefonie completed get</code>"
+    ),
+    "open": _Page("Open calls · Telefonie", "<code>telefonie calls open</code>"),
+    "rejected": _Page("Rejected records · Telefonie", "<code>telefonie dead list</code>"),
+    "letter": _Page("Rejected record · Telefonie", "<code>telefonie dead show</code>"),
+    "kpis": _Page("KPIs · Telefonie", "the topic of KPI windows"),
+}
+_ASSETS: Final = {
+    "page.css": "text/css",
+    "icon.svg": "image/svg+xml",
+    "common.js": "text/javascript",
+    **{f"{name}.js": "text/javascript" for name in _PAGES},
 }
 _POLICY: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -33,7 +50,14 @@ _POLICY: Final = {
 
 def routes(index: str) -> Collection[web.RouteDef]:
     """The routes of files; `/` answers with `index`, plain text, unless HTML is asked for."""
-    return [web.get(path, _handler(name, kind, index)) for path, (name, kind) in _FILES.items()]
+    live = page("live")
+
+    async def root(request: web.Request) -> web.Response:
+        return (
+            live() if wanted(request, "text/plain") else web.Response(text=index, headers={"Vary": "Accept"})
+        )
+
+    return [web.get("/", root), *(web.get(f"/{name}", _asset(name, kind)) for name, kind in _ASSETS.items())]
 
 
 def wanted(request: web.Request, other: str) -> bool:
@@ -42,17 +66,17 @@ def wanted(request: web.Request, other: str) -> bool:
 
 
 def page(name: str) -> Callable[[], web.Response]:
-    """What answers with a page, which is the same for everybody: what it shows it asks for."""
-    body = (Path(__file__).parent / name).read_bytes()
+    """What answers with a page, which is the same for everybody: it asks for what it shows."""
+    layout = Template((_FILES / "layout.html").read_text("utf-8"))
+    main = (_FILES / f"{name}.html").read_text("utf-8")
+    body = layout.substitute(_PAGES[name]._asdict(), name=name, main=main).encode()
     return lambda: web.Response(body=body, content_type="text/html", charset="utf-8", headers=_POLICY)
 
 
-def _handler(name: str, kind: str, index: str) -> Handler:
-    body = (Path(__file__).parent / name).read_bytes()
+def _asset(name: str, kind: str) -> Handler:
+    body = (_FILES / name).read_bytes()
 
-    async def serve(request: web.Request) -> web.StreamResponse:
-        if kind == "text/html" and not wanted(request, "text/plain"):
-            return web.Response(text=index, headers={"Vary": "Accept"})
+    async def serve(_: web.Request) -> web.Response:
         return web.Response(body=body, content_type=kind, charset="utf-8", headers=_POLICY)
 
     return serve

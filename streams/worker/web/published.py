@@ -17,18 +17,23 @@ import msgspec
 from aiohttp import web
 
 from streams.calls.times import instant
+from streams.codecs import REASONS
 from streams.kafka.reading import LogRecord
 from streams.operations.completed_calls import published
 from streams.operations.dead_letters import DeadLetter, Selection, complete, letter_of, notes, select
 from streams.settings import Settings
 from streams.worker.web import page
 from streams.worker.web.access import authorize
+from streams.worker.web.calls import limited
 from streams.worker.web.problems import Problem
 from streams.worker.web.topics import Look, Topics
 
-_PAGE: Final = page.page("rejected.html")
+_PAGE: Final = page.page("rejected")
+_PAGE_OF_ONE: Final = page.page("letter")
 #: Of a key, a header or a value so much is shown: characters of text, and bytes of what is none.
 _TEXT_BYTES, _HEX_BYTES = 1 << 20, 1 << 14
+#: Revisions or letters in an answer, unless asked for otherwise, and at most.
+LIMIT, MOST = 1000, 5000
 _PLACE: Final = re.compile(r"([0-9]{1,9}):([0-9]{1,18})")
 
 
@@ -49,7 +54,7 @@ class PublishedApi:
     async def _completed(self, request: web.Request) -> web.Response:
         """The revisions of a call, newest first; in `erased` the tombstone that follows them, if one does."""
         authorize(request, self._settings.api_token)
-        query = _Query(request, {"partition", "before", "since"})
+        query = _Query(request, {"partition", "before", "since", "limit"})
         key = _bytes(request.match_info["id"])
 
         def match(record: LogRecord) -> LogRecord | None:
@@ -62,6 +67,7 @@ class PublishedApi:
             only=query.numbers("partition"),
             before=query.places("before"),
             since=query.moment("since"),
+            limit=query.limit(),
             enough=_is_first,
         )
         newest = look.found[0] if look.found else None
@@ -74,19 +80,20 @@ class PublishedApi:
         if page.wanted(request, "application/json"):
             return _PAGE()
         authorize(request, self._settings.api_token)
-        query = _Query(request, {"key", "reason", "path", "partition", "before", "since"})
-        since, paths = query.moment("since"), frozenset(query.texts("path"))
+        query = _Query(request, {"key", "reason", "path", "partition", "before", "since", "limit"})
+        since, reasons = query.moment("since"), frozenset(query.texts("reason"))
+        if not reasons <= set(REASONS):
+            raise _bad(f"reason takes {', '.join(REASONS)}")
         selection = Selection(
-            reasons=frozenset(query.texts("reason")),
+            reasons=reasons,
+            paths=frozenset(query.texts("path")),
             keys=frozenset(map(_bytes, query.texts("key"))),
             since=since,
         )
 
         def match(record: LogRecord) -> DeadLetter | None:
             letter = letter_of(record)
-            if letter is None or not selection.holds(letter):
-                return None
-            return letter if not paths or letter.rejection.path in paths else None
+            return letter if letter is not None and selection.holds(letter) else None
 
         look = await self._topics.look(
             self._settings.dead_topic,
@@ -94,6 +101,7 @@ class PublishedApi:
             only=query.numbers("partition"),
             before=query.places("before"),
             since=since,
+            limit=query.limit(),
         )
         letters = sorted(look.found, key=lambda letter: (-letter.written, letter.partition, -letter.offset))
         return _answer(look, {"letters": [_letter(each) for each in letters]})
@@ -101,7 +109,7 @@ class PublishedApi:
     async def _one(self, request: web.Request) -> web.Response:
         """A dead letter with what is in it, and whether it has been sent back."""
         if page.wanted(request, "application/json"):
-            return _PAGE()
+            return _PAGE_OF_ONE()
         authorize(request, self._settings.api_token)
         place = int(request.match_info["partition"]), int(request.match_info["offset"])
         found = await self._topics.read(self._settings.dead_topic, partial(self._found, place))
@@ -153,10 +161,13 @@ class _Query:
         if (text := self._query.get(name)) is None:
             return None
         found = [_PLACE.fullmatch(part) for part in text.split(",")]
-        places = {int(each[1]): int(each[2]) for each in found if each}
-        if len(places) < len(found):
+        if not all(found):
             raise _bad(f"{name} takes the `next` of another answer")
-        return places
+        return {int(each[1]): int(each[2]) for each in found if each}
+
+    def limit(self) -> int:
+        """How many are asked for."""
+        return limited(self._query.get("limit"), LIMIT, MOST)
 
     def moment(self, name: str) -> int | None:
         """A time, in epoch ms."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from aiokafka.errors import KafkaError
 from streams.engine.writer import partition_of
 from streams.errors import OperatorError
 from streams.kafka import reading
+from streams.kafka.errors import told
 from streams.kafka.reading import LogRecord
 from streams.settings import Settings
 from streams.worker.web.problems import Problem
@@ -46,11 +48,20 @@ class Look(Generic[T]):
     found: list[T] = field(default_factory=list)
     #: Where to go on; empty when everything has been seen.
     left: dict[int, int] = field(default_factory=dict)
-    #: The earliest timestamp seen (epoch ms), None when nothing was read.
-    back_to: int | None = None
+    #: Of each partition the earliest timestamp of what has been seen (epoch ms).
+    seen: dict[int, int] = field(default_factory=dict)
     #: The partitions that were looked at, and how many the topic has.
     partitions: list[int] = field(default_factory=list)
     of: int = 0
+
+    @property
+    def back_to(self) -> int | None:
+        """The time (epoch ms) from which on everything has been seen, None when nothing with a time was.
+
+        It is that of the partition with the shortest reach.
+        """
+        short = [at for partition, at in self.seen.items() if partition in self.left]
+        return max(short) if short else min(self.seen.values(), default=None)
 
 
 Match = Callable[[LogRecord], T | None]
@@ -74,15 +85,16 @@ class Topics:
         only: Collection[int] = (),
         before: Places | None = None,
         since: int | None = None,
+        limit: int,
         enough: Callable[[T], bool] = lambda _: False,
     ) -> Look[T]:
         """Look for records: on from the places `before`; without any in the partitions `only`; without any of these
         in that where Kafka's default puts the `key`; and without a key in all.
 
         Nothing that lies before the first record stamped `since` (epoch ms) or later is read; nor more than the step
-        that finds one which is `enough`. Raises as `read`.
+        that finds one which is `enough`, or `limit` of them. Raises as `read`.
         """
-        wanted = _Wanted(topic, match, key, frozenset(before or only), before, since, enough)
+        wanted = _Wanted(topic, match, key, frozenset(before or only), before, since, limit, enough)
         return await self.read(topic, wanted.look)
 
     async def read(self, topic: str, job: Callable[[Any], Awaitable[T]]) -> T:
@@ -96,7 +108,7 @@ class Topics:
         except TimeoutError:
             raise _later(f"topic {topic} could not be read within {_PATIENCE:.0f} s") from None
         except (OperatorError, KafkaError) as error:
-            raise _later(f"topic {topic} could not be read: {error}") from None
+            raise _later(f"topic {topic} could not be read: {told(error, 'Read')}") from None
         finally:
             self._waiting -= 1
 
@@ -113,10 +125,14 @@ class _Wanted(Generic[T]):
     only: Collection[int]
     before: Places | None
     since: int | None
+    limit: int
     enough: Callable[[T], bool]
 
     async def look(self, consumer: Any) -> Look[T]:
         of = len(await reading.chosen(consumer, self.topic))
+        if unknown := [number for number in self.only if number >= of]:
+            detail = f"topic {self.topic} has no partition {min(unknown)}: it has 0 to {of - 1}"
+            raise Problem(HTTPStatus.NOT_FOUND, detail)
         only = self.only or (() if self.key is None else {partition_of(self.key, of)})
         bounds = await reading.ranges(consumer, self.topic, only, self.since)
         firsts = {log.partition: first for log, (first, _) in bounds.items()}
@@ -131,20 +147,30 @@ class _Wanted(Generic[T]):
     async def _back(self, consumer: Any, firsts: Places, look: Look[T]) -> None:
         """Step back from the ends, until everything or enough has been read."""
         begun, read, held, step = time.monotonic(), 0, 0, _FIRST_STEP
-        while look.left and read < _BYTES and held < _FOUND_BYTES and time.monotonic() - begun < _SECONDS:
+        while (
+            look.left
+            and read < _BYTES
+            and held < _FOUND_BYTES
+            and len(look.found) < self.limit
+            and time.monotonic() - begun < _SECONDS
+        ):
             ranges = {n: (max(firsts[n], end - step), end) for n, end in look.left.items()}
-            kept = _Kept[T](_FOUND_BYTES)
+            kept = _Kept[T](_FOUND_BYTES, self.limit - len(look.found))
+            seen: dict[int, int] = {}
             async with aclosing(self._records(consumer, ranges)) as records:
                 async for record in records:
                     size = len(record.key or b"") + len(record.value or b"")
                     read += size
                     if record.timestamp >= 0:
-                        look.back_to = min(record.timestamp, look.back_to or record.timestamp)
+                        seen[record.partition] = min(
+                            record.timestamp, seen.get(record.partition, record.timestamp)
+                        )
                     if (found := self.match(record)) is not None:
-                        kept.add(record.partition, record.offset, found, size)
+                        kept.add(record, found, size)
             held += kept.size
             look.found += kept.newest_first()
             reached = {n: first for n, (first, _) in ranges.items()} | kept.cut
+            look.seen |= seen | kept.reach
             look.left = {n: at for n, at in reached.items() if firsts[n] < at}
             step = min(4 * step, _GREATEST_STEP)
             if any(map(self.enough, look.found)):
@@ -157,23 +183,30 @@ class _Wanted(Generic[T]):
 
 
 class _Kept(Generic[T]):
-    """What a step has found; when that is too much the older part is left for the next look."""
+    """What a step has found; of what is too much the oldest is left for the next look."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._items: dict[int, list[tuple[int, T, int]]] = {}
-        self.size = 0
-        #: Of the partitions of which something was left out, the offset of the oldest that is kept.
+    def __init__(self, most_bytes: int, most: int) -> None:
+        self._most_bytes, self._most = most_bytes, most
+        self._items: dict[int, deque[tuple[LogRecord, T, int]]] = {}
+        self._count, self.size = 0, 0
+        #: Of the partitions of which something was left out: where the next look has to go on from.
         self.cut: dict[int, int] = {}
+        #: Of the same partitions the timestamp of the newest that was left out.
+        self.reach: dict[int, int] = {}
 
-    def add(self, partition: int, offset: int, found: T, size: int) -> None:
-        """Add what lies behind all that was added of its partition."""
-        items = self._items.setdefault(partition, [])
-        items.append((offset, found, size))
+    def add(self, record: LogRecord, found: T, size: int) -> None:
+        """Add what a record is, which lies behind all that was added of its partition."""
+        self._items.setdefault(record.partition, deque()).append((record, found, size))
         self.size += size
-        while self.size > self._most and len(items) > 1:
-            self.size -= items.pop(0)[2]
-            self.cut[partition] = items[0][0]
+        self._count += 1
+        while self._count > self._most or (self.size > self._most_bytes and self._count > 1):
+            self._leave(max(self._items.values(), key=len))
+
+    def _leave(self, items: deque[tuple[LogRecord, T, int]]) -> None:
+        record, _, size = items.popleft()
+        self.size -= size
+        self._count -= 1
+        self.cut[record.partition], self.reach[record.partition] = record.offset + 1, record.timestamp
 
     def newest_first(self) -> list[T]:
         """Everything kept, partition by partition."""

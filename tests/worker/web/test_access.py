@@ -28,7 +28,8 @@ PARTITIONS = {"alpha": [0, 2], "beta": [1, 3]}
 #: What of each route is only for those who may see call data; nothing of it where a route serves everybody alike.
 SECRETS = ["secret-alpha", "secret-beta", PHONE]
 OPEN_TO_ALL = {
-    "/", "/page.css", "/page.js", "/common.js", "/call.js", "/open.js", "/rejected.js", "/kpis.js", "/icon.svg",
+    "/", "/page.css", "/common.js", "/live.js", "/call.js", "/open.js", "/rejected.js", "/letter.js", "/kpis.js",
+    "/icon.svg",
     "/live", "/ready", "/metrics", "/openapi.json",
 }  # fmt: skip
 #: Where call data is all there is, so that others are refused, and what is told by each.

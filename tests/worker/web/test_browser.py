@@ -52,7 +52,7 @@ def test_it_shows_the_figures_and_they_move(browser: Any, served: Site) -> None:
         assert page.locator("#longest a").first.get_attribute("href").startswith("/calls/0b6f1c1e")
         read = page.inner_text("#totals")
         page.wait_for_selector(f"#totals:not(:text-is('{read}'))")
-        page.click("text=Open calls")
+        page.click("h2 >> text=Open calls")
         assert page.locator("#help-open").is_visible()
         assert PHONE not in page.content()
         assert page.complaints == []

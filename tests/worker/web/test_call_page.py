@@ -242,6 +242,6 @@ def test_it_fits_and_axe_finds_nothing(
 
 
 def test_every_anomaly_is_explained() -> None:
-    script = (Path(published.__file__).parent / "call.js").read_text()
+    script = (Path(published.__file__).parent / "pages/call.js").read_text()
     told = script.partition("const ANOMALIES = {")[2].partition("};")[0]
     assert [line.split('"')[1] for line in told.strip().splitlines()] == list(ANOMALIES)

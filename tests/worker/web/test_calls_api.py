@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import Mock
+from urllib.parse import urlencode
 
 import aiohttp
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from support.pages import MadeUpWorker, site
 
 from streams.calls.kpis import Kpis, KpiSelection
-from streams.calls.view import OpenSelection
+from streams.calls.partition import CallsPartition, Rules
+from streams.calls.view import OpenCalls, OpenSelection, describe
 from streams.engine.members import Member, MembersUnknownError
 from streams.settings import Settings
 from streams.worker.metrics import Metrics
@@ -165,6 +170,7 @@ def test_a_query_is_understood_or_refused() -> None:
             "limit=1001",
             "state=x",
             "limit=1" + "0" * 5_000,
+            "after=one",
         ):
             response, problem = await ask(f"/calls?{query}")
             assert (response.status, response.content_type) == (400, "application/problem+json")
@@ -283,3 +289,51 @@ def test_a_token_that_is_no_text_is_a_wrong_one() -> None:
 )  # fmt: skip
 def test_what_is_this_machine(address: str, local: bool) -> None:
     assert _is_loopback(address) is local
+
+
+class Open(MadeUpWorker):
+    """Holds open calls, chosen as a worker does."""
+
+    def __init__(self, member_id: str, partitions: list[int], ids: list[str]) -> None:
+        super().__init__(partitions=partitions, member_id=member_id)
+        self.calls = CallsPartition(Rules(), 0)
+        events = [
+            {"id": id_, "direction": "inbound", "from": PHONE, "to": PHONE, "status": "ringing"}
+            for id_ in ids
+        ]
+        stamps = [1_764_041_713_000 + 1000 * (n // 3) for n in range(len(ids))]
+        self.calls.process(
+            [(n, stamps[n], None, json.dumps(event).encode(), []) for n, event in enumerate(events)], 1 << 60
+        )
+
+    async def open_calls(
+        self, selection: OpenSelection, limit: int
+    ) -> tuple[list[dict[str, Any]], list[int]]:
+        found = OpenCalls.of(self.calls).chosen(selection, limit, 1_764_041_713_000)
+        described = (describe(self.calls, key.decode()) for _, key in found.oldest)
+        return [each for each in described if each], found.ages
+
+
+def pages(where: str, limit: int) -> list[str]:
+    """The ids of all open calls, asked for in pages."""
+    found, query = list[str](), {"limit": str(limit)}
+    while True:
+        with urllib.request.urlopen(f"{where}/calls?{urlencode(query)}", timeout=10) as answer:
+            page = json.load(answer)
+        assert len(page["calls"]) <= limit
+        assert page["total"] == 14
+        found += [call["id"] for call in page["calls"]]
+        if page["next"] is None:
+            return found
+        query["after"] = page["next"]
+
+
+@pytest.mark.parametrize("limit", [1, 4, 14, 100])
+def test_pages_of_open_calls_have_each_once_the_oldest_first(limit: int) -> None:
+    one = Open("one", [0, 1], [f"a:{n} ☎" for n in range(7)])
+    two = Open("two", [2, 3], [f"b:{n}\n" for n in range(7)])
+    with site(one) as here, site(two) as there:
+        one.group = [Member("one", here.url, [0, 1]), Member("two", there.url, [2, 3])]
+        found = pages(here.url, limit)
+        assert sorted(found) == sorted([f"a:{n} ☎" for n in range(7)] + [f"b:{n}\n" for n in range(7)])
+        assert [int(id_[2]) // 3 for id_ in found] == [0] * 6 + [1] * 6 + [2] * 2

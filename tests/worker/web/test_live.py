@@ -218,7 +218,7 @@ def test_how_long_restoring_takes() -> None:
 
 def test_the_page_is_for_browsers_and_takes_nothing_from_elsewhere() -> None:
     async def scene(site: Site) -> None:
-        for path in ("/", "/page.css", "/page.js", "/icon.svg"):
+        for path in ("/", "/page.css", "/live.js", "/icon.svg"):
             async with site.client.get(
                 site.server.address + path, headers={"Accept": "text/html,*/*"}
             ) as response:

@@ -174,6 +174,24 @@ def test_what_is_found_is_bounded_too(values: dict[str, object], monkeypatch: py
     serve(values, scene)
 
 
+@pytest.mark.parametrize("limit", [1, 3])
+def test_pages_of_a_limit_have_every_letter_once(values: dict[str, object], limit: int) -> None:
+    async def scene(ask: Ask) -> None:
+        found, query = list[int](), ""
+        while True:
+            _, piece = await ask(f"/dead?limit={limit}{query}")
+            assert len(piece["letters"]) <= limit
+            found += [each["origin"]["offset"] for each in piece["letters"]]
+            if piece["next"] is None:
+                break
+            reach = [START + 1000 * n for n in range(10) if n not in found]
+            assert piece["back_to"] >= instant(max(reach))
+            query = f"&before={piece['next']}"
+        assert sorted(found) == list(range(10))
+
+    serve(values, scene)
+
+
 def test_dead_letters_by_key_and_reason(values: dict[str, object]) -> None:
     async def scene(ask: Ask) -> None:
         _, found = await ask("/dead?key=one")
@@ -187,6 +205,8 @@ def test_dead_letters_by_key_and_reason(values: dict[str, object]) -> None:
         assert [each["origin"]["offset"] for each in found["letters"]] == [5]
         assert len((await ask("/dead"))[1]["letters"]) == 10
         assert len((await ask("/dead?partition=1"))[1]["letters"]) == 3
+        assert len((await ask("/dead?path=$&path=$.to"))[1]["letters"]) == 10
+        assert (await ask("/dead?path=$.to"))[1]["letters"] == []
 
     serve(values, scene)
 
@@ -249,12 +269,13 @@ def test_a_query_is_understood_or_refused(values: dict[str, object]) -> None:
         for path in (
             "/completed/one?before=x", "/completed/one?before=1:2,", "/completed/one?partition=-1",
             "/completed/one?partition=²", "/completed/one?since=yesterday", "/completed/one?since=2026-11-25",
-            "/completed/one?key=x", "/dead?limit=1", "/dead?since=-9999999-01-01T00:00:00Z",
+            "/completed/one?key=x", "/dead?limit=0",
+            "/dead?limit=5001", "/dead?reason=none", "/dead?since=-9999999-01-01T00:00:00Z",
         ):  # fmt: skip
             status, problem = await ask(path)
             assert (status, bool(problem["detail"])) == (400, True), path
         status, problem = await ask("/completed/one?partition=9")
-        assert (status, "no partition 9" in problem["detail"]) == (503, True)
+        assert (status, "no partition 9" in problem["detail"]) == (404, True)
         assert (await ask("/completed/%ed%a0%80"))[1]["revisions"] == []
 
     serve(values, scene)

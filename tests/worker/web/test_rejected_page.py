@@ -78,7 +78,14 @@ def test_what_a_producer_sends_wrong(browser: Any, monkeypatch: pytest.MonkeyPat
         shows(page, "4")
         assert page.locator("#legend li").all_inner_texts() == ["schema\n3", "empty\n1"]
         assert page.get_attribute("#chart", "aria-label") == "Rejected records by reason: schema 3, empty 1"
-        assert page.locator("#chart rect").count() == 4
+        assert page.locator("#chart rect:not(.cursor)").count() == 4
+        page.hover("#chart", position={"x": 1, "y": 20})
+        assert page.inner_text("#chart-readout").endswith(": none")
+        page.mouse.move(0, 0)
+        page.focus("#chart")
+        page.keyboard.press("End")
+        assert page.inner_text("#chart-readout").endswith(": 1 empty")
+        assert page.get_attribute("#chart", "aria-valuetext") == page.inner_text("#chart-readout")
         rows = page.locator("#letters tbody tr").all_inner_texts()
         assert [row.split("\t")[2] for row in rows] == ["empty", "schema", "schema", "schema"]
         page.select_option("[name=reason]", "schema")
@@ -87,7 +94,7 @@ def test_what_a_producer_sends_wrong(browser: Any, monkeypatch: pytest.MonkeyPat
         shows(page, "2")
         assert page.url == f"{made.url}/dead?span=3600&reason=schema&path=%24.status"
         command = page.inner_text("#command")
-        assert command.startswith("telefonie dead redrive --reason schema --since 20")
+        assert command.startswith("telefonie dead redrive --reason schema --path '$.status' --since 20")
         assert command.endswith("Z --dry-run")
         page.goto(f"{made.url}/dead?span=21600&reason=malformed")
         shows(page, "1")
@@ -153,6 +160,8 @@ def test_a_flood_is_read_in_pieces(browser: Any, monkeypatch: pytest.MonkeyPatch
     with opened(browser, monkeypatch, made_up) as (page, _):
         shows(page, "10")  # five pieces of two
         assert "back to" in page.inner_text("#note")
+        assert page.locator("#chart .unknown").count() == 1
+        assert page.inner_text("#chart-readout") == "What is gray has not been read."
         page.click("#more")
         shows(page, "20")
 

@@ -1,6 +1,8 @@
 // KPIs of the last hours, added up by the workers from the windows that they remember.
 
-import { $, number, share, moment, talk, text, element, redraw, shape, visible, ask, useToken, findCalls } from "/common.js";
+import {
+  $, number, share, moment, talk, text, element, redraw, visible, banner, columns, filterForm, request, keepLooking,
+} from "/common.js";
 
 const EVERY = 10000; // ms between looks
 const COLUMNS = ["attempts", "completed", "busy", "no_answer", "failed", "canceled", "timed_out", "answered", "human", "machine"];
@@ -16,35 +18,10 @@ const FIGURES = {
   ner: [ner, percent],
 };
 
-const filters = $("filters");
 let found = null;
-let changed = null;
 
-function fromAddress() {
-  const query = new URLSearchParams(location.search);
-  for (const name of ["span", "direction", "country"]) {
-    const given = query.get(name);
-    const field = filters.elements[name];
-    if (given !== null && (field.tagName !== "SELECT" || [...field.options].some((each) => each.value === given))) field.value = given;
-  }
-}
-
-const chosen = () => new URLSearchParams([...new FormData(filters)].filter(([, value]) => value.trim()));
-
-filters.addEventListener("input", () => {
-  if (!filters.checkValidity()) return;
-  history.replaceState(null, "", `/kpis?${chosen()}`);
-  changed?.();
-});
-filters.addEventListener("submit", (event) => event.preventDefault());
 $("enough-form").addEventListener("submit", (event) => event.preventDefault());
 $("enough").addEventListener("input", () => found && drawCountries());
-
-function banner(lines) {
-  $("banner").className = "warn";
-  $("banner").hidden = !lines.length;
-  redraw($("banner"), lines, () => lines.map((line) => element("p", {}, visible(line))));
-}
 
 // -- what is shown
 
@@ -56,23 +33,18 @@ function total(rows) {
 
 function draw() {
   const sums = total(found.slots);
-  const slots = Math.max(1, Math.ceil((Date.now() - found.since_ms) / found.slot_ms));
+  const bySlot = new Map(found.slots.map((row) => [Math.round((row.of - found.since_ms) / found.slot_ms), row]));
+  const slots = Array.from({ length: Math.max(1, Math.ceil((Date.now() - found.since_ms) / found.slot_ms)) }, (_, n) => bySlot.get(n));
   for (const [name, [value, say]] of Object.entries(FIGURES)) {
     const whole = found.slots.length ? value(sums) : null;
     text($(name), whole === null ? "–" : say(whole));
-    const most = ["asr", "ner"].includes(name) ? 1 : Math.max(0, ...found.slots.map((row) => value(row) ?? 0));
-    const chart = $(`${name}-chart`);
-    chart.setAttribute("viewBox", `0 0 ${slots * 10} 40`);
-    chart.setAttribute("preserveAspectRatio", "none");
-    chart.setAttribute("aria-label", `${name === "attempts" ? "Attempts" : name.toUpperCase()} over time`);
-    chart.replaceChildren(shape("line", { x1: 0, x2: slots * 10, y1: 39.5, y2: 39.5 }), ...found.slots.flatMap((row) => {
-      const own = value(row);
-      if (own === null) return [];
-      const height = Math.max(0.5, Math.min(1, own / (most || 1)) * 39);
-      const x = (10 * (row.of - found.since_ms)) / found.slot_ms;
-      const at = moment(new Date(row.of).toISOString().slice(0, 16));
-      return [shape("rect", { x: x + 1, y: 39.5 - height, width: 8, height }, `${at}: ${say(own)} of ${number.format(row.attempts)} attempts`)];
-    }));
+    const of = (row) => (name === "attempts" ? "" : ` of ${number.format(row.attempts)} attempts`);
+    columns($(`${name}-chart`), {
+      label: `${name === "attempts" ? "Attempts" : name.toUpperCase()} over time`,
+      stacks: slots.map((row) => (row === undefined || value(row) === null ? [] : [["", value(row), `${say(value(row))}${of(row)}`]])),
+      top: ["asr", "ner"].includes(name) ? 1 : Math.max(0, ...found.slots.map((row) => value(row) ?? 0)),
+      titles: (n) => moment(new Date(found.since_ms + n * found.slot_ms).toISOString().slice(0, 16)),
+    });
   }
   drawCountries();
   const charges = Object.entries(addedCharges());
@@ -137,30 +109,15 @@ $("export").addEventListener("click", () => {
 // -- looking
 
 async function look() {
-  const answer = await ask(`/kpis?${chosen()}`);
-  $("token").hidden = answer.status !== 401;
+  const answer = await request(`/kpis?${new URLSearchParams(chosen())}`, "KPIs by destination");
   if (answer.status === 200) {
     found = answer.body;
     const { problems } = found;
     banner(problems.length ? [`These are ${found.partitions.length} of ${found.of} partitions only.`, ...problems] : []);
     draw();
-  } else if (answer.status === 401) {
-    banner([answer.wrong ? "The worker does not know that token." : "KPIs by destination are shown to those who have the API token."]);
-  } else {
-    banner([answer.detail]);
   }
   return answer.status;
 }
 
-async function keepLooking() {
-  for (;;) {
-    const again = new Promise((resolve) => { changed = resolve; });
-    const status = document.hidden ? 0 : await look();
-    if (status === 401) await useToken();
-    else await Promise.race([again, new Promise((resolve) => { setTimeout(resolve, EVERY); })]);
-  }
-}
-
-fromAddress();
-findCalls();
-keepLooking();
+const chosen = filterForm("/kpis", () => lookNow());
+const lookNow = keepLooking(look, EVERY);

@@ -1,7 +1,7 @@
 // One call: what the workers hold of it now, what was published of it, and what was rejected.
 
 import {
-  $, number, duration, talk, text, element, redraw, moment, visible, ask, lookOn, reach, useToken, findCalls,
+  $, number, duration, talk, text, element, redraw, moment, visible, ask, lookOn, reach, useToken,
 } from "/common.js";
 
 const id = decodeURIComponent(location.pathname.slice("/calls/".length));
@@ -326,5 +326,4 @@ async function keepLooking() {
 
 text($("id"), visible(id));
 $("find-id").value = id;
-findCalls();
 keepLooking();

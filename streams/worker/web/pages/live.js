@@ -1,7 +1,7 @@
 // The live page: one stream of events from the worker, each the whole state, drawn as it comes.
 
 import {
-  $, number, share, clock, duration, talk, text, element, redraw, bars, shape, getToken, keepToken, forgetToken, findCalls, visible,
+  $, number, share, clock, duration, talk, text, element, redraw, bars, shape, getToken, keepToken, forgetToken, visible, banner,
 } from "/common.js";
 
 const OPEN = ["queued", "ringing", "in-progress"];
@@ -194,7 +194,7 @@ function showHealth(data) {
   const said = problems(data);
   const waits = !data.partitions.some((each) => each.read) && !said.length;
   pill(said.length ? "warn" : "good", said.length ? said[0][0] : waits ? "Waiting for the first call" : "Processing");
-  banner("warn", said.map(([, line]) => line));
+  banner(said.map(([, line]) => line));
   text($("group"), data.app_id);
   const count = data.workers.length;
   text($("updated"), `${count} ${count === 1 ? "worker" : "workers"}, ${data.partitions.length} partitions · ${clock(data.now)} UTC`);
@@ -204,12 +204,6 @@ function showHealth(data) {
 function pill(kind, said) {
   $("state").className = `pill ${kind}`;
   text($("state"), said);
-}
-
-function banner(kind, lines) {
-  $("banner").className = kind;
-  $("banner").hidden = !lines.length;
-  redraw($("banner"), lines, () => lines.map((line) => element("p", {}, line[0].toUpperCase() + line.slice(1))));
 }
 
 function show(data) {
@@ -310,7 +304,7 @@ function lost() {
   document.body.className = "lost";
   pill("bad", "No connection");
   const since = heard ? ` What is shown is from ${clock(heard)} UTC.` : "";
-  banner("bad", [`The worker at ${location.host} does not answer; trying again all the time.${since}`]);
+  banner([`The worker at ${location.host} does not answer; trying again all the time.${since}`], "bad");
 }
 
 function openHelp() {
@@ -321,5 +315,4 @@ function openHelp() {
 }
 addEventListener("hashchange", openHelp);
 openHelp();
-findCalls();
 keepListening();
