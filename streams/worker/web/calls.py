@@ -41,6 +41,7 @@ _OPEN_STATUSES: Final = STATUSES[:3]
 _CALL_PAGE: Final = page.page("call")
 _OPEN_PAGE: Final = page.page("open")
 _PLACE: Final = re.compile(r"([0-9]{1,18}):(.*)", re.DOTALL)
+_COUNTRY: Final = re.compile(r"[A-Za-z]{2}")
 _EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _PARAMETERS: Final = {"status", "country", "older_than", "limit", "after"}
 
@@ -284,11 +285,18 @@ def _parsed(request: web.Request) -> tuple[OpenSelection, int]:
             before = time.time_ns() // 1_000_000 - milliseconds(age)
         except ValueError:
             raise _bad("older_than takes a duration such as 90s or 2h") from None
-    countries = frozenset(code.upper() for code in query.getall("country", []))
+    countries = countries_of(query.getall("country", []))
     selection = OpenSelection(
         statuses=statuses, countries=countries, before=before, after=_after(query.get("after"))
     )
     return selection, limited(query.get("limit"), LIMIT, MOST)
+
+
+def countries_of(texts: list[str]) -> frozenset[str]:
+    """The countries that are asked for. Raises Problem for what is no ISO 3166-1 alpha-2 code."""
+    if not all(_COUNTRY.fullmatch(text) for text in texts):
+        raise _bad("country takes two letters such as FR, or ZZ for an unknown country")
+    return frozenset(text.upper() for text in texts)
 
 
 def _after(text: str | None) -> tuple[int, bytes]:

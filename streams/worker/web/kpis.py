@@ -14,7 +14,7 @@ from streams.engine.members import MembersUnknownError
 from streams.settings import Settings, milliseconds
 from streams.worker.web import page
 from streams.worker.web.access import authorize
-from streams.worker.web.calls import Lookup, is_alone, not_now
+from streams.worker.web.calls import Lookup, countries_of, is_alone, not_now
 from streams.worker.web.group import Group
 from streams.worker.web.problems import Problem
 
@@ -93,7 +93,7 @@ class KpisApi:
         if not directions <= set(DIRECTIONS):
             raise _bad(f"direction takes {' or '.join(DIRECTIONS)}")
         since, slot = self._times(request)
-        countries = frozenset(code.upper() for code in query.getall("country", []))
+        countries = countries_of(query.getall("country", []))
         return KpiSelection(since=since, slot=slot, directions=directions, countries=countries)
 
     def _times(self, request: web.Request) -> tuple[int, int]:

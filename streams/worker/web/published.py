@@ -26,7 +26,7 @@ from streams.worker.web import page
 from streams.worker.web.access import authorize
 from streams.worker.web.calls import limited
 from streams.worker.web.problems import Problem
-from streams.worker.web.topics import Look, Topics
+from streams.worker.web.topics import Look, Topics, partitions_of
 
 _PAGE: Final = page.page("rejected")
 _PAGE_OF_ONE: Final = page.page("letter")
@@ -118,6 +118,7 @@ class PublishedApi:
         return web.json_response(found)
 
     async def _found(self, place: tuple[int, int], consumer: Any) -> dict[str, Any] | None:
+        await partitions_of(consumer, self._settings.dead_topic, place[:1])
         selection = Selection(places=frozenset({place}))
         async with aclosing(select(consumer, self._settings, selection)) as letters:
             letter = await anext(letters, None)

@@ -117,6 +117,15 @@ class Topics:
             return await job(consumer)
 
 
+async def partitions_of(consumer: Any, topic: str, wanted: Collection[int]) -> int:
+    """How many partitions a topic has. Raises Problem when one that is wanted is not among them."""
+    of = len(await reading.chosen(consumer, topic))
+    if unknown := [number for number in wanted if number >= of]:
+        detail = f"topic {topic} has no partition {min(unknown)}: it has 0 to {of - 1}"
+        raise Problem(HTTPStatus.NOT_FOUND, detail)
+    return of
+
+
 @dataclass
 class _Wanted(Generic[T]):
     topic: str
@@ -129,10 +138,7 @@ class _Wanted(Generic[T]):
     enough: Callable[[T], bool]
 
     async def look(self, consumer: Any) -> Look[T]:
-        of = len(await reading.chosen(consumer, self.topic))
-        if unknown := [number for number in self.only if number >= of]:
-            detail = f"topic {self.topic} has no partition {min(unknown)}: it has 0 to {of - 1}"
-            raise Problem(HTTPStatus.NOT_FOUND, detail)
+        of = await partitions_of(consumer, self.topic, self.only)
         only = self.only or (() if self.key is None else {partition_of(self.key, of)})
         bounds = await reading.ranges(consumer, self.topic, only, self.since)
         firsts = {log.partition: first for log, (first, _) in bounds.items()}

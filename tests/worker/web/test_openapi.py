@@ -141,3 +141,26 @@ def test_whatever_is_allowed_is_answered_as_told(
     status, kind, body = get(served, path, token)
     assert status != 400, (path, body)
     held_against(name, status, kind, body)
+
+
+def not_allowed(schema: dict[str, Any]) -> list[str]:
+    """What a parameter's schema rules out."""
+    if "enum" in schema:
+        return ["", "none", schema["enum"][0].upper()]
+    if schema["type"] == "integer":
+        return ["", "x", "-1", "1.0", "²", str(schema["maximum"] + 1), str(10**30)]
+    if "pattern" in schema:
+        return ["", "!", "²²", "FRA\n", "1" * 40]
+    return ["", "noon", "2026-11-25T00:00:00"] if schema.get("format") == "date-time" else []
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENT["paths"]))
+def test_what_is_not_allowed_is_refused(served: Site, name: str) -> None:
+    path = name.replace("{id}", ID).replace("{partition}:{offset}", "0:0")
+    for each in DOCUMENT["paths"][name]["get"]["parameters"]:
+        schema = each["schema"].get("items", each["schema"])
+        for value in not_allowed(schema) if each["in"] == "query" else ():
+            asked = f"{path}?{urlencode([(each['name'], value)])}"
+            status, kind, body = get(served, asked)
+            assert status == 400, asked
+            held_against(name, status, kind, body)

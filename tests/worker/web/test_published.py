@@ -234,7 +234,7 @@ def test_one_dead_letter_with_what_is_in_it(values: dict[str, object], kafka: st
         _, found = await ask("/dead/0:2")
         assert (found["key"], found["redriven"]) == ({"kind": "hex", "content": "ff", "cut": False}, False)
         assert (await ask("/dead/1:2"))[1]["key"] is None
-        for place in ("0:99", "0:3"):
+        for place in ("0:99", "0:3", "9:0"):
             assert (await ask(f"/dead/{place}"))[0] == 404
 
     serve(values, scene)
@@ -276,6 +276,7 @@ def test_a_query_is_understood_or_refused(values: dict[str, object]) -> None:
             assert (status, bool(problem["detail"])) == (400, True), path
         status, problem = await ask("/completed/one?partition=9")
         assert (status, "no partition 9" in problem["detail"]) == (404, True)
+        assert (await ask("/completed/one?before=9:1"))[0] == 404
         assert (await ask("/completed/%ed%a0%80"))[1]["revisions"] == []
 
     serve(values, scene)
