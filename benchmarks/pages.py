@@ -59,11 +59,11 @@ def ask(port: int, path: str, kind: str, seconds: float) -> int:
         connection.close()
 
 
-def person(port: int, ids: list[str], seed: int, ended: Event, counts: Counter[int]) -> None:
+def person(port: int, ids: list[str], seed: int, only: str, ended: Event, counts: Counter[int]) -> None:
     """Click until the end, and count the answers by their status."""
     chance = random.Random(seed)
     while not ended.is_set():
-        page, (asked, every) = chance.choice(list(_PAGES.items()))
+        page, (asked, every) = chance.choice([each for each in _PAGES.items() if only in ("", each[0])])
         call = quote(chance.choice(ids), safe="")
         counts[ask(port, page.format(call), "text/html", 5.0)] += 1
         leave = time.monotonic() + chance.uniform(*_STAY)
@@ -73,11 +73,11 @@ def person(port: int, ids: list[str], seed: int, ended: Event, counts: Counter[i
             ended.wait(min(every, max(0.0, leave - time.monotonic())))
 
 
-def people(port: int, ids: list[str], number: int, ended: Event, told: Any) -> None:
+def people(port: int, ids: list[str], number: int, only: str, ended: Event, told: Any) -> None:
     """So many of them, in a process of their own."""
     counts = Counter[int]()
     threads = [
-        threading.Thread(target=person, args=(port, ids, seed, ended, counts)) for seed in range(number)
+        threading.Thread(target=person, args=(port, ids, seed, only, ended, counts)) for seed in range(number)
     ]
     for thread in threads:
         thread.start()
@@ -93,7 +93,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run(cluster: Cluster, load: Load, name: str, ids: list[str], number: int) -> tuple[Run, Counter[int]]:
+def run(
+    cluster: Cluster, load: Load, name: str, ids: list[str], number: int, only: str
+) -> tuple[Run, Counter[int]]:
     """One way through the load while so many people look on."""
     brokers, completed, port = cluster.bootstrap(), f"{name}.completed", free_port()
     outputs = [f"{completed}{kind}" for kind in OUTPUTS]
@@ -103,7 +105,7 @@ def run(cluster: Cluster, load: Load, name: str, ids: list[str], number: int) ->
     ended, told = context.Event(), context.Queue()
     with ExitStack() as stack:
         process = stack.enter_context(worker(env))
-        looking = context.Process(target=people, args=(port, ids, number, ended, told), daemon=True)
+        looking = context.Process(target=people, args=(port, ids, number, only, ended, told), daemon=True)
         looking.start()
         try:
             found = follow(
@@ -122,7 +124,8 @@ def run(cluster: Cluster, load: Load, name: str, ids: list[str], number: int) ->
 @click.option("--calls", default=233_000, show_default=True, help="About 4.3 events each.")
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--people", "number", default=10, show_default=True)
-def main(calls: int, rounds: int, number: int) -> None:
+@click.option("--only", default="", metavar="PAGE", help="All look at this page: " + ", ".join(_PAGES) + ".")
+def main(calls: int, rounds: int, number: int, only: str) -> None:
     """Measure and print."""
     found: dict[int, list[Run]] = {0: [], number: []}
     answers = Counter[int]()
@@ -131,7 +134,7 @@ def main(calls: int, rounds: int, number: int) -> None:
         ids = [key.decode() for _, key, _ in events(7, 2_000, 150.0, 0)]
         for turn in range(rounds):
             for each in (0, number) if turn % 2 == 0 else (number, 0):
-                done, counts = run(cluster, load, f"pages-{each}-{turn}", ids, each)
+                done, counts = run(cluster, load, f"pages-{each}-{turn}", ids, each, only)
                 found[each].append(done)
                 answers += counts
     for each, runs in found.items():

@@ -201,6 +201,28 @@ def test_the_state_may_be_made_with_the_first_worker(scene: Scene, tmp_path: Pat
         worker.finish()
 
 
+def test_a_page_names_the_right_that_it_lacks(scene: Scene, tmp_path: Path) -> None:
+    scene.setup.create()
+    scene.setup.create_changelog()
+    create_topics(scene.secured.brokers, f"{scene.setup.topic('dead')}-redriven", partitions=1)
+    scene.allow("worker", "A worker")
+    produce_calls(scene.secured.brokers, scene.setup.calls, CALLS, seed=1, mix=Mix(0, 0, 0.1, 0))
+    with Worker(scene.as_user("worker"), tmp_path / "log") as worker:
+        wait_until_done(scene.setup)
+        for path, kind in (("/dead", "dead"), ("/completed/one", "completed")):
+            status, problem = worker.asked(path)
+            topic = scene.setup.topic(kind)
+            assert (status, problem["detail"]) == (
+                503,
+                f"topic {topic} could not be read: the brokers refuse this user: the ACL Read on the topic "
+                f"{topic} is missing",
+            )
+        scene.allow("worker", "Looking into topics from the browser")
+        wait_for("it may look", lambda: worker.asked("/dead")[0] == 200)
+        letter = worker.asked("/dead?limit=1")[1]["letters"][0]
+        assert worker.asked(f"/dead/{letter['partition']}:{letter['offset']}")[0] == 200
+
+
 def test_a_right_that_is_taken_away(scene: Scene, tmp_path: Path) -> None:
     scene.setup.create()
     create = Rule("topic", f"{scene.setup.group}-calls-changelog", ("Create",))

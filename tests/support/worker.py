@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from uuid import uuid4
 
 import msgspec
@@ -160,6 +160,14 @@ class Worker:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
+
+    def asked(self, path: str) -> tuple[int, Any]:
+        """Status and JSON document of its web server's answer."""
+        try:
+            with urllib.request.urlopen(self._address() + path, timeout=30) as answer:
+                return int(answer.status), json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
 
     def page(self, path: str) -> str:
         """What its web server answers."""

@@ -18,6 +18,7 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
+import msgspec
 from aiohttp import web
 
 from streams.calls.kpis import Kpis, KpiSelection
@@ -155,7 +156,8 @@ class CallsApi:
             merged.add(each)
         if not merged.partitions and merged.problems:
             raise not_now(merged.problems)
-        return web.json_response(merged.document(selection, limit, self._lookup.holds()[1]))
+        body = msgspec.json.encode(merged.document(selection, limit, self._lookup.holds()[1]))
+        return web.Response(body=body, content_type="application/json")
 
     async def _own_open(self, selection: OpenSelection, limit: int) -> dict[str, Any] | str:
         if reasons := await self._lookup.unsure():

@@ -1,7 +1,8 @@
 """Looking into topics for a page: backwards from their ends, a bounded piece at a time.
 
 Each look has a consumer of its own in a thread of its own, so reading holds up neither the event loop nor the engine's
-fetcher. One look runs at a time, some may wait. What a look has not reached it says, as the place to go on from.
+fetcher. One look runs at a time, some may wait, and beside a busy worker they rest in between. What a look has not
+reached it says, as the place to go on from.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from streams.kafka import reading
 from streams.kafka.errors import told
 from streams.kafka.reading import LogRecord
 from streams.settings import Settings
+from streams.worker.web.pace import Pace
 from streams.worker.web.problems import Problem
 
 #: A look ends with the first step after so many seconds or bytes; it fails after the last of these (s).
@@ -73,7 +75,7 @@ class Topics:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._turn = asyncio.Lock()
+        self._turn, self._pace = asyncio.Lock(), Pace()
         self._waiting = 0
 
     async def look(
@@ -94,7 +96,8 @@ class Topics:
         Nothing that lies before the first record stamped `since` (epoch ms) or later is read; nor more than the step
         that finds one which is `enough`, or `limit` of them. Raises as `read`.
         """
-        wanted = _Wanted(topic, match, key, frozenset(before or only), before, since, limit, enough)
+        budget = self._pace.budget()
+        wanted = _Wanted(topic, match, key, frozenset(before or only), before, since, limit, enough, budget)
         return await self.read(topic, wanted.look)
 
     async def read(self, topic: str, job: Callable[[Any], Awaitable[T]]) -> T:
@@ -104,7 +107,10 @@ class Topics:
         self._waiting += 1
         try:
             async with self._turn:
-                return await asyncio.to_thread(asyncio.run, self._read(job))
+                await asyncio.sleep(self._pace.rest())
+                found, cpu = await asyncio.to_thread(asyncio.run, self._read(job))
+                self._pace.spent(cpu)
+                return found
         except TimeoutError:
             raise _later(f"topic {topic} could not be read within {_PATIENCE:.0f} s") from None
         except (OperatorError, KafkaError) as error:
@@ -112,9 +118,12 @@ class Topics:
         finally:
             self._waiting -= 1
 
-    async def _read(self, job: Callable[[Any], Awaitable[T]]) -> T:
+    async def _read(self, job: Callable[[Any], Awaitable[T]]) -> tuple[T, float]:
+        """What the job finds, and the CPU time (s) that it has taken of the thread, whose only work it is."""
+        begun = time.thread_time()
         async with asyncio.timeout(_PATIENCE), reading.reader(self._settings) as consumer:
-            return await job(consumer)
+            found = await job(consumer)
+        return found, time.thread_time() - begun
 
 
 async def partitions_of(consumer: Any, topic: str, wanted: Collection[int]) -> int:
@@ -136,6 +145,8 @@ class _Wanted(Generic[T]):
     since: int | None
     limit: int
     enough: Callable[[T], bool]
+    #: CPU time (s) after which no further step begins.
+    budget: float
 
     async def look(self, consumer: Any) -> Look[T]:
         of = await partitions_of(consumer, self.topic, self.only)
@@ -152,13 +163,14 @@ class _Wanted(Generic[T]):
 
     async def _back(self, consumer: Any, firsts: Places, look: Look[T]) -> None:
         """Step back from the ends, until everything or enough has been read."""
-        begun, read, held, step = time.monotonic(), 0, 0, _FIRST_STEP
+        begun, used, read, held, step = time.monotonic(), time.thread_time(), 0, 0, _FIRST_STEP
         while (
             look.left
             and read < _BYTES
             and held < _FOUND_BYTES
             and len(look.found) < self.limit
             and time.monotonic() - begun < _SECONDS
+            and time.thread_time() - used < self.budget
         ):
             ranges = {n: (max(firsts[n], end - step), end) for n, end in look.left.items()}
             kept = _Kept[T](_FOUND_BYTES, self.limit - len(look.found))

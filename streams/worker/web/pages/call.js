@@ -261,7 +261,7 @@ $("rejected-more").addEventListener("click", async () => {
   text($("rejected-note"), `${letters.size ? "" : "None was found. "}${reach(answer.body)}`);
   $("rejected").hidden = !letters.size;
   $("rejected").tBodies[0].replaceChildren(...[...letters.values()].map((each) => element("tr", {},
-    element("td", {}, each.at ? moment(each.at) : "–"), element("td", {}, each.reason), element("td", {}, visible(each.message)),
+    element("td", {}, element("a", { href: `/dead/${each.partition}:${each.offset}` }, each.at ? moment(each.at) : "no time")), element("td", {}, each.reason), element("td", {}, visible(each.message)),
     element("td", { class: "mono" }, visible(each.path ?? "–")), element("td", { class: "mono" }, `${each.origin.topic} ${each.origin.partition}:${each.origin.offset}`))));
 });
 

@@ -292,6 +292,7 @@ export const reach = (look) => {
     if (link.pathname === location.pathname) link.setAttribute("aria-current", "page");
     else if (link.pathname !== "/" && location.pathname.startsWith(`${link.pathname}/`)) link.setAttribute("aria-current", "true");
   }
+  $("find-id").addEventListener("focus", () => $("find-id").select());
   $("find").addEventListener("submit", (event) => {
     event.preventDefault();
     const id = $("find-id").value.trim();

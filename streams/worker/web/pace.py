@@ -1,0 +1,51 @@
+"""How much of a worker's time looking into topics may take: as good as nothing while the worker needs it itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+#: A worker that uses more of a core than this for itself is busy.
+_BUSY: Final = 0.5
+#: How long (s) its use of the core is looked at, at least.
+_SPAN: Final = 1.0
+#: Beside a busy worker a look takes about so much CPU (s), and then rests for so many times as long.
+_CPU, _REST = 0.1, 60.0
+#: Nobody waits longer (s) for the rest of others.
+_LONGEST: Final = 8.0
+
+
+class Pace:
+    """Lets looks take a sixtieth of the time of a busy worker, and as much as they like of one that is idle."""
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, used: Callable[[], float] = time.process_time
+    ) -> None:
+        """`used` is the CPU time (s) that this process has used, looks included."""
+        self._clock, self._used = clock, used
+        self._since, self._before, self._looked = clock(), used(), 0.0
+        self._is_busy = False
+        self._free_at = -inf
+
+    def budget(self) -> float:
+        """The CPU time (s) after which a look should end."""
+        return _CPU if self._busy() else inf
+
+    def rest(self) -> float:
+        """How long (s) the next look has to wait."""
+        return max(0.0, self._free_at - self._clock()) if self._busy() else 0.0
+
+    def spent(self, cpu: float) -> None:
+        """A look has taken so much CPU time (s)."""
+        self._looked += cpu
+        self._free_at = self._clock() + min(_LONGEST, _REST * cpu)
+
+    def _busy(self) -> bool:
+        now = self._clock()
+        if now - self._since >= _SPAN:
+            used = self._used()
+            self._is_busy = used - self._before - self._looked > _BUSY * (now - self._since)
+            self._since, self._before, self._looked = now, used, 0.0
+        return self._is_busy

@@ -1,0 +1,56 @@
+"""Looks beside a busy worker take a small part of its time; beside an idle one they do not wait."""
+
+from __future__ import annotations
+
+from math import inf
+
+from streams.worker.web.pace import Pace
+
+
+class Machine:
+    """A clock and the CPU time of the process, both made up."""
+
+    now = used = 0.0
+
+    def run(self, seconds: float, share: float) -> None:
+        self.now += seconds
+        self.used += share * seconds
+
+
+def look(machine: Machine, pace: Pace, cpu: float, beside: float = 0.0) -> None:
+    machine.run(cpu, 1.0 + beside)
+    pace.spent(cpu)
+
+
+def test_an_idle_worker_is_looked_at_without_a_rest() -> None:
+    machine = Machine()
+    pace = Pace(lambda: machine.now, lambda: machine.used)
+    for _ in range(5):
+        machine.run(1, 0.1)
+        look(machine, pace, 2.0)  # what looks take themselves does not make it busy
+        assert (pace.rest(), pace.budget()) == (0, inf)
+
+
+def test_looks_take_a_sixtieth_of_a_busy_worker() -> None:
+    machine = Machine()
+    pace = Pace(lambda: machine.now, lambda: machine.used)
+    machine.run(2, 0.9)
+    assert 0 < pace.budget() < 1
+    assert pace.rest() == 0
+    begun, looked = machine.now, 0.0
+    for _ in range(50):
+        machine.run(pace.rest(), 0.9)
+        look(machine, pace, pace.budget(), beside=0.9)
+        looked += pace.budget()
+    assert 0.01 < looked / (machine.now - begun) < 0.02
+
+
+def test_nobody_waits_for_long_and_a_worker_that_is_idle_again_lets_all_look() -> None:
+    machine = Machine()
+    pace = Pace(lambda: machine.now, lambda: machine.used)
+    machine.run(2, 0.9)
+    pace.budget()
+    look(machine, pace, 3.0, beside=0.9)
+    assert pace.rest() == 8
+    machine.run(4, 0.1)
+    assert pace.rest() == 0
