@@ -7,11 +7,13 @@ ID is that of a closed call, best one with several revisions.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from urllib.request import urlopen
 
 from playwright.sync_api import sync_playwright
 
@@ -35,21 +37,25 @@ def picture(browser: Any, url: str, shown: str, name: str, options: dict[str, An
 
 
 def main(url: str, call_id: str) -> None:
-    """All of them."""
-    call = f"{url}/calls/{quote(call_id, safe='')}"
-    whole = "#rate-note:text-is('the last two minutes')"
+    """All of them: in light on a desk, in dark on a phone."""
+    with urlopen(f"{url}/dead?limit=50&reason=schema") as answer:
+        letter = next(each for each in json.load(answer)["letters"] if (each["path"] or "$") != "$")
+    pages = {
+        "live-page": ("/", "#rate-note:text-is('the last two minutes')"),
+        "open-calls": ("/calls", "#calls tbody tr"),
+        "call-page": (f"/calls/{quote(call_id, safe='')}", ".revision"),
+        "rejected": ("/dead", "#note:has-text('since')"),
+        "rejected-record": (f"/dead/{letter['partition']}:{letter['offset']}", "#fault"),
+        "kpis": ("/kpis", "#countries tbody tr"),
+    }
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
             args=["--no-sandbox", "--disable-gpu"],
         )
-        picture(browser, url, whole, "live-page.png", DESK)
-        picture(browser, url, whole, "live-page-phone.png", PHONE)
-        picture(browser, f"{url}/calls", "#calls tbody tr", "open-calls.png", DESK)
-        picture(browser, f"{url}/kpis", "#countries tbody tr", "kpis.png", DESK)
-        picture(browser, f"{url}/dead", "#note:has-text('since')", "rejected.png", DESK)
-        picture(browser, call, ".revision", "call-page.png", DESK)
-        picture(browser, call, ".revision", "call-page-phone.png", PHONE)
+        for name, (path, shown) in pages.items():
+            picture(browser, url + path, shown, f"{name}.png", DESK)
+            picture(browser, url + path, shown, f"{name}-phone.png", PHONE)
         browser.close()
 
 

@@ -88,6 +88,13 @@ def test_what_a_producer_sends_wrong(browser: Any, monkeypatch: pytest.MonkeyPat
         assert page.get_attribute("#chart", "aria-valuetext") == page.inner_text("#chart-readout")
         rows = page.locator("#letters tbody tr").all_inner_texts()
         assert [row.split("\t")[2] for row in rows] == ["empty", "schema", "schema", "schema"]
+        faults = page.locator("#faults tbody tr").all_inner_texts()
+        assert (len(faults), faults[0].split("\t")) == (
+            3,
+            ["2", "schema", "$.status", "status: no such status"],
+        )
+        link = page.locator("#faults a").first.get_attribute("href")
+        assert link == "/dead?span=3600&reason=schema&path=%24.status"
         page.select_option("[name=reason]", "schema")
         shows(page, "3")
         page.fill("[name=path]", "$.status")

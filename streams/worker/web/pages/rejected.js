@@ -7,6 +7,7 @@ import {
 const REASONS = ["schema", "malformed", "empty", "unsupported-content-type", "too-large", "too-early", "too-late", "failed"];
 const SLOTS = 48; // columns in the chart
 const ROWS = 200; // in the list
+const FAULTS = 10; // in the table of the most frequent
 const PIECE = 2000; // records in an answer
 
 let letters = new Map();
@@ -64,12 +65,28 @@ function show() {
   const all = [...letters.values()].sort((a, b) => (a.at < b.at ? 1 : a.at > b.at ? -1 : b.offset - a.offset));
   text($("total"), number.format(all.length));
   drawChart(all);
+  showFaults(all);
   const rows = all.slice(0, ROWS).map((each) => [`${each.partition}:${each.offset}`, moment(each.at ?? ""), each.reason, each.path, each.message]);
   redraw($("letters").tBodies[0], rows, () => rows.map(([place, at, reason, path, message]) => element("tr", {},
     element("td", { class: "mono" }, element("a", { href: `/dead/${place}` }, place)), element("td", { class: "mono" }, at),
     element("td", {}, visible(reason)), element("td", { class: "mono" }, element("bdi", {}, visible(path ?? "–"))),
     element("td", { class: "why" }, element("bdi", {}, visible(message))))));
   text($("shown"), !all.length ? "None." : all.length > ROWS ? `The newest ${number.format(ROWS)} of ${number.format(all.length)}.` : "");
+}
+
+function showFaults(all) {
+  const counts = new Map();
+  for (const { reason, path, message } of all) {
+    const fault = JSON.stringify([reason, path, message]);
+    counts.set(fault, (counts.get(fault) ?? 0) + 1);
+  }
+  const most = [...counts].sort(([, a], [, b]) => b - a).slice(0, FAULTS);
+  redraw($("faults").tBodies[0], most, () => most.map(([fault, n]) => {
+    const [reason, path, message] = JSON.parse(fault);
+    const query = new URLSearchParams([...chosen().filter(([name]) => !["reason", "path"].includes(name)), ["reason", reason], ...(path ? [["path", path]] : [])]);
+    return element("tr", {}, element("td", { class: "n" }, element("a", { href: `/dead?${query}` }, number.format(n))), element("td", {}, visible(reason)),
+      element("td", { class: "mono" }, element("bdi", {}, visible(path ?? "–"))), element("td", { class: "why" }, element("bdi", {}, visible(message))));
+  }));
 }
 
 function drawChart(all) {
