@@ -178,16 +178,21 @@ async def complete(consumer: Any, letter: DeadLetter) -> DeadLetter | None:
 
 
 async def notes(consumer: Any, settings: Settings) -> set[bytes]:
-    """The notes of all records that have been sent back; none before the first redrive."""
+    """The notes of all records that have been sent back; none before the first redrive.
+
+    A tombstone takes a note back, whether it has been compacted away or not.
+    """
     place = f"{settings.dead_topic}/".encode()
     found: set[bytes] = set()
     for topic in sorted(await _noted(consumer)):
+        here: set[bytes] = set()
         async with aclosing(reading.records(consumer, await reading.ranges(consumer, topic))) as records:
-            found |= {
-                bytes(each.key)
-                async for each in records
-                if each.key and (each.value or b"").startswith(place)
-            }
+            async for each in records:
+                if each.key and each.value is None:
+                    here.discard(each.key)
+                elif each.key and each.value.startswith(place):
+                    here.add(bytes(each.key))
+        found |= here
     return found
 
 

@@ -201,6 +201,17 @@ def test_what_earlier_releases_noted_counts_for_its_own_dead_letters(scene: Scen
     assert [each.key for each in scene.sent()] == [b"call-1"]
 
 
+def test_a_tombstone_takes_a_note_back(scene: Scene) -> None:
+    scene.bury(2)
+    assert scene.run("redrive", "--all").stderr == "2 sent back, 0 had been sent before\n"
+    topic = f"{scene.dead}-redriven"
+    first = next(each for each in read_topic(scene.brokers, topic) if each.key and b"/100@" in each.key)
+    produce(scene.brokers, topic, [Record(None, first.key)])
+    assert [row["redriven"] for row in scene.rows()] == [False, True]
+    assert scene.run("redrive", "--all").stderr == "1 sent back, 1 had been sent before\n"
+    assert [each.key for each in scene.sent()] == [b"call-0", b"call-1", b"call-0"]
+
+
 def test_redrive_mends_and_stamps(scene: Scene) -> None:
     scene.bury(3)
     command = 'v=$(cat); case "$v" in *:1,*) ;; *) printf %s "${v%?},\\"mended\\":1}";; esac'

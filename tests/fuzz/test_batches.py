@@ -125,14 +125,21 @@ def send(setup: Setup, random: Random, now: int, until: float) -> list[model.Rec
     with closing(Wire(setup.brokers)) as wire:
         while time.monotonic() < until:
             for batch, codec in batches(random, now):
-                error, first = wire.produce(setup.calls, 0, encoded(batch, codec))
+                error, first, appended = wire.produce(setup.calls, 0, encoded(batch, codec))
                 for number, record in enumerate(batch if error == 0 else ()):
                     names = [
                         (name.decode("utf-8", "surrogateescape"), value) for name, value in record.headers
                     ]
-                    timestamp = None if record.timestamp < 0 else record.timestamp
+                    timestamp = appended if appended >= 0 else record.timestamp
                     log.append(
-                        model.Record(first + number, timestamp, record.key, record.value, tuple(names), now)
+                        model.Record(
+                            first + number,
+                            None if timestamp < 0 else timestamp,
+                            record.key,
+                            record.value,
+                            tuple(names),
+                            now,
+                        )
                     )
                 if random.random() < 0.1:
                     log += transaction(foreign, setup.calls, random.random() < 0.5, now)
@@ -157,9 +164,17 @@ def seed() -> int:
     return value
 
 
-@pytest.mark.parametrize("settings", [{}, {"GUARANTEE": "at_least_once", "STORE": "rocksdb"}])
+@pytest.mark.parametrize(
+    ("settings", "timestamps"),
+    [
+        ({}, "CreateTime"),
+        ({"GUARANTEE": "at_least_once", "STORE": "rocksdb"}, "CreateTime"),
+        ({}, "LogAppendTime"),
+    ],
+    ids=["exactly once", "at least once", "stamped by the broker"],
+)
 def test_whatever_a_broker_accepts_is_what_the_model_says(
-    kafka: str, tmp_path: Path, seed: int, settings: dict[str, str]
+    kafka: str, tmp_path: Path, seed: int, settings: dict[str, str], timestamps: str
 ) -> None:
     random, now = Random(seed), int(time.time() * 1000)
     setup = Setup(
@@ -173,11 +188,12 @@ def test_whatever_a_broker_accepts_is_what_the_model_says(
         config={
             "max.message.bytes": "4194304",
             "retention.ms": "-1",
+            "message.timestamp.type": timestamps,
             "message.timestamp.after.max.ms": str(2**63 - 1),
         },
     )
     setup.create_outputs()
-    log = send(setup, random, now, time.monotonic() + SECONDS / 2)
+    log = send(setup, random, now, time.monotonic() + SECONDS / 3)
     assert len(log) > 100
     run_until_caught_up(setup, tmp_path / "log", 300)
     expected = model.Partition(model.Settings(60_000, nulls="absent", topic=setup.calls)).run(log)

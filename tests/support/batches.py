@@ -82,8 +82,11 @@ class Wire:
     def close(self) -> None:
         self._socket.close()
 
-    def produce(self, topic: str, partition: int, batch: bytes) -> tuple[int, int]:
-        """The broker's error code (0: none), and the offset of the first record."""
+    def produce(self, topic: str, partition: int, batch: bytes) -> tuple[int, int, int]:
+        """The broker's error code (0: none), the offset of the first record, and when it was appended (epoch ms).
+
+        The latter is -1 where the topic keeps the records' own timestamps.
+        """
         name = topic.encode()
         body = struct.pack(">hhih", 0, 7, 1, -1)  # Produce, version 7, correlation, no client id
         body += struct.pack(">hhi", -1, -1, 30_000)  # no transaction, all acknowledge
@@ -93,8 +96,8 @@ class Wire:
         (size,) = struct.unpack(">i", self._read(4))
         answer = self._read(size)
         at = 4 + 4 + 2 + len(name) + 4
-        _, error, offset = struct.unpack_from(">ihq", answer, at)
-        return error, offset
+        _, error, offset, appended = struct.unpack_from(">ihqq", answer, at)
+        return error, offset, appended
 
     def _read(self, size: int) -> bytes:
         found = b""
