@@ -39,7 +39,7 @@ from streams.codecs.call import Call
 from streams.codecs.messagepack import UnreadableError, is_harmless, known
 from streams.codecs.properties import CHECKS, REQUIRED, are_valid
 from streams.codecs.rejection import Rejected
-from streams.records import Headers
+from streams.records import Headers, LeftOut
 
 MAX_PROPERTY_BYTES: Final = 8192
 """Of a property that is carried on, as UTF-8 (semantics, section 2): what makes the size of every output known."""
@@ -239,6 +239,8 @@ def _unframe(value: bytes | None) -> bytes:
 
     No document that could be a Call begins with byte 0, neither in JSON nor in MessagePack (an integer 0).
     """
+    if isinstance(value, LeftOut):
+        raise Rejected("too-large", f"the value takes {value.size} bytes: a record of that size is not read")
     if not value:
         raise Rejected("empty", "the record has no value")
     if value[0]:

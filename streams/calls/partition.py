@@ -30,8 +30,16 @@ from streams.calls.state import (
     share_strings,
 )
 from streams.calls.windows import UNKNOWN_COUNTRY, WindowKey, Windows, as_counted, country_of, mark
-from streams.codecs import Call, CallDecoder, Rejected, Source, dead_headers, encode_completed
-from streams.records import NOW, Output, Record, Row, Rows
+from streams.codecs import (
+    Call,
+    CallDecoder,
+    Rejected,
+    Source,
+    dead_headers,
+    encode_completed,
+    without_value,
+)
+from streams.records import NOW, LeftOut, Output, Record, Row, Rows
 
 _JSON: Final[list[tuple[str, bytes | None]]] = [("content-type", b"application/json")]
 _PUBLISHED: Final = 4096
@@ -287,6 +295,8 @@ class CallsPartition:
         offset, ts, key, value, headers = item
         at = self.source(offset)
         said = dead_headers(headers, rejected, at.topic, at.partition, at.offset, ts)
+        if isinstance(value, LeftOut):
+            return without_value(key, NOW, said, value.size)
         return key, value, NOW, said
 
     def source(self, offset: int) -> Source:

@@ -25,7 +25,7 @@ from streams.codecs import (
     Source,
     without_value,
 )
-from streams.records import Headers, Output, Record, Rows
+from streams.records import Headers, LeftOut, Output, Record, Rows
 
 ORIGIN: Final = "telefonie-origin"
 """The header of the internal topic; the last one of a record."""
@@ -61,7 +61,7 @@ def smaller_event(decoder: CallDecoder, output: Output) -> Output | None:
     origin = _origin(headers)
     if origin is None or origin.value_bytes is not None:
         return None
-    origin.value_bytes = len(value or b"")
+    origin.value_bytes = value.size if isinstance(value, LeftOut) else len(value or b"")
     if origin.key is not None and len(origin.key) > MAX_PROPERTY_BYTES:
         origin.key = None  # no id of a Call is as long
     smaller = b""
@@ -121,7 +121,10 @@ class Repartition:
         """Send records on, in order."""
         for offset, timestamp, key, value, headers in records:
             origin = (ORIGIN, _encode(Origin(self._number, offset, key, timestamp=timestamp)))
-            self._out.append((self._key(value, headers), value, timestamp, [*headers, origin]))
+            output: Output = (self._key(value, headers), value, timestamp, [*headers, origin])
+            if isinstance(value, LeftOut):
+                output = smaller_event(self._decoder, output) or output
+            self._out.append(output)
             self._bytes += len(value or b"") + len(key or b"") + sum(len(text or b"") for _, text in headers)
         return len(records)
 

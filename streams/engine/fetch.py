@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from itertools import dropwhile, islice
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -155,8 +156,13 @@ class _Opened:
     def __init__(self, source: Any, batch: Any) -> None:
         self.base_offset, self.next_offset = batch.base_offset, batch.next_offset
         self.is_compressed = bool(batch.compression_type)
+        #: Decompressed as it is read: records of any size may follow on one another.
+        self.is_large = False
         self._source, self._batch = source, batch
         self._records: Iterator[Record] | None = None
+        if self.is_compressed:
+            with suppress(Exception):  # which comes again when it is read
+                self._decompress()
 
     def take(self, count: int) -> list[Record]:
         """The next records; fewer than `count` are the last. Raises UnreadableError."""
@@ -166,6 +172,14 @@ class _Opened:
             return list(islice(self._records, count))
         except Exception:  # a name that is not UTF-8, or something else that only aiokafka does not take
             return self._taken_leniently(count)
+
+    def _decompress(self) -> None:
+        batch = lenient.slice_at(self._source._records.data, self.base_offset)
+        plain = lenient.decompressed(batch)
+        if plain is None:
+            self.is_large, self._records = True, lenient.read(batch)
+        elif plain is not batch:
+            self._batch = MemoryRecords(plain).next_batch()
 
     def _taken_leniently(self, count: int) -> list[Record]:
         source = self._source
@@ -199,7 +213,7 @@ def _take(result: Any, partition: TopicPartition, limit: int) -> RecordBatch:
             taken = found
         else:
             if found.is_compressed:  # what is not, is no larger than the fetch was
-                count, few = min(count, few), 2 * few
+                count, few = 1 if found.is_large else min(count, few), 2 * few
             taken = found.take(count)
             size += sum([len(record[3] or b"") for record in taken])
             if len(taken) < count:

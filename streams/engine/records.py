@@ -1,20 +1,22 @@
 """Record batches of Kafka's format 2, read and written where aiokafka is stricter than the brokers are.
 
 To Kafka the name of a header is any bytes; to aiokafka it is UTF-8. Here a name that is not keeps its bytes as lone
-surrogates. This is plain Python, ten times as slow as aiokafka's own, and only for batches that aiokafka does not take.
+surrogates. To Kafka the size of a record is that of its batch as it is compressed, so a megabyte may be gigabytes; to
+aiokafka all of them are one object. Here they are read as they are decompressed, and what is too large is left out.
+This is plain Python, ten times as slow as aiokafka's own, and only for batches that aiokafka does not take.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
-from aiokafka.codec import lz4_decode, snappy_decode, zstd_decode, zstd_encode
+from aiokafka.codec import zstd_encode
 from aiokafka.record.util import calc_crc32c
 
-from streams.records import Headers
+from streams.engine.decompression import ZSTD, expands, pieces
+from streams.records import Headers, LeftOut
 
 #: Base offset, length of what follows, leader's epoch, magic, CRC.
 _PREFIX: Final = Struct(">qiibI")
@@ -27,9 +29,13 @@ HEADER_BYTES: Final = _PREFIX.size + _REST.size
 
 # Attributes.
 _CODEC, _LOG_APPEND_TIME, _TRANSACTIONAL = 0x07, 0x08, 0x10
-ZSTD: Final = 4
-_DECODERS: Final = {2: snappy_decode, 3: lz4_decode, ZSTD: zstd_decode}
 _LONG: Final = 1 << 63
+
+MAX_BATCH_BYTES: Final = 64 << 20
+"""Of the records of a batch, decompressed: more are not held in memory at once."""
+
+MAX_RECORD_BYTES: Final = 32 << 20
+"""Of a record: what is larger is read without its value (`LeftOut`), and without a key or headers of that size."""
 
 
 class Found(NamedTuple):
@@ -64,51 +70,152 @@ def slice_at(batches: bytes, base_offset: int) -> bytes:
     raise ValueError(f"no batch begins at offset {base_offset}")
 
 
+def decompressed(batch: bytes) -> bytes | None:
+    """A batch without compression, of which aiokafka need not know how large it becomes; None: too large for that.
+
+    The same batch where it cannot become too large. Its checksum is not that of the new one. Raises as `read`.
+    """
+    base, _, epoch, magic, crc = _PREFIX.unpack_from(batch)
+    attributes, *rest = _REST.unpack_from(batch, _PREFIX.size)
+    if not expands(attributes & _CODEC, batch[HEADER_BYTES:], MAX_BATCH_BYTES):
+        return batch
+    found, size = [], 0
+    for piece in pieces(attributes & _CODEC, batch[HEADER_BYTES:]):
+        found.append(piece)
+        size += len(piece)
+        if size > MAX_BATCH_BYTES:
+            return None
+    prefix = _PREFIX.pack(base, HEADER_BYTES - _LENGTH_ENDS + size, epoch, magic, crc)
+    return b"".join([prefix, _REST.pack(attributes & ~_CODEC, *rest), *found])
+
+
 def read(batch: bytes) -> Iterator[Found]:
     """The records of a batch. Raises, now or on the way, whatever its decompression does, IndexError or ValueError."""
     base, *_ = _PREFIX.unpack_from(batch)
     attributes, _, first, latest, _, _, _, count = _REST.unpack_from(batch, _PREFIX.size)
-    data, at = _decompressed(attributes & _CODEC, batch[HEADER_BYTES:]), 0
+    flow = _Flow(pieces(attributes & _CODEC, batch[HEADER_BYTES:]))
+
+    def stamp(elapsed: int) -> int:
+        return latest if attributes & _LOG_APPEND_TIME else _int64(first + elapsed)
+
     for _ in range(count):
-        length, at = _varint(data, at)
-        end = at + length
-        if not at < end <= len(data):
-            raise ValueError(f"a record of {length} bytes does not fit into its batch")
-        elapsed, at = _varint(data, at + 1)  # after the record's attributes, which say nothing
-        timestamp = latest if attributes & _LOG_APPEND_TIME else _int64(first + elapsed)
-        delta, at = _varint(data, at)
-        key, at = _bytes(data, at)
-        value, at = _bytes(data, at)
-        named, at = _varint(data, at)
-        headers: list[tuple[str, bytes | None]] = []
-        for _ in range(named):
-            name, at = _bytes(data, at)
-            content, at = _bytes(data, at)
-            headers.append((decode_name(name or b""), content))
-        if at != end:
-            raise ValueError(f"a record of {length} bytes ends after {length + at - end}")
-        yield Found(base + delta, timestamp, key, value, headers)
+        length = flow.varint()
+        if length <= 0:
+            raise ValueError(f"a record of {length} bytes")
+        yield (_record if length <= MAX_RECORD_BYTES else _large)(flow, length, base, stamp)
 
 
-def _decompressed(codec: int, data: bytes) -> bytes:
-    if not codec:
-        return data
-    return _gunzip(data) if codec == 1 else _DECODERS[codec](data)
+def _record(flow: _Flow, length: int, base: int, stamp: Callable[[int], int]) -> Found:
+    data = flow.take(length)
+    elapsed, at = _varint(data, 1)  # after the record's attributes, which say nothing
+    delta, at = _varint(data, at)
+    key, at = _bytes(data, at)
+    value, at = _bytes(data, at)
+    headers, at = _headers(data, at)
+    if at != length:
+        raise ValueError(f"a record of {length} bytes ends after {at}")
+    return Found(base + delta, stamp(elapsed), key, value, headers)
 
 
-def _gunzip(data: bytes) -> bytes:
-    """As Java, which takes no notice of what follows on a member and is none."""
-    parts: list[bytes] = []
-    while data:
-        member = zlib.decompressobj(wbits=31)
-        try:
-            parts.append(member.decompress(data))
-        except zlib.error:
-            if parts:
-                break
-            raise
-        data = member.unused_data
-    return b"".join(parts)
+def _large(flow: _Flow, length: int, base: int, stamp: Callable[[int], int]) -> Found:
+    """A record that is never in memory as a whole: what is too large of it is skipped."""
+    begun = flow.taken
+    flow.skip(1)
+    elapsed, delta = flow.varint(), flow.varint()
+    key, value = _bounded(flow), _bounded(flow)
+    left = length - (flow.taken - begun)
+    if left < 0:
+        raise ValueError(f"a record of {length} bytes ends after {length - left}")
+    if isinstance(key, LeftOut):
+        key = None
+    if left > MAX_RECORD_BYTES:
+        flow.skip(left)
+        # Without its headers nobody can say what a value means.
+        return Found(base + delta, stamp(elapsed), key, value and _left_out(value), [])
+    data = flow.take(left)
+    headers, at = _headers(data, 0)
+    if at != left:
+        raise ValueError(f"a record of {length} bytes ends after {length - left + at}")
+    return Found(base + delta, stamp(elapsed), key, value, headers)
+
+
+def _bounded(flow: _Flow) -> bytes | None:
+    """The bytes that come next, or none."""
+    length = flow.varint()
+    if length < 0:
+        return None
+    if length <= MAX_RECORD_BYTES:
+        return flow.take(length)
+    flow.skip(length)
+    return LeftOut(length)
+
+
+def _left_out(value: bytes) -> LeftOut:
+    return value if isinstance(value, LeftOut) else LeftOut(len(value))
+
+
+def _headers(data: bytes, at: int) -> tuple[list[tuple[str, bytes | None]], int]:
+    """Headers, and where they end."""
+    count, at = _varint(data, at)
+    headers: list[tuple[str, bytes | None]] = []
+    for _ in range(count):
+        name, at = _bytes(data, at)
+        content, at = _bytes(data, at)
+        headers.append((decode_name(name or b""), content))
+    return headers, at
+
+
+class _Flow:
+    """Bytes that come in pieces. Raises ValueError where they end too early."""
+
+    def __init__(self, source: Iterator[bytes]) -> None:
+        self._source = source
+        self._data, self._at = b"", 0
+        #: How many have been taken or skipped.
+        self.taken = 0
+
+    def take(self, count: int) -> bytes:
+        """The next bytes."""
+        self._fill(count)
+        if len(self._data) - self._at < count:
+            raise ValueError(f"the batch ends {count - len(self._data) + self._at} bytes too early")
+        found = self._data[self._at : self._at + count]
+        self._at += count
+        self.taken += count
+        return found
+
+    def skip(self, count: int) -> None:
+        """Go past the next bytes."""
+        while count:
+            self._fill(1)
+            step = min(count, len(self._data) - self._at)
+            if not step:
+                raise ValueError(f"the batch ends {count} bytes too early")
+            self._at += step
+            self.taken += step
+            count -= step
+
+    def varint(self) -> int:
+        """The next number."""
+        self._fill(_LONGEST_VARINT)
+        number, end = _varint(self._data, self._at)
+        self.taken += end - self._at
+        self._at = end
+        return number
+
+    def _fill(self, count: int) -> None:
+        """Have so many bytes at hand, or all that are left."""
+        missing = count - (len(self._data) - self._at)
+        if missing <= 0:
+            return
+        parts = [self._data[self._at :]]
+        while missing > 0 and (piece := next(self._source, None)) is not None:
+            parts.append(piece)
+            missing -= len(piece)
+        self._data, self._at = b"".join(parts), 0
+
+
+_LONGEST_VARINT: Final = 10
 
 
 def _int64(number: int) -> int:

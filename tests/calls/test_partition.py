@@ -13,7 +13,7 @@ from streams.calls import deadlines, state
 from streams.calls import partition as module
 from streams.calls.partition import CallsPartition, Rules
 from streams.codecs import CallDecoder
-from streams.records import NOW
+from streams.records import NOW, LeftOut
 
 _FAR = 1 << 60
 _DAY = 86_400_000
@@ -463,3 +463,13 @@ def test_what_calls_share_is_bounded() -> None:
     assert len(state._SHARED) <= state._MOST_SHARED
     one, other = (state.shared("https://example.com/" + "same" * part) for part in (2, 2))
     assert one is other
+
+
+def test_the_letter_of_a_value_that_was_too_large_to_be_read_says_how_large() -> None:
+    partition = CallsPartition(Rules(), 0)
+    assert partition.process([(7, 5, b"key", LeftOut(1 << 30), [("trace", b"1")])], _DAY) == 1
+    ((key, value, _, headers),) = partition.cut().outputs["dead"]
+    assert (key, value, headers[0]) == (b"key", b"", ("trace", b"1"))
+    said = dict(headers)
+    assert (said["dead-reason"], said["dead-offset"]) == (b"too-large", b"7")
+    assert headers[-1] == ("dead-value-bytes", b"1073741824")

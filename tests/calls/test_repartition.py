@@ -13,6 +13,7 @@ from test_partition import Outcome, Shelf, rules_of, run, same_as_model, stamp
 
 from streams.calls.repartition import ORIGIN, Repartition, RepartitionedCalls, smaller_event
 from streams.codecs import CallDecoder, split_headers
+from streams.records import LeftOut
 
 INTERNAL = "app-repartition"
 #: The highest number must fit too.
@@ -208,6 +209,18 @@ def test_of_a_record_that_is_rejected_the_reason_goes_on(
     assert (rejection.topic, rejection.partition, rejection.offset) == ("telefonie.calls", 2, 9)
     if path is not None:
         assert rejection.path == path
+
+
+def test_of_a_value_that_was_too_large_to_be_read_that_goes_on() -> None:
+    stage = Repartition(CallDecoder(), 2)
+    stage.process([(9, 5_000, b"k", LeftOut(1 << 30), [("trace", b"1")])], 0)
+    [output] = stage.cut().outputs["repartition"]
+    _, cut = applied(output)
+    [(key, letter, _, said)] = cut.outputs["dead"]
+    _, rejection = split_headers(said) or ([], None)
+    assert rejection is not None
+    assert (key, letter, rejection.reason, rejection.value_bytes) == (b"k", b"", "too-large", 1 << 30)
+    assert (rejection.topic, rejection.partition, rejection.offset) == ("telefonie.calls", 2, 9)
 
 
 def test_what_went_on_smaller_and_is_rejected_later_leaves_its_value_where_it_lies() -> None:

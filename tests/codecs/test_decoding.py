@@ -19,6 +19,7 @@ from call_oracle import judge, judge_document
 
 from streams.codecs import STATUSES, Call, CallDecoder, Rejected
 from streams.codecs.decoding import _remembered, _valid_uris
+from streams.records import LeftOut
 
 JSON = ("content-type", b"application/json")
 MSGPACK = ("content-type", b"application/msgpack")
@@ -594,3 +595,12 @@ def test_long_content_types_are_not_remembered() -> None:
     before = _remembered.cache_info()
     decode(text(), [("content-type", long)])
     assert _remembered.cache_info() == before
+
+
+@pytest.mark.parametrize("headers", [(), (("content-type", b"application/msgpack"),)])
+def test_a_value_that_was_too_large_to_be_read_is_not_empty(headers: Any) -> None:
+    with pytest.raises(Rejected) as caught:
+        CallDecoder().decode(LeftOut(1 << 30), headers)
+    assert (caught.value.reason, caught.value.path) == ("too-large", None)
+    assert "1073741824 bytes" in caught.value.message
+    assert CallDecoder().call_id(LeftOut(1 << 30), headers) is None

@@ -17,8 +17,16 @@ from aiokafka.record.util import calc_crc32c
 
 from streams.engine import fetch
 from streams.engine.fetch import UnreadableError, drain
-from streams.engine.records import HEADER_BYTES, Builder, decode_name, encode_name, read, slice_at
-from streams.records import Record
+from streams.engine.records import (
+    HEADER_BYTES,
+    MAX_RECORD_BYTES,
+    Builder,
+    decode_name,
+    encode_name,
+    read,
+    slice_at,
+)
+from streams.records import LeftOut, Record
 
 CODECS = range(5)
 
@@ -200,6 +208,60 @@ def test_large_records_in_a_few_compressed_bytes_are_taken_a_few_at_a_time() -> 
         sizes.append(sum(len(record[3] or b"") for record in batch.records))
     assert sum(sizes) > 100_000_000
     assert max(sizes) < 20_000_000
+
+
+LARGE = MAX_RECORD_BYTES + 1_000_000
+
+
+@pytest.mark.parametrize("codec", [1, 3, 4])
+@pytest.mark.parametrize("first", [0, 2, 4])
+def test_of_records_that_are_too_large_to_be_held_the_rest_is_read(codec: int, first: int) -> None:
+    """A value, a key, and headers: what is too large of them is left out, and those around are what they are."""
+    small, named = b"v" * 100, [("name", b"content")]
+    data = built(
+        theirs(codec),
+        [
+            (5, b"a", small, named),
+            (6, b"b", bytes(LARGE), named),
+            (7, bytes(LARGE), small, named),
+            (8, b"d", small, [("name", bytes(LARGE))]),
+            (9, b"e", None, [("name", bytes(LARGE))]),
+            (10, b"f", bytes(MAX_RECORD_BYTES - 1_000), []),
+            (11, b"g", small, named),
+        ],
+    )
+    found = taken(data, 100, first)
+    assert (
+        found
+        == [
+            (0, 5, b"a", small, named),
+            (1, 6, b"b", b"", named),
+            (2, 7, None, small, named),
+            (3, 8, b"d", b"", []),
+            (4, 9, b"e", None, []),
+            (5, 10, b"f", bytes(MAX_RECORD_BYTES - 1_000), []),
+            (6, 11, b"g", small, named),
+        ][first:]
+    )
+    left_out = {each[0]: each[3].size for each in found if isinstance(each[3], LeftOut)}
+    assert left_out == {offset: size for offset, size in ((1, LARGE), (3, 100)) if offset >= first}
+
+
+@pytest.mark.parametrize("codec", [1, 3, 4])
+def test_what_may_become_large_and_does_not_is_read_by_aiokafka(
+    codec: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [(5, None, random.Random(n).randbytes(20_000), [("a", b"b")]) for n in range(60)]
+    data = built(theirs(codec), records)
+    monkeypatch.setattr("streams.engine.records.read", Mock(side_effect=AssertionError("it is slow")))
+    monkeypatch.setattr("streams.engine.records.MAX_BATCH_BYTES", 2_000_000)
+    assert taken(data, 7) == numbered(records)
+
+
+def test_a_batch_that_becomes_large_and_is_damaged_at_its_end_is_named() -> None:
+    data = bytearray(built(theirs(4), [(5, None, bytes(30_000_000), [])] * 5))
+    with pytest.raises(UnreadableError, match=r"offset 0 of topic partition 0 .* is not skipped"):
+        taken(resealed(data[:-9]))
 
 
 def test_bytes_after_the_end_of_a_gzip_stream_say_nothing_to_java_and_to_us() -> None:

@@ -7,6 +7,7 @@ from random import Random
 
 import msgspec
 import pytest
+from confluent_kafka import Producer
 from support.kafka import Record, configure, create_topics, produce, read_topic
 from support.load import simulated
 from support.worker import OUTPUTS, Setup, Worker, check_exactly_once, run_until_caught_up, wait_for
@@ -110,3 +111,30 @@ def test_what_comes_of_events_of_1970_is_still_there_after_kafkas_next_look_at_o
     assert dict(letter.headers)["dead-timestamp"] == b"%d" % (seconds + 1)
     for each in (completed, letter):
         assert abs((each.timestamp or 0) / 1000 - time.time()) < 60
+
+
+@pytest.mark.parametrize("repartition", ["false", "true"])
+def test_a_few_compressed_kilobytes_that_are_a_quarter_of_a_gigabyte_are_set_aside(
+    kafka: str, tmp_path: Path, repartition: str
+) -> None:
+    """Between two events of a call, in the same batch. Before, the worker held all of it in memory, several times."""
+    setup = Setup(kafka, partitions=1, settings={"REPARTITION": repartition})
+    setup.create()
+    call = {"id": "c", "direction": "inbound", "from": "+12025550100", "to": "+442079460000"}
+    size = 256_000_000
+    events = [msgspec.json.encode(call | {"status": status}) for status in ("ringing", "busy")]
+    producer = Producer(
+        {"bootstrap.servers": kafka, "compression.type": "zstd", "linger.ms": 100, "message.max.bytes": 10**9}
+    )
+    for value in (events[0], bytes(size), events[1]):
+        producer.produce(setup.calls, value, b"c", partition=0)
+    assert producer.flush(60) == 0
+    with Worker(setup, tmp_path / "log") as worker:
+        wait_for("the call", lambda: read_topic(kafka, setup.topic("completed")), 60)
+        memory = Path(f"/proc/{worker.process.pid}/status").read_text()
+    [letter] = read_topic(kafka, setup.topic("dead"))
+    said = dict(letter.headers)
+    assert (letter.value, said["dead-reason"], said["dead-offset"]) == (b"", b"too-large", b"1")
+    assert said["dead-value-bytes"] == b"%d" % size
+    [peak] = [int(line.split()[1]) for line in memory.splitlines() if line.startswith("VmHWM")]
+    assert peak < 250_000, "KiB"
