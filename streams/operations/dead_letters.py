@@ -188,8 +188,8 @@ async def notes(consumer: Any, settings: Settings) -> set[bytes]:
         here: set[bytes] = set()
         async with aclosing(reading.records(consumer, await reading.ranges(consumer, topic))) as records:
             async for each in records:
-                if each.key and each.value is None:
-                    here.discard(each.key)
+                if each.value is None:
+                    here.discard(each.key or b"")
                 elif each.key and each.value.startswith(place):
                     here.add(bytes(each.key))
         found |= here
