@@ -50,7 +50,7 @@ function draw() {
   const charges = Object.entries(addedCharges());
   redraw($("charges").tBodies[0], charges, () => charges.map(([currency, sum]) => element("tr", {},
     element("td", {}, visible(currency)), element("td", { class: "n mono" }, sum))));
-  text($("charges-note"), sums.uncharged ? `${number.format(sums.uncharged)} calls have a price that is in no sum: it is invalid, or its currency is missing or unknown.`
+  text($("charges-note"), sums.uncharged ? `${number.format(sums.uncharged)} ${sums.uncharged === 1 ? "call has" : "calls have"} a price that is in no sum: it is invalid, or its currency is missing or unknown.`
     : charges.length ? "" : "No call had a price.");
   const since = moment(new Date(found.since_ms).toISOString().slice(0, 16));
   const short = found.remembered_ms < Date.now() - found.since_ms ? ` Workers remember windows for ${found.remembered_ms / 3600000} h only.` : "";
