@@ -64,6 +64,10 @@ format: setup ## format the code
 monitoring: setup ## write the dashboard and the PrometheusRule again
 	@$(BIN)/python -m k8s.monitoring
 
+.PHONY: picture
+picture: setup ## draw docs/architecture.svg from the imports again
+	@PYTHONPATH=tests $(BIN)/python -m support.rooms
+
 .PHONY: lock
 lock: ## resolve the dependencies again (needs uv on the PATH)
 	@.ci/lock

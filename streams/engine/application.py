@@ -18,12 +18,12 @@ from mode import CrashingSupervisor
 from streams.engine import fetch, writer
 from streams.engine.config import Config
 from streams.engine.engine import Engine, Observer
+from streams.engine.failures import about, unreached_text
 from streams.engine.fetch import RecordBatch
 from streams.engine.hidden import End, Hidden
 from streams.engine.tables import StateTable, Tables
 from streams.engine.transport import BatchSchema
 from streams.errors import OperatorError
-from streams.kafka.errors import about, unreached_text
 
 log = logging.getLogger(__name__)
 

@@ -23,6 +23,7 @@ from faust.types import TP
 
 from streams.engine.clock import Clock
 from streams.engine.config import Config
+from streams.engine.failures import about, lacking
 from streams.engine.fetch import RecordBatch, RecordsLostError
 from streams.engine.hidden import written_ends
 from streams.engine.limits import Topics
@@ -41,7 +42,6 @@ from streams.engine.restore import (
 from streams.engine.skipped import accepted
 from streams.engine.store import Changelog, Store, Stores
 from streams.engine.writer import Writer
-from streams.kafka.errors import about, told
 from streams.records import Record
 
 log = logging.getLogger(__name__)
@@ -321,10 +321,11 @@ class Engine:
     async def fail(self, error: BaseException) -> None:
         """Stop the worker because of an error, once."""
         if self.failure is None:
-            self.failure = told(error, "Write")
+            lacking(error, "Write")
+            self.failure = error
             is_fenced = isinstance(error, ProducerFenced | InvalidProducerEpoch)
             if is_fenced and (twin := await self.app.consumer.twin()) is not None:
-                self.failure = told(twin)
+                self.failure = twin
             await self.app.crash(self.failure)
 
     def waited(self) -> float:

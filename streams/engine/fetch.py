@@ -23,8 +23,8 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizatio
 from aiokafka.record.memory_records import MemoryRecords
 
 from streams.engine import records as lenient
+from streams.engine.failures import NotAllowedError, about
 from streams.errors import OperatorError
-from streams.kafka.errors import about, told
 from streams.records import Record
 
 log = logging.getLogger(__name__)
@@ -287,7 +287,7 @@ def _raise(result: Any, partition: TopicPartition) -> None:
             "or the topic was deleted and created again"
         ) from error
     except TopicAuthorizationFailedError as error:
-        raise told(error, "Read") from error
+        raise NotAllowedError.of(error, "topic", "Read") from error
     except KafkaError as error:
         about(error, f"topic {partition.topic} partition {partition.partition}")
         raise

@@ -20,7 +20,7 @@ from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.struct import Struct
 from aiokafka.protocol.types import Schema, String
 
-from streams.kafka.errors import about
+from streams.engine.failures import about
 
 #: Kafka's number of the error.
 _FENCED_INSTANCE_ID = 82

@@ -24,11 +24,11 @@ from aiokafka.structs import OffsetAndMetadata
 from streams.engine import clients
 from streams.engine.clock import Clock
 from streams.engine.config import Config
+from streams.engine.failures import NotAllowedError, about
 from streams.engine.limits import REFUSALS, Topics
 from streams.engine.packing import Shrink, pack
 from streams.engine.processor import Cut
 from streams.errors import OperatorError
-from streams.kafka.errors import about, told
 from streams.records import NOW, Output
 
 log = logging.getLogger(__name__)
@@ -232,7 +232,9 @@ class Writer:
             )
         except TopicAuthorizationFailedError as error:
             # Of another topic it is Write that is missing, and `Engine.fail` says so.
-            raise (told(error, "Read") if error.args == (self.config.source,) else error) from error
+            if error.args == (self.config.source,):
+                raise NotAllowedError.of(error, "topic", "Read") from error
+            raise
         await attempt.acknowledged()
         last = attempt.sent[-1]
         return int(last.ack.result().offset) + last.records

@@ -19,6 +19,7 @@ from aiokafka import client, errors
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from streams.engine.failures import unreached
 from streams.errors import OperatorError
 from streams.kafka import errors as kafka_errors
 from streams.settings import PREFIX, Settings, SettingsError
@@ -82,10 +83,10 @@ async def _create_conn(host: str, port: int, **options: Any) -> Any:
             raise KafkaConnectionError(f"the Kafka brokers {meaning}") from error
         if isinstance(error, OSError):
             # aiokafka knows brokers by numbers, and would name that alone.
-            kafka_errors.unreached[address] = why = _why(error)
+            unreached[address] = why = _why(error)
             raise KafkaConnectionError(f"{address}: {why}") from error
         raise
-    kafka_errors.unreached.pop(address, None)
+    unreached.pop(address, None)
     return connection
 
 

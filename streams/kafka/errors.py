@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
+from streams.engine.failures import NotAllowedError, about, missing_operation, unreached_text
 from streams.errors import OperatorError
 from streams.settings import PREFIX
 
@@ -34,14 +35,8 @@ class KafkaFailure(OperatorError):
     """An error of Kafka's, in words."""
 
 
-class NotAllowedError(OperatorError):
-    """The brokers know who we are, and do not let us do it."""
-
-
 #: Characters of what an error says itself.
 _LONG: Final = 120
-#: Why an address of a broker cannot be reached, by `host:port`; an entry is gone once it can.
-unreached: dict[str, str] = {}
 
 _KEPT: Final = "Nothing is lost: the next start goes on from the last commit"
 _NONE: Final = "Nothing was read or written"
@@ -565,7 +560,7 @@ OWN: Final = {
 }
 """Errors of our own that people meet, by the names of their classes: when, and what to do."""
 
-#: What a right is on, and the operation that is missing; None: the caller knows which.
+#: What a right is on, and the operation that is missing; None: where the error occurred it may be noted.
 _RIGHTS: Final[dict[str, tuple[str, str | None]]] = {
     "TopicAuthorizationFailedError": ("topic", None),
     "GroupAuthorizationFailedError": ("group", "Read"),
@@ -586,32 +581,15 @@ def name_all(errors: Any) -> None:
             )
 
 
-def about(error: BaseException | None, where: str) -> None:
-    """Note on an error what it is about, such as `topic x partition 3`: `told` says so. Once is enough."""
-    if error is not None and where not in getattr(error, "__notes__", ()):
-        error.add_note(where)
-
-
-def unreached_text() -> str:
-    """Which addresses of brokers cannot be reached, and why, to be put after other words; empty when all can."""
-    listed = "; ".join(f"{address}: {why}" for address, why in sorted(unreached.items()))
-    return f": {listed}" if listed else ""
-
-
-def told(error: BaseException, topic_operation: str = "Read or Write") -> BaseException:
-    """An error of Kafka's in words, as an OperatorError; any other error as it is.
-
-    `topic_operation` is what was to be done with topics, of which the right may be missing.
-    """
+def told(error: BaseException) -> BaseException:
+    """An error of Kafka's in words, as an OperatorError; any other error as it is."""
+    lacking = missing_operation(error)
     name = _name(error := _unwrapped(error))
     if name is None:
         return error
     if name in _RIGHTS:
         kind, operation = _RIGHTS[name]
-        return NotAllowedError(
-            f"the brokers refuse this user: the ACL {operation or topic_operation} on the "
-            f"{kind}{_names(error)} is missing"
-        )
+        return NotAllowedError.of(error, kind, operation or lacking or "Read or Write")
     meaning = TABLE[name]
     says = meaning.says + (unreached_text() if meaning.path == "connection" else "")
     where = ", ".join(getattr(error, "__notes__", ()))
@@ -661,13 +639,6 @@ def _bare(error: BaseException) -> str:
         details = ""  # aiokafka's own advice, which is for programmers
     number = "Kafka's" if code is None else f"Kafka's error {code},"
     return " ".join(f"{number} {type(error).__name__}{': ' if details else ''}{details}".split())
-
-
-def _names(error: BaseException) -> str:
-    """What a missing right is on: a name, or several."""
-    what = error.args[0] if error.args else ()
-    names = [what] if isinstance(what, str) else sorted(map(str, what))
-    return f" {', '.join(names)}" if names else ""
 
 
 _PATHS: Final[dict[Path, str]] = {

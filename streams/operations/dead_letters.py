@@ -28,13 +28,13 @@ from aiokafka.errors import InvalidTimestampError, KafkaError, ProducerFenced
 
 from streams.codecs import Rejection, split_headers
 from streams.engine.config import wall_clock
+from streams.engine.failures import about
 from streams.engine.limits import Limits, Topics
 from streams.engine.packing import Batch, pack
 from streams.errors import OperatorError
 from streams.kafka import reading, topics
 from streams.kafka.connecting import connected
 from streams.kafka.credentials import client_options
-from streams.kafka.errors import about
 from streams.kafka.reading import LogRecord, Progress, silent
 from streams.records import NOW, Output
 from streams.settings import FOREVER, Settings

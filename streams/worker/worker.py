@@ -19,6 +19,7 @@ from streams.engine.engine import Engine
 from streams.engine.hidden import written_ends
 from streams.engine.restore import reader
 from streams.kafka import topics
+from streams.kafka.errors import told
 from streams.settings import Settings
 from streams.wiring import config_of, upstream_of
 from streams.worker.metrics import Metrics
@@ -127,7 +128,7 @@ class Worker(faust.Worker):
         finally:
             self._stop_in_time()
         if (error := self.app.failure or self.crash_reason) is not None:
-            raise error
+            raise told(error)
 
     def _stop_in_time(self) -> None:
         """Stop in order, or end the process: its threads may wait for each other, and nothing is lost by it."""
@@ -144,7 +145,8 @@ class Worker(faust.Worker):
                 seconds,
             )
         else:
-            log.error("the worker stops because of: %s; start it again", failure, exc_info=failure)
+            reason = told(failure)
+            log.error("the worker stops because of: %s; start it again", reason, exc_info=reason)
         logging.shutdown()
         os._exit(1)
 

@@ -25,12 +25,13 @@ from streams.cli import main
 from streams.embedded import Cluster
 from streams.engine.clock import Clock
 from streams.engine.config import Config
+from streams.engine.failures import about, unreached
 from streams.engine.limits import Topics
 from streams.engine.writer import Writer
 from streams.errors import OperatorError
 from streams.kafka import errors as kafka_errors
 from streams.kafka.credentials import client_options
-from streams.kafka.errors import OWN, TABLE, KafkaFailure, about, reference, told
+from streams.kafka.errors import OWN, TABLE, KafkaFailure, reference, told
 from streams.records import Output, Row
 from streams.settings import Settings
 
@@ -110,11 +111,9 @@ def test_the_document_is_that_of_the_table() -> None:
         ("Control batch did not contain any records", "group g: the Kafka client was used, or has failed, .*"),
     ],
 )  # fmt: skip
-def test_an_error_of_no_kind_is_what_its_text_names(
-    text: str, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_of_no_kind_is_what_its_text_names(text: str, said: str) -> None:
     """aiokafka's coordinator makes such of others."""
-    monkeypatch.setattr(kafka_errors, "unreached", {})
+    unreached.clear()
     error = aiokafka.errors.KafkaError(text)
     about(error, "group g")
     assert re.fullmatch(said, str(told(error)))
@@ -211,10 +210,8 @@ def test_an_advertised_address_that_does_not_resolve_is_named(lost_broker: str, 
 
 
 @pytest.mark.kafka
-def test_an_address_is_forgotten_once_it_can_be_reached(
-    own_broker: Callable[..., Cluster], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kafka_errors, "unreached", {})
+def test_an_address_is_forgotten_once_it_can_be_reached(own_broker: Callable[..., Cluster]) -> None:
+    unreached.clear()
     cluster = own_broker()
     cluster.brokers[0].kill()
 
@@ -227,13 +224,13 @@ def test_an_address_is_forgotten_once_it_can_be_reached(
 
     with pytest.raises(aiokafka.errors.KafkaConnectionError):
         asyncio.run(ask())
-    [(address, why)] = kafka_errors.unreached.items()
+    [(address, why)] = unreached.items()
     assert address == cluster.bootstrap()
     assert "refused" in why
     assert f"{address}: " in str(told(aiokafka.errors.NodeNotReadyError("1")))
     cluster.brokers[0].start()
     asyncio.run(ask())
-    assert kafka_errors.unreached == {}
+    assert unreached == {}
     assert isinstance(told(aiokafka.errors.NodeNotReadyError("1")), KafkaFailure)
 
 

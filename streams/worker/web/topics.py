@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.engine.failures import lacking
 from streams.engine.writer import partition_of
 from streams.errors import OperatorError
 from streams.kafka import reading
@@ -114,7 +115,8 @@ class Topics:
         except TimeoutError:
             raise _later(f"topic {topic} could not be read within {_PATIENCE:.0f} s") from None
         except (OperatorError, KafkaError) as error:
-            raise _later(f"topic {topic} could not be read: {told(error, 'Read')}") from None
+            lacking(error, "Read")
+            raise _later(f"topic {topic} could not be read: {told(error)}") from None
         finally:
             self._waiting -= 1
 
