@@ -4,8 +4,8 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import wraps
 from typing import Any
@@ -155,8 +155,9 @@ async def _list(settings: Settings, selection: Any, limit: int | None, as_json: 
     async with reader(settings) as consumer:
         done = await notes(consumer, settings)
         if not limit and (as_json or not sys.stdout.isatty()):
-            async with aclosing(select(consumer, settings, selection)) as letters:
-                await _stream(letters, done, as_json)
+            with _progress_beside_output() as shown:
+                async with aclosing(select(consumer, settings, selection, shown)) as letters:
+                    await _stream(letters, done, as_json)
             return
         with progress("dead letters") as shown:
             async with aclosing(select(consumer, settings, selection, shown)) as letters:
@@ -165,6 +166,16 @@ async def _list(settings: Settings, selection: Any, limit: int | None, as_json: 
     _write((row for _, row in found), as_json)
     if limit == _ON_A_TERMINAL == len(found):
         click.echo(f"the newest {limit}; --limit 0 shows all", err=True)
+
+
+@contextmanager
+def _progress_beside_output() -> Iterator[Callable[[int, int], None]]:
+    """Progress of what is written as it is found: not on the terminal to which it is written."""
+    if sys.stdout.isatty():
+        yield lambda _read, _total: None
+        return
+    with progress("dead letters") as shown:
+        yield shown
 
 
 async def _stream(letters: AsyncIterator[Any], done: set[bytes], as_json: bool) -> None:
@@ -396,24 +407,25 @@ async def _rehearse(
     from streams.operations.dead_letters import complete, notes, select
 
     decoder, shown, gone = CallDecoder(settings.nulls), 0, 0
-    async with reader(settings) as consumer, reader(settings) as origins:
-        done = await notes(consumer, settings)
-        async with aclosing(select(consumer, settings, selection)) as letters:
-            async for letter in letters:
-                if shown == limit:
-                    break
-                if letter.note in done:
-                    continue
-                whole = await complete(origins, letter)
-                if whole is None:
-                    gone += 1
-                    continue
-                value = await correction.value(whole)
-                if correction.transform is not None and not value:
-                    continue
-                shown += 1
-                done.add(letter.note)
-                _tell(letter, _verdict(decoder, value, whole.headers), as_json)
+    with _progress_beside_output() as looked:
+        async with reader(settings) as consumer, reader(settings) as origins:
+            done = await notes(consumer, settings)
+            async with aclosing(select(consumer, settings, selection, looked)) as letters:
+                async for letter in letters:
+                    if shown == limit:
+                        break
+                    if letter.note in done:
+                        continue
+                    whole = await complete(origins, letter)
+                    if whole is None:
+                        gone += 1
+                        continue
+                    value = await correction.value(whole)
+                    if correction.transform is not None and not value:
+                        continue
+                    shown += 1
+                    done.add(letter.note)
+                    _tell(letter, _verdict(decoder, value, whole.headers), as_json)
     click.echo(f"{shown} would be sent back", err=True)
     if gone:
         raise OperatorError(_cannot(gone, settings))

@@ -138,6 +138,8 @@ def test_json_stays_exact(hostile: Setup, args: list[str]) -> None:
     [
         (["dead", "list", "--limit", "5"], "dead letters"),
         (["dead", "redrive", "--reason", "schema", "--limit", "1"], "dead letters"),
+        (["dead", "list"], "dead letters"),
+        (["dead", "redrive", "--all", "--dry-run"], "dead letters"),
         (["completed", "get", "nobody"], "completed calls"),
         (["completed", "tail"], "completed calls"),
         (["status", "--recount"], "state"),
