@@ -211,11 +211,15 @@ def _take(result: Any, partition: TopicPartition, limit: int) -> RecordBatch:
             break
         if isinstance(found, list):  # a whole batch
             taken = found
+            if len(source._records.data) > lenient.MAX_RECORD_BYTES:
+                taken = list(map(lenient.bounded, taken))
         else:
             if found.is_compressed:  # what is not, is no larger than the fetch was
                 count, few = 1 if found.is_large else min(count, few), 2 * few
             taken = found.take(count)
             size += sum([len(record[3] or b"") for record in taken])
+            if size > lenient.MAX_RECORD_BYTES:
+                taken = list(map(lenient.bounded, taken))
             if len(taken) < count:
                 source.opened, source.next_fetch_offset = None, found.next_offset
             else:

@@ -16,7 +16,7 @@ from aiokafka.codec import zstd_encode
 from aiokafka.record.util import calc_crc32c
 
 from streams.engine.decompression import ZSTD, expands, pieces
-from streams.records import Headers, LeftOut
+from streams.records import Headers, LeftOut, Record
 
 #: Base offset, length of what follows, leader's epoch, magic, CRC.
 _PREFIX: Final = Struct(">qiibI")
@@ -34,8 +34,8 @@ _LONG: Final = 1 << 63
 MAX_BATCH_BYTES: Final = 64 << 20
 """Of the records of a batch, decompressed: more are not held in memory at once."""
 
-MAX_RECORD_BYTES: Final = 32 << 20
-"""Of a record: what is larger is read without its value (`LeftOut`), and without a key or headers of that size."""
+MAX_RECORD_BYTES: Final = 16 << 20
+"""Of a record: what is larger is read without its value (`LeftOut`). To decode one may take ninety times its size."""
 
 
 class Found(NamedTuple):
@@ -103,6 +103,14 @@ def read(batch: bytes) -> Iterator[Found]:
         if length <= 0:
             raise ValueError(f"a record of {length} bytes")
         yield (_record if length <= MAX_RECORD_BYTES else _large)(flow, length, base, stamp)
+
+
+def bounded(record: Record) -> Record:
+    """A record that aiokafka has read, as `read` would give it: without a value that is too large."""
+    value = record[3]
+    if value is None or len(value) <= MAX_RECORD_BYTES:
+        return record
+    return (*record[:3], _left_out(value), record[4])
 
 
 def _record(flow: _Flow, length: int, base: int, stamp: Callable[[int], int]) -> Found:

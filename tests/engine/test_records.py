@@ -247,6 +247,15 @@ def test_of_records_that_are_too_large_to_be_held_the_rest_is_read(codec: int, f
     assert left_out == {offset: size for offset, size in ((1, LARGE), (3, 100)) if offset >= first}
 
 
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_value_that_is_too_large_is_left_out_of_any_batch(codec: int) -> None:
+    data = built(theirs(codec), [(5, b"a", b"v", []), (6, b"b", bytes(LARGE), [("name", b"")])])
+    found = taken(data)
+    assert found == [(0, 5, b"a", b"v", []), (1, 6, b"b", b"", [("name", b"")])]
+    assert isinstance(found[1][3], LeftOut)
+    assert found[1][3].size == LARGE
+
+
 @pytest.mark.parametrize("codec", [1, 3, 4])
 def test_what_may_become_large_and_does_not_is_read_by_aiokafka(
     codec: int, monkeypatch: pytest.MonkeyPatch
