@@ -51,7 +51,8 @@ def test_zstd_frames_of_every_kind_are_measured(parts: list[bytes], level: int, 
     packed = b"".join(bytes(cramjam.zstd.compress(part, level=level)) + skippable for part in parts)
     size = sum(map(len, parts))
     assert not size or expands(ZSTD, packed, size - 1)
-    assert not expands(ZSTD, packed, size + len(parts) * (128 << 10))
+    # The library may split what would be one block of 128 KiB into several, of which each counts as a full one.
+    assert not expands(ZSTD, packed, 16 * (size + len(parts) * (128 << 10)))
 
 
 @settings(max_examples=200, deadline=None)
