@@ -24,7 +24,7 @@ from benchmarks.load import PARTITIONS, ends, make_topics, produce
 from benchmarks.measure import Offsets, cpu_seconds, follow, spread
 from benchmarks.worker import OUTPUTS, environment, worker
 from streams.embedded import Cluster
-from streams.engine.restore import Target, bounds, reader, restore
+from streams.engine.restore import RestoreTarget, bounds, reader, restore
 from streams.settings import Settings
 from streams.wiring import config_of
 
@@ -62,7 +62,9 @@ async def replay(env: dict[str, str]) -> tuple[float, float]:
     config = config_of(Settings.load(env))
     async with reader(config) as consumer:
         where = await bounds(config, consumer, range(PARTITIONS))
-        targets = {number: Target(config.processor(number, None), each) for number, each in where.items()}
+        targets = {
+            number: RestoreTarget(config.processor(number, None), each) for number, each in where.items()
+        }
         begun, cpu = time.perf_counter(), time.process_time()
         await restore(config, consumer, targets, lambda _: None)
         return time.perf_counter() - begun, time.process_time() - cpu

@@ -174,7 +174,7 @@ class Soak:
         """In order."""
         self.worker.terminate()
         if self.worker.wait(60):
-            raise RuntimeError(f"the worker did not stop in order:\n{self._log.read_text()[-3000:]}")
+            raise RuntimeError(f"the worker did not stop cleanly:\n{self._log.read_text()[-3000:]}")
 
 
 def status(env: dict[str, str]) -> dict[str, Any]:

@@ -124,9 +124,9 @@ def tail(
       telefonie completed tail --follow --country DE
       telefonie completed tail --lines 1000 --since 1h --json | jq .price
     """
-    from streams.operations.completed_calls import Selection
+    from streams.operations.completed_calls import CompletedSelection
 
-    selection = Selection(statuses=frozenset(statuses), countries=frozenset(countries), since=since)
+    selection = CompletedSelection(statuses=frozenset(statuses), countries=frozenset(countries), since=since)
     try:
         asyncio.run(_tail(Settings.load(os.environ), selection, lines, following, as_json))
     except KeyboardInterrupt:

@@ -91,9 +91,9 @@ def _selecting(command: Callable[..., None]) -> Callable[..., None]:
         origins: tuple[tuple[int, int], ...],
         **others: Any,
     ) -> None:
-        from streams.operations.dead_letters import Selection
+        from streams.operations.dead_letters import DeadLetterSelection
 
-        selection = Selection(
+        selection = DeadLetterSelection(
             reasons=frozenset(reasons),
             since=since,
             until=until,
@@ -292,11 +292,13 @@ def _gone(letter: Any, settings: Settings) -> str:
 async def _find(settings: Settings, place: tuple[int, int]) -> tuple[Any, Any, set[bytes]]:
     """The dead letter, the same with the record's value (None when that is gone), and what has been sent back."""
     from streams.kafka.reading import reader
-    from streams.operations.dead_letters import Selection, complete, notes, select
+    from streams.operations.dead_letters import DeadLetterSelection, complete, notes, select
 
     async with reader(settings) as consumer:
         done = await notes(consumer, settings)
-        async with aclosing(select(consumer, settings, Selection(places=frozenset([place])))) as letters:
+        async with aclosing(
+            select(consumer, settings, DeadLetterSelection(places=frozenset([place])))
+        ) as letters:
             found = [letter async for letter in letters]
         if found:
             return found[0], await complete(consumer, found[0]), done
@@ -351,10 +353,10 @@ def redrive(
       telefonie dead redrive --reason schema --since 2h --transform 'jq -c "del(.duration)"' --dry-run
       telefonie dead redrive 3:1742 3:1743
     """
-    from streams.operations.dead_letters import Correction, Selection
+    from streams.operations.dead_letters import Correction, DeadLetterSelection
 
     selection = replace(selection, places=frozenset(places))
-    if (selection == Selection()) != everything:
+    if (selection == DeadLetterSelection()) != everything:
         raise click.UsageError(
             "choose dead letters by place, --reason, --since, --until, --partition, --path, --key or --origin; or --all"
         )

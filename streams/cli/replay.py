@@ -20,7 +20,7 @@ from streams.printable import printable
 from streams.settings import Settings
 
 if TYPE_CHECKING:
-    from streams.operations.replay import Comparison, Difference, Done, Output, Range, Span
+    from streams.operations.replay import Comparison, Destination, Difference, Done, Range, Span
 
 #: Differences that are shown to people; --json shows all.
 _SHOWN = 20
@@ -148,7 +148,7 @@ async def _replay(
     async with AsyncExitStack() as stack:
         consumer = await stack.enter_async_context(reading.reader(settings))
         await require(consumer, settings, topics.values())
-        outputs: list[Output] = []
+        outputs: list[Destination] = []
         if topics:
             producer = await stack.enter_async_context(connected(Topics.producer(settings), settings))
             outputs.append(Topics(producer, topics))

@@ -38,7 +38,7 @@ SLOW_SECONDS = 10
 _COLLECT_AFTER = (10_000, 20, 50)
 
 
-class Boot(BootStrategy):
+class OnlyConsumer(BootStrategy):
     """Faust's own producer and web server stay off: the engine writes, and the web server is the application's."""
 
     enable_kafka_producer = False
@@ -52,7 +52,7 @@ class Application(faust.App):
     #: The one whose state the table shows; and all of them, each of which writes what the next one reads.
     engine: Engine
     engines: tuple[Engine, ...]
-    BootStrategy = Boot
+    BootStrategy = OnlyConsumer
     #: What open transactions hold up in the partitions of this worker.
     hidden: Hidden
 

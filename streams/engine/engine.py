@@ -30,7 +30,7 @@ from streams.engine.limits import Topics
 from streams.engine.processor import Cut, Processor
 from streams.engine.restore import (
     Position,
-    Target,
+    RestoreTarget,
     bounds,
     encode_position,
     is_note,
@@ -70,7 +70,7 @@ class Observer(Protocol):
         """A rebalance has ended: these partitions are ours and restored."""
 
 
-class Owned:
+class OwnedPartition:
     """A partition that is ours, restored."""
 
     def __init__(
@@ -125,9 +125,9 @@ class Engine:
         self.upstream = upstream
         #: Epoch s: everything that lay in its source then, it had written. None: not lately.
         self._supplied_at: float | None = None
-        self.partitions: dict[int, Owned] = {}
+        self.partitions: dict[int, OwnedPartition] = {}
         #: Ours before a rebalance; what stays ours keeps its state.
-        self._kept: dict[int, Owned] = {}
+        self._kept: dict[int, OwnedPartition] = {}
         #: Assigned to us, and not read: the changelog has no partition for their state.
         self.waiting: frozenset[int] = frozenset()
         self._warned_at = -inf
@@ -204,7 +204,7 @@ class Engine:
         self.observer.applied(number, batch, seconds)
         await self._relieve()
 
-    async def _know_time(self, owned: Owned) -> None:
+    async def _know_time(self, owned: OwnedPartition) -> None:
         """Before anything is judged by the clock: be sure of it, by the writer of a partition."""
         if not self.clock.is_doubtful:
             return
@@ -223,7 +223,7 @@ class Engine:
         """Whether nothing can be committed, for now or for ever."""
         return self._suspended or self.failure is not None
 
-    def _holds(self, number: int, owned: Owned) -> bool:
+    def _holds(self, number: int, owned: OwnedPartition) -> bool:
         """Whether a partition may still be worked on; to be asked after every await."""
         return self.partitions.get(number) is owned and not self._is_closed()
 
@@ -244,7 +244,7 @@ class Engine:
             or sum(each.pending_bytes for each in processors) > MAX_PENDING_BYTES
         )
 
-    async def _seek_back(self, batch: RecordBatch, owned: Owned) -> None:
+    async def _seek_back(self, batch: RecordBatch, owned: OwnedPartition) -> None:
         """A batch in between was thrown away, as Faust does when a rebalance interrupts it."""
         log.info("reading %s again from offset %d", batch.partition, owned.next_offset)
         tp = TP(batch.partition.topic, batch.partition.partition)
@@ -293,11 +293,11 @@ class Engine:
         return len(cuts)
 
     @staticmethod
-    def _cut(owned: Owned) -> tuple[Cut, int, float]:
+    def _cut(owned: OwnedPartition) -> tuple[Cut, int, float]:
         owned.clock_moved = owned.unsaid = False
         return owned.processor.cut(), owned.next_offset, time.monotonic()
 
-    async def _write(self, owned: Owned, cut: Cut, next_offset: int) -> None:
+    async def _write(self, owned: OwnedPartition, cut: Cut, next_offset: int) -> None:
         note = new_note()
         position = encode_position(
             Position(
@@ -413,7 +413,7 @@ class Engine:
             if is_idle:
                 owned.clock_moved = owned.processor.advance(self.clock.now())
 
-    def _is_idle(self, number: int, owned: Owned, since: float) -> bool:
+    def _is_idle(self, number: int, owned: OwnedPartition, since: float) -> bool:
         """Whether a partition is ours, read to its end, and nothing has come for a while; `since` as of `_supplied`."""
         return (
             self._holds(number, owned)
@@ -469,7 +469,7 @@ class Engine:
             await asyncio.gather(*(owned.writer.stop() for owned in self._kept.values()))
             self._keep(numbers)
             writers = {number: Writer(self.config, number, self.topics, self.clock) for number in numbers}
-            ready: dict[int, Owned] = {}
+            ready: dict[int, OwnedPartition] = {}
             try:
                 await asyncio.gather(*(writer.start() for writer in writers.values()))
                 await self._learn(writers.values())
@@ -554,7 +554,7 @@ class Engine:
 
     async def _restore(
         self, writers: Mapping[int, Writer], places: Mapping[int, OffsetAndMetadata]
-    ) -> dict[int, Owned]:
+    ) -> dict[int, OwnedPartition]:
         if not writers:
             return {}
         begun, ready = time.monotonic(), {}
@@ -574,7 +574,7 @@ class Engine:
                         raise state_lost(self.config, source, place.offset)
                     committed = place.offset if place else None
                     start = _start(source, position, committed, begins[source], ends[source])
-                    owned = Owned(target.processor, writers[number], start, target.store)
+                    owned = OwnedPartition(target.processor, writers[number], start, target.store)
                     owned.note = place.metadata if place else None
                     owned.begin(position, committed)
                     ready[number] = owned
@@ -583,11 +583,16 @@ class Engine:
         log.info("restored partitions %s from %d rows in %.2f s", sorted(ready), rows, seconds)
         return ready
 
-    async def _targets(self, consumer: Any, numbers: Collection[int], undo: ExitStack) -> dict[int, Target]:
+    async def _targets(
+        self, consumer: Any, numbers: Collection[int], undo: ExitStack
+    ) -> dict[int, RestoreTarget]:
         """New processors with their stores, if there are any; `undo` closes those again."""
         where = await bounds(self.config, consumer, numbers)
         if self.config.stores is None:
-            return {number: Target(self.config.processor(number, None), where[number]) for number in numbers}
+            return {
+                number: RestoreTarget(self.config.processor(number, None), where[number])
+                for number in numbers
+            }
         if self._stores is None:
             self._stores = Stores(self.config.stores, self.config.instance_id or "worker")
         self._stores.clean({*numbers, *self._kept})
@@ -596,7 +601,7 @@ class Engine:
         for number in numbers:
             store = self._stores.open(number, Changelog(topic, *where[number]), self.clock.now())
             undo.callback(store.close)
-            targets[number] = Target(
+            targets[number] = RestoreTarget(
                 self.config.processor(number, store), where[number], store, self.clock.now
             )
         return targets
@@ -605,7 +610,7 @@ class Engine:
         self.remaining = dict(remaining)
 
 
-def _is_of(place: OffsetAndMetadata | None, owned: Owned) -> bool:
+def _is_of(place: OffsetAndMetadata | None, owned: OwnedPartition) -> bool:
     """Whether the group's place is the last commit of this state; None: the group has none."""
     if owned.dirty:
         return False

@@ -97,7 +97,7 @@ async def reader(config: Config, **options: Any) -> AsyncIterator[Any]:
         await consumer.stop()
 
 
-class Target:
+class RestoreTarget:
     """A new processor, and what it still lacks of the changelog: the rows from `start` up to `end`.
 
     That is all of it, unless `store` has a part; `position` is the last one that is in the state. `now` is the wall
@@ -168,7 +168,7 @@ async def bounds(config: Config, consumer: Any, numbers: Collection[int]) -> dic
 async def restore(
     config: Config,
     consumer: Any,
-    targets: Mapping[int, Target],
+    targets: Mapping[int, RestoreTarget],
     progress: Callable[[Mapping[int, int]], None],
 ) -> None:
     """Fill new processors, by partition; `progress` is told how many offsets are left, by partition."""

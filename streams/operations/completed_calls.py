@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 from aiokafka import TopicPartition
-from aiokafka.partitioner import murmur2
 
 from streams.codecs import CompletedCall, decode_completed
+from streams.engine.writer import partition_of
 from streams.kafka import reading
 from streams.kafka.reading import LogRecord, Progress, Ranges, silent
 from streams.settings import Settings
@@ -32,7 +32,7 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection:
+class CompletedSelection:
     """Which completed calls: all that fit every condition; an empty one holds for everything.
 
     `countries` are those at either end of the call; `since` is the time of the revision (epoch ms).
@@ -79,7 +79,7 @@ async def history(
     partitioner tells which; only if there is nothing the other partitions are read too.
     """
     everything = await reading.ranges(consumer, settings.completed_topic, since=since)
-    likely = (murmur2(key) & 0x7FFFFFFF) % len(everything)
+    likely = partition_of(key, len(everything))
     tombstone: LogRecord | None = None
     for log in sorted(everything, key=lambda log: log.partition != likely):
         found = await _history(consumer, {log: everything[log]}, key, progress)
@@ -106,7 +106,7 @@ async def _history(consumer: Any, wanted: Ranges, key: bytes, progress: Progress
 
 
 async def tail(
-    consumer: Any, settings: Settings, selection: Selection, count: int, progress: Progress = silent
+    consumer: Any, settings: Settings, selection: CompletedSelection, count: int, progress: Progress = silent
 ) -> tuple[list[Published], dict[TopicPartition, int]]:
     """The last `count` completed calls of a selection, by time; and of each partition the offset behind them.
 
@@ -127,7 +127,7 @@ async def tail(
 
 
 async def follow(
-    consumer: Any, start: dict[TopicPartition, int], selection: Selection
+    consumer: Any, start: dict[TopicPartition, int], selection: CompletedSelection
 ) -> AsyncGenerator[Published, None]:
     """The completed calls of a selection from an offset of each partition on, for ever."""
     async with aclosing(_chosen(reading.follow(consumer, start), selection)) as found:
@@ -136,7 +136,7 @@ async def follow(
 
 
 async def _chosen(
-    records: AsyncGenerator[LogRecord, None], selection: Selection
+    records: AsyncGenerator[LogRecord, None], selection: CompletedSelection
 ) -> AsyncGenerator[Published, None]:
     async with aclosing(records):
         async for record in records:

@@ -79,7 +79,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection:
+class DeadLetterSelection:
     """Which dead letters: all that fit every condition. An empty one holds for everything.
 
     `since` (included) and `until` (excluded) are about when the record was rejected, in epoch ms; places are partition
@@ -122,7 +122,7 @@ def letter_of(record: LogRecord) -> DeadLetter | None:
 
 
 async def select(
-    consumer: Any, settings: Settings, selection: Selection, progress: Progress = silent
+    consumer: Any, settings: Settings, selection: DeadLetterSelection, progress: Progress = silent
 ) -> AsyncGenerator[DeadLetter, None]:
     """The dead letters of a selection that lie in the topic now, one partition after the other."""
     wanted = await _ranges(consumer, settings, selection)
@@ -142,7 +142,7 @@ async def select(
 
 
 async def _ranges(
-    consumer: Any, settings: Settings, selection: Selection
+    consumer: Any, settings: Settings, selection: DeadLetterSelection
 ) -> dict[TopicPartition, tuple[int, int]]:
     """What has to be read to find them all."""
     only = selection.partitions or {partition for partition, _ in selection.places}
@@ -233,7 +233,7 @@ class Correction:
 
 async def redrive(
     settings: Settings,
-    selection: Selection,
+    selection: DeadLetterSelection,
     correction: Correction,
     tally: Redriven,
     limit: int | None = None,
@@ -279,7 +279,7 @@ class _Redrive:
     limits: dict[str, Limits] = field(default_factory=dict)
     batch: list[tuple[DeadLetter, bytes | None]] = field(default_factory=list)
 
-    async def run(self, selection: Selection, limit: int | None, progress: Progress) -> None:
+    async def run(self, selection: DeadLetterSelection, limit: int | None, progress: Progress) -> None:
         sources = await self._sources()
         # Once our producer has started, nobody else's transaction is open: the notes are complete.
         done = await notes(self.consumer, self.settings)

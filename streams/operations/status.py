@@ -26,8 +26,8 @@ from streams.engine.clients import RETRY_SECONDS
 from streams.engine.config import Config
 from streams.engine.restore import (
     Position,
+    RestoreTarget,
     StateVersionError,
-    Target,
     bounds,
     is_note,
     read_position,
@@ -211,7 +211,7 @@ async def _recounted(
 ) -> dict[int, _Point]:
     """The state of all partitions, restored as a worker would, and its open calls counted."""
     where = await bounds(config, consumer, points)
-    targets = {number: Target(config.processor(number, None), where[number]) for number in points}
+    targets = {number: RestoreTarget(config.processor(number, None), where[number]) for number in points}
     total = sum(target.end - target.start for target in targets.values())
     await restore(config, consumer, targets, lambda left: progress(total - sum(left.values()), total))
     return {

@@ -19,12 +19,12 @@ from streams.calls.partition import CallsPartition, Cut
 from streams.calls.view import AGES, OpenCalls, OpenSelection, describe
 from streams.codecs import Reason, Status
 from streams.engine.application import Application
-from streams.engine.engine import Owned
+from streams.engine.engine import OwnedPartition
 from streams.engine.fetch import RecordBatch
 from streams.engine.members import Member, MembersUnknownError
 from streams.settings import Settings
 from streams.worker.metrics import Metrics, PartitionSample, Reached, Sample
-from streams.worker.statistics import Figures
+from streams.worker.statistics import Statistics
 
 log = logging.getLogger(__name__)
 
@@ -77,13 +77,13 @@ def _total(counts: Mapping[Any, int]) -> str:
     return f"{sum(counts.values())}" + (f" ({parts})" if parts else "")
 
 
-class Watch:
+class Monitor:
     """What the engine does, as metrics and as health."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
         self.app: Application | None = None
-        self._figures = Figures(settings.kpi_window)
+        self._figures = Statistics(settings.kpi_window)
         #: Partitions of the topic whose events are applied.
         self.count = 0
         self._assigned = False
@@ -363,6 +363,6 @@ class Upstream:
         log.info("partitions %s of %s are assigned", sorted(partitions), self._topic)
 
 
-def processor(owned: Owned) -> CallsPartition:
+def processor(owned: OwnedPartition) -> CallsPartition:
     """The calls of a partition that is ours."""
     return cast(CallsPartition, owned.processor)

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Shared(Generic[T]):
+class SingleFlight(Generic[T]):
     """Asks once for however many wait, and not again for a while; failures are shared too.
 
     The while is `seconds`, or `times` as long as asking took, whichever is longer: so asking takes no more than that

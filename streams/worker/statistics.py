@@ -20,7 +20,7 @@ from streams.calls.partition import CallsPartition
 from streams.calls.view import OpenCalls
 from streams.codecs import split_headers
 from streams.records import Output
-from streams.worker.single_flight import Shared
+from streams.worker.single_flight import SingleFlight
 
 #: KPI windows that are told of, up to the one of the present stream time.
 WINDOWS: Final = 15
@@ -39,7 +39,7 @@ class Census(NamedTuple):
     oldest: list[tuple[int, bytes]]
 
 
-class Figures:
+class Statistics:
     """Of one worker; `partitions` are those that are its own at the moment."""
 
     def __init__(self, width: int) -> None:
@@ -49,7 +49,7 @@ class Figures:
         #: Weakly: a partition that moves away is to be freed, whether or not somebody asks again.
         self._partitions = WeakValueDictionary[int, CallsPartition]()
         self._census: dict[int, Census] = {}
-        self._counting = Shared(self._count, times=1 / _SHARE)
+        self._counting = SingleFlight(self._count, times=1 / _SHARE)
         self._summed: dict[str, Counter[str]] = {}
         self._again_at = 0.0
 
@@ -66,7 +66,7 @@ class Figures:
         """Look at the open calls of these partitions, unless that was done lately."""
         if partitions != self._partitions:
             self._partitions = WeakValueDictionary(partitions)
-            self._counting = Shared(self._count, times=1 / _SHARE)
+            self._counting = SingleFlight(self._count, times=1 / _SHARE)
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
                 await self._counting.get()

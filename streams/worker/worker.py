@@ -23,11 +23,11 @@ from streams.kafka.errors import told
 from streams.settings import Settings
 from streams.wiring import config_of, upstream_of
 from streams.worker.metrics import Metrics
-from streams.worker.monitor import Summary, Watch
+from streams.worker.monitor import Monitor, Summary
 
 log = logging.getLogger(__name__)
 
-#: A worker that cannot stop in order within this time (s) is stopped all the same; its last cut may be done again.
+#: A worker that does not stop within this time (s) is ended all the same; its last cut may be done again.
 STOP_SECONDS = 25.0
 #: After a failure nothing can be committed any more, and nothing is worth waiting for.
 FAILED_STOP_SECONDS = 5.0
@@ -57,7 +57,7 @@ class Worker(faust.Worker):
     def __init__(self, settings: Settings, *, until_caught_up: bool = False) -> None:
         self.settings, self.until_caught_up = settings, until_caught_up
         self.metrics = Metrics(settings)
-        self.watch = Watch(settings, self.metrics)
+        self.watch = Monitor(settings, self.metrics)
         upstream = upstream_of(settings)
         app = application(
             config_of(settings, idle_clock=not until_caught_up),
@@ -131,7 +131,7 @@ class Worker(faust.Worker):
             raise told(error)
 
     def _stop_in_time(self) -> None:
-        """Stop in order, or end the process: its threads may wait for each other, and nothing is lost by it."""
+        """Stop cleanly, or end the process: its threads may wait for each other, and nothing is lost by it."""
         stopping = self._signal_stop_future or asyncio.ensure_future(self.stop(), loop=self.loop)
         failure = self.app.failure
         seconds = STOP_SECONDS if failure is None else FAILED_STOP_SECONDS
@@ -140,7 +140,7 @@ class Worker(faust.Worker):
             return
         if failure is None:
             log.error(
-                "the worker could not stop in order within %.0f s: the brokers do not answer, or its group waits for "
+                "the worker did not stop within %.0f s: the brokers do not answer, or its group waits for "
                 "a member that is gone; what was not committed is done again by the next worker",
                 seconds,
             )

@@ -26,7 +26,7 @@ from streams.engine.config import Config
 from streams.settings import TABLE, Settings
 from streams.worker.metrics import Metrics
 from streams.worker.metrics.table import TABLE as METRICS
-from streams.worker.monitor import Watch
+from streams.worker.monitor import Monitor
 from streams.worker.web import WebServer
 from streams.worker.worker import STOP_SECONDS
 
@@ -52,7 +52,7 @@ def worker(name: str) -> dict[str, Any]:
 def served() -> set[str]:
     """The paths that a worker's web server answers."""
     settings = Settings()
-    server = WebServer(settings, Metrics(settings), Watch(settings, Metrics(settings)))
+    server = WebServer(settings, Metrics(settings), Monitor(settings, Metrics(settings)))
     return {resource.canonical for resource in server._runner.app.router.resources()}
 
 

@@ -21,7 +21,7 @@ from msgspec import Struct
 from streams.calls.partition import CallsPartition, Rules
 from streams.engine.clock import Clock
 from streams.engine.config import Config
-from streams.engine.engine import MAX_PENDING, MAX_PENDING_BYTES, Engine, Owned, _is_of, _start
+from streams.engine.engine import MAX_PENDING, MAX_PENDING_BYTES, Engine, OwnedPartition, _is_of, _start
 from streams.engine.fetch import RecordBatch, RecordsLostError
 from streams.engine.restore import Position, encode_position, read_position
 from streams.engine.store import Changelog, Stores
@@ -69,7 +69,7 @@ def engine(next_offset: int) -> tuple[Engine, Recorder, App]:
     config = Config("group", "in", {}, "changelog", lambda _: recorder, {}, wall_clock=lambda: 0)  # type: ignore[arg-type, return-value]
     made = Engine(app, config, Silence())  # type: ignore[arg-type]
     made.clock.go_blind()
-    made.partitions = {0: Owned(recorder, None, next_offset)}  # type: ignore[arg-type]
+    made.partitions = {0: OwnedPartition(recorder, None, next_offset)}  # type: ignore[arg-type]
     return made, recorder, app
 
 
@@ -160,7 +160,7 @@ def test_where_to_read_on(position: int | None, committed: int | None, start: in
 def test_what_the_group_was_moved_past_is_counted_in_the_state(
     position: Position | None, committed: int | None, start: int, skipped: int, to: int, unsaid: bool
 ) -> None:
-    owned = Owned(Recorder(), None, start)  # type: ignore[arg-type]
+    owned = OwnedPartition(Recorder(), None, start)  # type: ignore[arg-type]
     owned.begin(position, committed)
     assert (owned.skipped, owned.skipped_to) == (skipped, to)
     assert owned.begins is unsaid
@@ -217,13 +217,13 @@ def test_an_offset_that_the_log_does_not_hold_is_refused(
 def test_state_is_kept_only_if_the_groups_last_commit_is_its_own(
     place: OffsetAndMetadata | None, next_offset: int, is_ours: bool
 ) -> None:
-    owned = Owned(Recorder(), None, 5)  # type: ignore[arg-type]
+    owned = OwnedPartition(Recorder(), None, 5)  # type: ignore[arg-type]
     owned.note, owned.next_offset = "mine", next_offset
     assert _is_of(place, owned) is is_ours
 
 
 def test_state_of_a_group_that_has_never_committed_is_kept_if_it_has_not_either() -> None:
-    assert _is_of(None, Owned(Recorder(), None, 0))  # type: ignore[arg-type]
+    assert _is_of(None, OwnedPartition(Recorder(), None, 0))  # type: ignore[arg-type]
 
 
 def test_former_owners_are_fenced_before_the_groups_offsets_and_the_changelog_are_read(
@@ -267,7 +267,7 @@ def test_from_the_last_commit_before_a_rebalance_to_its_end_nothing_is_applied_o
     made, recorder, _ = engine(next_offset=5)
     written: list[int] = []
 
-    async def write(_owned: Owned, _cut: object, next_offset: int) -> None:
+    async def write(_owned: OwnedPartition, _cut: object, next_offset: int) -> None:
         await asyncio.sleep(0)
         written.append(next_offset)
 
@@ -287,7 +287,7 @@ def test_from_the_last_commit_before_a_rebalance_to_its_end_nothing_is_applied_o
     asyncio.run(work())
     assert recorder.offsets == [5, 6, 7]
     assert written == [8]
-    made.partitions[0] = Owned(recorder, None, 8)  # type: ignore[arg-type]
+    made.partitions[0] = OwnedPartition(recorder, None, 8)  # type: ignore[arg-type]
     made.partitions[0].heard_at = float("-inf")
     asyncio.run(made.tick())  # would ask the consumer how far it is
 
@@ -301,7 +301,7 @@ def test_the_log_waits_when_too_much_waits_for_a_commit(
     made, recorder, _ = engine(next_offset=5)
     other = Recorder()
     setattr(other, measure, most)  # one record, or byte, from another partition is one too many
-    made.partitions[1] = Owned(other, None, 0)  # type: ignore[arg-type]
+    made.partitions[1] = OwnedPartition(other, None, 0)  # type: ignore[arg-type]
     setattr(recorder, measure, 1)
     commits = 0
 
@@ -328,7 +328,7 @@ def test_a_change_waits_for_the_brokers_only_once_its_commit_is_overdue(
     monkeypatch.setattr("streams.engine.engine.time.monotonic", lambda: 1000.0)
     made.config = replace(made.config, commit_interval=interval)
     for number, at in enumerate(since):
-        made.partitions[number] = Owned(recorder, None, 5)  # type: ignore[arg-type]
+        made.partitions[number] = OwnedPartition(recorder, None, 5)  # type: ignore[arg-type]
         made.partitions[number].waiting_since = 1000.0 + at
     assert made.waited() == pytest.approx(overdue)
 
@@ -399,7 +399,7 @@ def test_a_partition_that_is_taken_away_between_two_pieces_is_left_as_it_is(take
         elif taken == "lost":
             made.partitions = {}
         else:
-            made.partitions = {0: Owned(Recorder(), None, 5)}  # type: ignore[arg-type]
+            made.partitions = {0: OwnedPartition(Recorder(), None, 5)}  # type: ignore[arg-type]
 
     async def work() -> None:
         await asyncio.gather(made.process(batch(5, 8)), take())
@@ -547,7 +547,7 @@ def test_a_partition_that_moves_away_is_freed_at_once_though_no_collector_looks_
         calls.process([(n, 6, None, event(f"call-{n}", "completed"), []) for n in range(20)], 10)
         calls.process([(70, 7, None, b"{", [])], 10)
         calls.cut()
-        made.partitions[number] = Owned(calls, Mock(stop=AsyncMock()), 71, store)
+        made.partitions[number] = OwnedPartition(calls, Mock(stop=AsyncMock()), 71, store)
         partitions.append(weakref.ref(calls))
         partitions += [weakref.ref(each) for each in (calls.deadlines, calls.closed, calls.windows)]
     del calls
@@ -576,7 +576,7 @@ def test_the_store_of_a_partition_that_stays_is_not_removed_however_quiet_it_was
     stores.open(2, Changelog(b"id", 0, 1), 0).close()
     for file in (*(stores.directory / "0").iterdir(), *(stores.directory / "2").iterdir()):
         os.utime(file, (0, 0))
-    made._kept = {0: Owned(recorder, None, 5, kept)}  # type: ignore[arg-type]
+    made._kept = {0: OwnedPartition(recorder, None, 5, kept)}  # type: ignore[arg-type]
     monkeypatch.setattr(app, "topic_id", AsyncMock(return_value=b"id"), raising=False)
     monkeypatch.setattr("streams.engine.engine.bounds", AsyncMock(return_value={1: (0, 1)}))
     with ExitStack() as undo:

@@ -11,7 +11,7 @@ import pytest
 from support.kafka import Record, produce
 
 from streams.engine.config import Config
-from streams.engine.restore import Target, bounds, reader, restore
+from streams.engine.restore import RestoreTarget, bounds, reader, restore
 from streams.records import Row
 
 
@@ -38,7 +38,7 @@ async def restored(config: Config, processor: Forgetful) -> None:
     """Partition 0 of the changelog, into a processor."""
     async with reader(config) as consumer:
         where = await bounds(config, consumer, [0])
-        await restore(config, consumer, {0: Target(processor, where[0])}, lambda _: None)  # type: ignore[arg-type]
+        await restore(config, consumer, {0: RestoreTarget(processor, where[0])}, lambda _: None)  # type: ignore[arg-type]
 
 
 @pytest.mark.kafka

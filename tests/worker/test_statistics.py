@@ -12,7 +12,7 @@ import pytest
 from streams.calls.partition import CallsPartition, Rules
 from streams.calls.view import OpenCalls
 from streams.worker import statistics as figures
-from streams.worker.statistics import Census, Figures
+from streams.worker.statistics import Census, Statistics
 
 START = 1_764_041_713_000
 CALL = {"direction": "outbound", "from": "+12125550123", "to": "+4915123456789"}
@@ -32,7 +32,7 @@ def test_all_open_calls_are_counted_and_the_oldest_is_the_oldest() -> None:
     two = partition(1, ("other", "in-progress", 5), ("over", "busy", 6))
 
     async def scene() -> None:
-        seen, partitions = Figures(60_000), {0: one, 1: two}
+        seen, partitions = Statistics(60_000), {0: one, 1: two}
         assert seen.open(partitions) is None
         await seen.survey(partitions)
         assert seen.open(partitions) == {"ringing": 300, "queued": 1, "in-progress": 1}
@@ -48,7 +48,7 @@ def test_only_partitions_that_are_ours_are_told_of_and_new_ones_at_once() -> Non
     one, two = partition(0, ("a", "ringing", 0)), partition(1, ("b", "queued", 1))
 
     async def scene() -> None:
-        seen = Figures(60_000)
+        seen = Statistics(60_000)
         await seen.survey({0: one})
         await seen.survey({0: one, 1: two})
         assert seen.open({0: one, 1: two}) == {"ringing": 1, "queued": 1}
@@ -73,7 +73,7 @@ def test_the_event_loop_only_waits_and_not_for_ever(monkeypatch: pytest.MonkeyPa
     calls = partition(0, ("a", "ringing", 0))
 
     async def scene() -> None:
-        seen = Figures(60_000)
+        seen = Statistics(60_000)
         begun = time.monotonic()
         await asyncio.gather(*(seen.survey({0: calls}) for _ in range(20)))
         assert time.monotonic() - begun < 0.25

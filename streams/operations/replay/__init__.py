@@ -2,17 +2,17 @@
 the output topics hold (`telefonie replay`)."""
 
 from streams.operations.replay.comparison import Comparison, Difference
-from streams.operations.replay.outputs import File, Output, Topics, require
+from streams.operations.replay.outputs import Destination, File, Topics, require
 from streams.operations.replay.ranges import Bound, Range, Span, bound
 from streams.operations.replay.replay import Done, replay
 
 __all__ = [
     "Bound",
     "Comparison",
+    "Destination",
     "Difference",
     "Done",
     "File",
-    "Output",
     "Range",
     "Span",
     "Topics",

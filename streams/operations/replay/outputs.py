@@ -14,14 +14,14 @@ from streams.engine.packing import BATCH_BYTES
 from streams.errors import OperatorError
 from streams.kafka import reading
 from streams.kafka.credentials import client_options
-from streams.records import Output as Record
+from streams.records import Output
 from streams.settings import Settings
 
 
-class Output(Protocol):
+class Destination(Protocol):
     """Takes what a replay publishes."""
 
-    async def write(self, kind: str, partition: int, records: Sequence[Record]) -> None:
+    async def write(self, kind: str, partition: int, records: Sequence[Output]) -> None:
         """Records of the topic `completed` or `kpis`, in order."""
 
 
@@ -44,8 +44,8 @@ class File:
     def __init__(self, file: BinaryIO, topics: Mapping[str, str]) -> None:
         self._file, self._topics = file, topics
 
-    async def write(self, kind: str, partition: int, records: Sequence[Record]) -> None:
-        """As `Output.write`."""
+    async def write(self, kind: str, partition: int, records: Sequence[Output]) -> None:
+        """As `Destination.write`."""
         topic = self._topics[kind]
         for key, value, timestamp, _ in records:
             line = Line(
@@ -67,8 +67,8 @@ class Topics:
             acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES, **client_options(settings)
         )
 
-    async def write(self, kind: str, partition: int, records: Sequence[Record]) -> None:
-        """As `Output.write`; what is written is acknowledged. A topic that is not named gets nothing."""
+    async def write(self, kind: str, partition: int, records: Sequence[Output]) -> None:
+        """As `Destination.write`; what is written is acknowledged. A topic that is not named gets nothing."""
         topic = self._topics.get(kind)
         if topic is None or not records:
             return

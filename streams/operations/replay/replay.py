@@ -27,7 +27,7 @@ from streams.kafka import reading
 from streams.kafka.reading import Progress
 from streams.operations.replay.comparison import Comparison
 from streams.operations.replay.extent import UNKNOWN, Extent
-from streams.operations.replay.outputs import Output
+from streams.operations.replay.outputs import Destination
 from streams.operations.replay.ranges import Range, Span, resolve
 from streams.records import Record
 from streams.settings import PREFIX, Settings
@@ -115,7 +115,7 @@ async def replay(
     settings: Settings,
     consumer: Any,
     wanted: Range,
-    outputs: Sequence[Output],
+    outputs: Sequence[Destination],
     comparison: Comparison | None,
     progress: Progress,
 ) -> Done:
@@ -162,7 +162,7 @@ class _Run:
     def __init__(
         self,
         parts: dict[TopicPartition, _Partition],
-        outputs: Sequence[Output],
+        outputs: Sequence[Destination],
         comparison: Comparison | None,
     ) -> None:
         self._parts, self._outputs, self._comparison = parts, outputs, comparison

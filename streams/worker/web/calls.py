@@ -27,7 +27,7 @@ from streams.codecs import STATUSES
 from streams.engine.members import MembersUnknownError
 from streams.engine.writer import partition_of as partition_of_key
 from streams.settings import Settings, milliseconds
-from streams.worker.single_flight import Shared
+from streams.worker.single_flight import SingleFlight
 from streams.worker.web import page
 from streams.worker.web.access import Access, access, authorize
 from streams.worker.web.group import MEMBER, Group, Membership
@@ -87,7 +87,7 @@ class CallsApi:
     def __init__(self, settings: Settings, lookup: Lookup, group: Group) -> None:
         self._settings, self._lookup, self._group = settings, lookup, group
         self._for_strangers = {
-            alone: Shared(partial(self._for_stranger, alone), seconds=_SHARED_SECONDS)
+            alone: SingleFlight(partial(self._for_stranger, alone), seconds=_SHARED_SECONDS)
             for alone in (True, False)
         }
 

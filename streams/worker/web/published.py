@@ -20,7 +20,14 @@ from streams.calls.times import instant
 from streams.codecs import REASONS
 from streams.kafka.reading import LogRecord
 from streams.operations.completed_calls import published
-from streams.operations.dead_letters import DeadLetter, Selection, complete, letter_of, notes, select
+from streams.operations.dead_letters import (
+    DeadLetter,
+    DeadLetterSelection,
+    complete,
+    letter_of,
+    notes,
+    select,
+)
 from streams.settings import Settings
 from streams.worker.web import page
 from streams.worker.web.access import authorize
@@ -84,7 +91,7 @@ class PublishedApi:
         since, reasons = query.moment("since"), frozenset(query.texts("reason"))
         if not reasons <= set(REASONS):
             raise _bad(f"reason takes {', '.join(REASONS)}")
-        selection = Selection(
+        selection = DeadLetterSelection(
             reasons=reasons,
             paths=frozenset(query.texts("path")),
             keys=frozenset(map(_bytes, query.texts("key"))),
@@ -119,7 +126,7 @@ class PublishedApi:
 
     async def _found(self, place: tuple[int, int], consumer: Any) -> dict[str, Any] | None:
         await partitions_of(consumer, self._settings.dead_topic, place[:1])
-        selection = Selection(places=frozenset({place}))
+        selection = DeadLetterSelection(places=frozenset({place}))
         async with aclosing(select(consumer, self._settings, selection)) as letters:
             letter = await anext(letters, None)
         if letter is None:

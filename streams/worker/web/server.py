@@ -21,7 +21,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from streams.errors import OperatorError
 from streams.settings import PREFIX, Settings
 from streams.worker.metrics import Metrics
-from streams.worker.single_flight import Shared
+from streams.worker.single_flight import SingleFlight
 from streams.worker.web import openapi, page
 from streams.worker.web.accept import preferred
 from streams.worker.web.access import Access, access
@@ -86,7 +86,7 @@ class WebServer:
     ) -> None:
         """Without a `lookup` nothing is said about any call."""
         self._settings, self._metrics, self._health, self._lookup = settings, metrics, health, lookup
-        self._exposed = {kind: Shared(partial(self._written, kind), times=_REST) for kind in _WRITERS}
+        self._exposed = {kind: SingleFlight(partial(self._written, kind), times=_REST) for kind in _WRITERS}
         app = web.Application(middlewares=[self._finish], client_max_size=_LONGEST_BODY)
         app.on_response_prepare.append(_add_headers)
         app.add_routes(
