@@ -217,9 +217,10 @@ def test_a_page_names_the_right_that_it_lacks(scene: Scene, tmp_path: Path) -> N
                 f"topic {topic} could not be read: the brokers refuse this user: the ACL Read on the topic "
                 f"{topic} is missing",
             )
-        more = rights("Looking into topics from the browser", scene.setup)
-        scene.secured.allow("worker", *rights("A worker", scene.setup), *more)
-        wait_for("it may look", lambda: worker.asked("/dead")[0] == 200)
+    more = rights("Looking into topics from the browser", scene.setup)
+    scene.secured.allow("worker", *rights("A worker", scene.setup), *more)
+    with Worker(scene.as_user("worker"), tmp_path / "log") as worker:
+        wait_for("it is ready", lambda: "HTTP is at" in worker.said() and worker.get("/ready") == 200)
         letter = worker.asked("/dead?limit=1")[1]["letters"][0]
         assert worker.asked(f"/dead/{letter['partition']}:{letter['offset']}")[0] == 200
 
