@@ -1,6 +1,6 @@
 """Asks PyPI's advisories about every pinned package: exit 0 when none is known, 1 with a line for each that is.
 
-Where they cannot be had it says so and exits 0: there is no offline copy that is kept up to date. pip-audit alone
+Where they are not available it says so and exits 0: there is no offline copy that is kept up to date. pip-audit alone
 would say that nothing was found. The embedded Kafka's jars are not in these advisories.
 """
 
@@ -21,7 +21,7 @@ def verdict(dependencies: Sequence[Mapping[str, Any]]) -> tuple[int, list[str]]:
     if len(missed) == len(dependencies):
         return 0, ["audit skipped: no advisories can be had from here; run it where PyPI's can be reached"]
     found = [
-        f"{each['name']} {each['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'no release'}"
+        f"{each['name']} {each['version']}: {flaw['id']}, fixed in {', '.join(flaw['fix_versions']) or 'no release'}"
         for each in dependencies
         for flaw in each.get("vulns", ())
     ]

@@ -1,4 +1,4 @@
-"""The errors that are told to people."""
+"""The errors that people see."""
 
 
 class OperatorError(Exception):

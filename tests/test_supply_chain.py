@@ -54,7 +54,7 @@ UNKNOWN = {"name": "b", "skip_reason": "not found"}
     ("dependencies", "code", "said"),
     [
         ([{"name": "a", "version": "1", "vulns": []}], 0, "1 packages, no known vulnerability"),
-        ([{"name": "a", "version": "1", "vulns": [FLAW]}], 1, "a 1: PYSEC-0, mended in 1.1"),
+        ([{"name": "a", "version": "1", "vulns": [FLAW]}], 1, "a 1: PYSEC-0, fixed in 1.1"),
         ([{"name": "a", "version": "1", "vulns": []}, UNKNOWN], 1, "b: could not be audited"),
         ([UNKNOWN], 0, "audit skipped"),
         ([], 0, "audit skipped"),

@@ -25,7 +25,7 @@ def prometheus_rule() -> str:
 
 
 def generated() -> dict[str, str]:
-    """Every generated file: its name and what belongs into it."""
+    """Every generated file: its name and its content."""
     return {
         "dashboard.json": json.dumps(dashboard(), indent=2) + "\n",
         "prometheus-rules.yaml": prometheus_rule(),

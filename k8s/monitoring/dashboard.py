@@ -284,7 +284,7 @@ ROWS: Final = (
             ),
             Panel(
                 "Records rejected within the range shown",
-                "How many there are to mend, by reason.",
+                "How many there are to correct, by reason.",
                 {"{{reason}}": total(f"increase({of(m.REJECTED)}[$__range])", "reason")},
                 width=12,
             ),

@@ -346,7 +346,7 @@ def redrive(
     is counted, and the exit code is 1.
 
     Dead letters that were too-early can be sent back as they are once their time has come. --now-timestamp sends
-    one that was too-late as a new event of the present: its call then begins anew.
+    one that was too-late as a new event of the present: its call then starts over.
 
     \b
     Example:

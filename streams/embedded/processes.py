@@ -15,7 +15,7 @@ from streams.errors import OperatorError
 _keeper = ThreadPoolExecutor(1, "child-keeper")
 
 STOP_PATIENCE = 10.0
-"""How many seconds a child has to end by itself when it is told to."""
+"""How many seconds a child has to end by itself after SIGTERM."""
 
 _TAIL_BYTES = 64 * 1024
 

@@ -77,7 +77,7 @@ class Store:
     """The rows of one partition's processor, in a directory of its own."""
 
     def __init__(self, directory: Path, changelog: Changelog, now: int) -> None:
-        """Open it, or make it anew when it is not of this changelog, too old at `now` (epoch ms) or broken.
+        """Open it, or create it again when it is not of this changelog, too old at `now` (epoch ms) or broken.
 
         Raises StoreError when that is impossible too.
         """

@@ -81,7 +81,7 @@ _ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
             "connection",
             "the brokers limit what this user may ask of them",
             _KEPT,
-            "Ask whoever runs the brokers for a higher quota, or do less at a time",
+            "Ask the people who run the brokers for a higher quota, or do less at a time",
         ),
     ),
     (
@@ -106,7 +106,7 @@ _ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
             "rights",
             "the brokers have no authorizer",
             _NONE,
-            "Ask whoever runs the brokers whether it should be so",
+            "Ask the people who run the brokers whether it should be so",
         ),
     ),
     (
@@ -303,7 +303,7 @@ _ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
             "topics",
             "a policy of the brokers forbids it",
             _NONE,
-            "Ask whoever runs the brokers what they allow",
+            "Ask the people who run the brokers what they allow",
         ),
     ),
     (
@@ -415,7 +415,7 @@ _ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
         "StreamsTopologyFenced ShareSessionLimitReached",
         Meaning(
             "others",
-            "a broker answers what only brokers, controllers or clients of another kind are told",
+            "a broker sent an answer that is meant for brokers, controllers or clients of another kind",
             _KEPT,
             f"See that {PREFIX}BROKERS names brokers, not controllers; else report it",
         ),
@@ -663,7 +663,7 @@ way; a worker's log ends with the same line. It says what was wrong and where, w
 do next. A traceback is a fault of this program: report it.
 
 Whatever the line is: what a worker has committed stays, and what it has not is done again by the next start. Never move
-the group's offsets, delete the changelog or make a topic anew because of an error, unless its line says so.
+the group's offsets, delete the changelog or recreate a topic because of an error, unless its line says so.
 
 ## Errors of this program
 

@@ -227,7 +227,7 @@ class Metrics(Collector):
         self._histograms[m.COMMIT_SECONDS].observe(seconds)
 
     def rebalanced(self) -> None:
-        """Partitions were assigned anew."""
+        """Partitions were reassigned."""
         self._add(m.REBALANCES, (), 1)
 
     def _add(self, metric: Metric, labels: tuple[str, ...], number: float) -> None:

@@ -184,7 +184,7 @@ COMMIT_SECONDS = _histogram(
 )
 PARTITIONS = _gauge(
     "telefonie_calls_topic_partitions",
-    "Partitions of the topic whose events are applied, whoever has them: the workers together should tell of so many.",
+    "Partitions of the topic whose events are applied: the assigned partitions of all workers should add up to it.",
 )
 RECOVERY = _gauge(
     "telefonie_recovery_records_remaining",

@@ -68,7 +68,7 @@ class Look(Generic[T]):
 
 
 Match = Callable[[LogRecord], T | None]
-"""What a record is for whoever looks; None when it is not looked for."""
+"""What a record is to the reader; None when it is not looked for."""
 
 
 class Topics:
