@@ -2,9 +2,9 @@
 
     python -m benchmarks.fold [--calls 50000] [--rounds 7] [--profile]
 
-Batches are as the engine reads them, cuts as it takes them at full speed. The work is the same in each round,
-so whatever is slower was disturbed: what counts is the quickest round of each batch and each cut. What the KPI windows
-cost is told by the same rounds without them.
+Batches are as the engine reads them, checkpoints as it takes them at full speed. The work is the same in each round,
+so whatever is slower was disturbed: what counts is the quickest round of each batch and each checkpoint. The same
+rounds without KPI windows tell what those cost.
 """
 
 import cProfile
@@ -21,7 +21,7 @@ from streams.operations.simulation import events
 from streams.records import Record
 
 BATCH = 2_000
-BATCHES_IN_A_CUT = 4
+BATCHES_IN_A_CHECKPOINT = 4
 RATE = 150.0
 """Calls that start in a second: about 4,000 are open at a time."""
 START_MS = 1_767_225_600_000
@@ -41,10 +41,10 @@ def batches(source: list[Record]) -> list[list[Record]]:
 
 
 class Round(NamedTuple):
-    """CPU seconds of each batch, each cut and of a recovery, and how much was written."""
+    """CPU seconds of each batch, each checkpoint and of a recovery, and how much was written."""
 
     batches: list[float]
-    cuts: list[float]
+    checkpoints: list[float]
     recovery: float
     outputs: int
     rows: int
@@ -79,20 +79,20 @@ def run(work: list[list[Record]], *, has_windows: bool = True) -> Round:
         partition.windows = NoWindows()  # type: ignore[assignment]
     clock = time.process_time
     applied: list[float] = []
-    cuts: list[float] = []
+    checkpoints: list[float] = []
     outputs, rows, header = 0, Rows(), b""
     for number, batch in enumerate(work, 1):
         begun = clock()
         partition.process(batch, START_MS * 2)
         applied.append(clock() - begun)
-        if number % BATCHES_IN_A_CUT == 0 or number == len(work):
+        if number % BATCHES_IN_A_CHECKPOINT == 0 or number == len(work):
             begun = clock()
-            cut = partition.cut()
-            cuts.append(clock() - begun)
-            outputs += sum(map(len, cut.outputs.values()))
-            rows += cut.rows
-            header = cut.header
-    return Round(applied, cuts, _recovery(rows, header), outputs, len(rows))
+            checkpoint = partition.checkpoint()
+            checkpoints.append(clock() - begun)
+            outputs += sum(map(len, checkpoint.outputs.values()))
+            rows += checkpoint.rows
+            header = checkpoint.header
+    return Round(applied, checkpoints, _recovery(rows, header), outputs, len(rows))
 
 
 def _recovery(rows: Rows, header: bytes) -> float:
@@ -130,19 +130,23 @@ def main(calls: int, rounds: int, profiled: bool) -> None:
     for _ in range(rounds):  # in turns, so that both meet the same noise
         told.append(run(work))
         without.append(run(work, has_windows=False))
-    process, cut = _quickest([each.batches for each in told]), _quickest([each.cuts for each in told])
+    process, checkpoint = (
+        _quickest([each.batches for each in told]),
+        _quickest([each.checkpoints for each in told]),
+    )
     windows = (
-        process + cut - sum(_quickest([getattr(r, part) for r in without]) for part in ("batches", "cuts"))
+        process
+        + checkpoint
+        - sum(_quickest([getattr(r, part) for r in without]) for part in ("batches", "checkpoints"))
     )
     recovery, (*_, outputs, rows) = min(each.recovery for each in told), told[0]
     print(f"{count:,} events, {outputs:,} records out, {rows:,} changelog rows; quickest of {rounds} rounds")
-    print(f"process  {process / count * 1e6:6.2f} us an event")
-    print(f"cut      {cut / count * 1e6:6.2f} us an event")
-    print(
-        f"together {(process + cut) / count * 1e6:6.2f} us an event, {count / (process + cut):,.0f} a second"
-    )
-    print(f"windows  {windows / count * 1e6:6.2f} us of that, {windows / (process + cut):.1%}")
-    print(f"restore  {recovery / rows * 1e6:6.2f} us a row, {rows / recovery:,.0f} rows a second")
+    print(f"process    {process / count * 1e6:6.2f} us an event")
+    print(f"checkpoint {checkpoint / count * 1e6:6.2f} us an event")
+    both = process + checkpoint
+    print(f"together   {both / count * 1e6:6.2f} us an event, {count / both:,.0f} a second")
+    print(f"windows    {windows / count * 1e6:6.2f} us of that, {windows / both:.1%}")
+    print(f"restore    {recovery / rows * 1e6:6.2f} us a row, {rows / recovery:,.0f} rows a second")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from benchmarks.fold import BATCHES_IN_A_CUT, START_MS, batches, records
+from benchmarks.fold import BATCHES_IN_A_CHECKPOINT, START_MS, batches, records
 from benchmarks.measure import spread
 from streams.calls.partition import CallsPartition, Rules
 from streams.engine.store import Changelog, Store
@@ -32,7 +32,7 @@ def closed_calls(number: int) -> Iterator[tuple[bytes, bytes]]:
     """Changelog rows of so many closed calls: those of a sample again and again, with ids of their own."""
     partition = CallsPartition(Rules(), 0)
     partition.process(records(_SAMPLE, seed=2), START_MS * 2)
-    rows = [value for key, value in partition.cut().rows if len(key) == 36 and value]
+    rows = [value for key, value in partition.checkpoint().rows if len(key) == 36 and value]
     for count, value in enumerate(islice(cycle(rows), number)):
         yield b"00000000-0000-4000-a000-%012d" % count, value
 
@@ -55,12 +55,12 @@ class Remembering:
             self._store.write(rows, 0, None, 0)
 
     def seconds(self, work: list[list[Record]]) -> float:
-        """CPU time for the work, cuts included."""
+        """CPU time for the work, checkpoints included."""
         begun = time.process_time()
         for number, batch in enumerate(work, 1):
             self._partition.process(batch, START_MS * 2)
-            if number % BATCHES_IN_A_CUT == 0 or number == len(work):
-                self._write(self._partition.cut().stored)
+            if number % BATCHES_IN_A_CHECKPOINT == 0 or number == len(work):
+                self._write(self._partition.checkpoint().stored)
         return time.process_time() - begun
 
 

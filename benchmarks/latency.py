@@ -116,8 +116,8 @@ def main(rate: int, seconds: float, rounds: int) -> None:
             for guarantee, interval in _VARIANTS:
                 name = f"{guarantee}-{interval}-{number}"
                 seen, cores = run(cluster.bootstrap(), name, guarantee, interval, rate, seconds)
-                cuts = statistics.quantiles(seen, n=100)
-                found[guarantee, interval].append([cuts[49], cuts[98], max(seen), cores])
+                checkpoints = statistics.quantiles(seen, n=100)
+                found[guarantee, interval].append([checkpoints[49], checkpoints[98], max(seen), cores])
     load = os.getloadavg()[0]
     print(f"{rate:,} events/s for {seconds:.0f} s, {rounds} rounds; load average at the end {load:.1f}")
     for (guarantee, interval), rows in found.items():

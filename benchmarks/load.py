@@ -62,7 +62,7 @@ def produce(brokers: str, topic: str, calls: int, seed: int) -> Load:
     records = revisions = 0
     for batch in produced(brokers, topic, events(seed, calls, RATE, start)):
         expected.process([(0, at, key, value, ()) for at, key, value in batch], start * 2)
-        records, revisions = records + len(batch), revisions + len(expected.cut().outputs["completed"])
+        records, revisions = records + len(batch), revisions + len(expected.checkpoint().outputs["completed"])
     return Load(topic, records, calls, revisions)
 
 

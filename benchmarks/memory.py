@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.fold import BATCH, BATCHES_IN_A_CUT, START_MS, records
+from benchmarks.fold import BATCH, BATCHES_IN_A_CHECKPOINT, START_MS, records
 from streams.calls.partition import CallsPartition, Rules
 from streams.records import Record
 
@@ -45,9 +45,9 @@ def is_end(event: bytes) -> bool:
 
 def remember(partition: CallsPartition, source: Iterator[Record], calls: float) -> int:
     """Apply records until so many calls are remembered, or all; returns the memory then."""
-    while len(partition) < calls and (batch := list(islice(source, BATCH * BATCHES_IN_A_CUT))):
+    while len(partition) < calls and (batch := list(islice(source, BATCH * BATCHES_IN_A_CHECKPOINT))):
         partition.process(batch, START_MS * 2)
-        partition.cut()
+        partition.checkpoint()
     return resident()
 
 

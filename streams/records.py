@@ -34,10 +34,10 @@ class LeftOut(bytes):
 
 
 class Rows(Protocol):
-    """What a partition keeps on the local disk, as of its last cut, if the engine gives it a store.
+    """What a partition keeps on the local disk, as of its last checkpoint, if the engine gives it a store.
 
-    The rows of a cut are there before the next one is taken. Raises OSError when the disk fails, which the domain
-    must let through: no record is to blame.
+    The rows of a checkpoint are there before the next one is taken. Raises OSError when the disk fails, which the
+    domain must let through: no record is to blame.
     """
 
     def get(self, key: bytes) -> bytes | None:

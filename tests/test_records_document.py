@@ -48,7 +48,7 @@ def test_the_worked_example_is_what_the_code_says() -> None:
         at = round(datetime.fromisoformat(moment).timestamp() * 1000)
         records.append((offset, at, None, value.encode(), []))
     partition.process(records, records[-1][1])
-    outputs = partition.cut().outputs
+    outputs = partition.checkpoint().outputs
     assert outputs["completed"][-1][1] == block("completed").encode()
     [(_, window, *_)] = outputs["kpis"]
     assert window == block("kpi").encode()

@@ -196,10 +196,10 @@ class StoredCalls(Closed):
 
     def __init__(self, store: Rows) -> None:
         self._store = store
-        #: Closed calls that changed since the last cut; and those of the last cut, which may not be written yet.
+        #: Closed calls that changed since the last checkpoint; and those of that one, which may not be written yet.
         self._fresh: dict[bytes, bytes | None] = {}
         self._handed: dict[bytes, bytes | None] = {}
-        #: Other rows for the next cut, and those of `_CLOSED_AT` among them that delete.
+        #: Other rows for the next checkpoint, and those of `_CLOSED_AT` among them that delete.
         self._rows: list[Row] = []
         self._gone: set[bytes] = set()
         self._count = self._counted = int(store.get(_COUNT) or 0)
@@ -251,7 +251,7 @@ class StoredCalls(Closed):
                 self.put(call_id, packed)
 
     def past(self, horizon: int, most: int) -> Iterator[tuple[bytes, int]]:
-        """See `Closed`; not those that closed since the last cut."""
+        """See `Closed`; not those that closed since the last checkpoint."""
         for key, _ in islice(self._store.scan(self._first, _moment(max(0, horizon))), most):
             self._first = key
             if key not in self._gone:

@@ -1,7 +1,7 @@
-"""What a partition has done, counted twice: for ever in its state, and since the last cut for the metrics.
+"""What a partition has done, counted twice: for ever in its state, and since the last checkpoint for the metrics.
 
 The ledger is committed with the state, so its equations hold across restarts: read = applied + rejected, and
-opened = closed + open. The tally is handed over to the process's metrics with each cut.
+opened = closed + open. The tally is handed over to the process's metrics with each checkpoint.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Ledger:
     #: Those of the closed calls that their timeout closed, and that still stand so.
     timed_out: int = 0
     # What release 0.1 does not have; it reads over them.
-    #: Up to when (epoch ms) windows had ended and calls were forgotten at the last cut; None: up to the stream time.
+    #: Up to when (epoch ms) windows had ended and calls were forgotten at the last checkpoint; None: the stream time.
     settled: int | None = None
     #: Of KPI windows (ms), each from a moment of closing (epoch ms) on.
     widths: list[tuple[int, int]] = field(default_factory=list)
@@ -73,7 +73,7 @@ decode_ledger = msgspec.msgpack.Decoder(Ledger).decode
 
 
 class Tally:
-    """What happened since the last cut, by the labels of the metrics."""
+    """What happened since the last checkpoint, by the labels of the metrics."""
 
     def __init__(self) -> None:
         self.events: dict[Direction, dict[Status, int]] = {

@@ -46,7 +46,7 @@ _PUBLISHED: Final = 4096
 _STATE_BYTES: Final = 500  # of a call that has changed: its row
 _PIECE: Final = 10_000  # calls that are made ready at a time
 _DUE_AT_ONCE: Final = 1_000  # calls that one step closes by their timeout: some 20 ms
-_PAST_AT_ONCE: Final = 20_000  # calls that one cut forgets
+_PAST_AT_ONCE: Final = 20_000  # calls that one checkpoint forgets
 _FULL: Final = 8 << 20  # bytes of values after which a step ends
 _SPANS: Final = 512  # of a timeout or a retention: how coarsely calls wait for it
 
@@ -63,8 +63,8 @@ class Rules:
     decoder: CallDecoder = field(default_factory=CallDecoder)
 
 
-class Cut(NamedTuple):
-    """What one cut writes: records of the output topics, changelog rows, and the ledger of that point."""
+class Checkpoint(NamedTuple):
+    """What one checkpoint writes: records of the output topics, changelog rows, and the ledger of that point."""
 
     #: By topic: `completed`, `kpis`, `dead`.
     outputs: dict[str, list[Output]]
@@ -102,7 +102,7 @@ class CallsPartition:
         #: By id.
         self.open: dict[bytes, CallState] = {}
         self.closed: Closed = ClosedCalls(rules.call_retention // _SPANS)
-        #: Touched since the last cut; None was forgotten. Counts before the two above.
+        #: Touched since the last checkpoint; None was forgotten. Counts before the two above.
         self.changed: dict[bytes, CallState | None] = {}
         self.deadlines = Deadlines(rules.call_timeout // _SPANS)
         #: Of calls published lately: most amendments come soon.
@@ -110,7 +110,7 @@ class CallsPartition:
         self.windows = Windows(rules.kpi_window, rules.call_retention, number)
         self.ledger = Ledger(widths=self.windows.widths, call_retention=rules.call_retention)
         self.tally = Tally()
-        # What the next cut publishes.
+        # What the next checkpoint publishes.
         self.completed: list[Output] = []
         self.dead: list[Output] = []
         #: Of records on which the code itself raised: where they lie, and the exception, for the log.
@@ -118,7 +118,7 @@ class CallsPartition:
         self.stuck: list[tuple[str, Exception]] = []
         #: Of what fell due when time moved on, some is not done yet.
         self._is_behind = False
-        #: The last cut has not forgotten all that is past.
+        #: The last checkpoint has not forgotten all that is past.
         self._is_forgetting = False
         #: Of the values that are to be published.
         self._bytes = 0
@@ -133,7 +133,7 @@ class CallsPartition:
         """Apply records in log order, `wall` being the wall clock (epoch ms) when they are read.
 
         Of each: is it too early (then it moves nothing); stream time moves; what is due is closed; the value
-        is decoded; the call is begun, moved, or amended; what that says is published at the next cut.
+        is decoded; the call is begun, moved, or amended; what that says is published at the next checkpoint.
 
         Returns how many records have been applied; fewer than given when much fell due or is to be published: the rest
         is to be given again. What raises on a record does so before anything has changed, and makes it a dead letter.
@@ -362,20 +362,20 @@ class CallsPartition:
     def _is_past(self, closed_at: int) -> bool:
         return closed_at + self.rules.call_retention < self.ledger.stream_time
 
-    # -- the cut
+    # -- the checkpoint
 
     @property
     def pending(self) -> int:
-        """How many records the next cut writes: the measure of back-pressure."""
+        """How many records the next checkpoint writes: the measure of back-pressure."""
         return len(self.completed) + len(self.dead) + len(self.changed) + self._is_forgetting
 
     @property
     def pending_bytes(self) -> int:
-        """About how many bytes of memory wait for the next cut."""
+        """About how many bytes of memory wait for the next checkpoint."""
         return self._bytes + _STATE_BYTES * len(self.changed)
 
-    def cut(self) -> Cut:
-        """Take everything that has changed since the last cut, as one consistent point of the log."""
+    def checkpoint(self) -> Checkpoint:
+        """Take everything that has changed since the last checkpoint, as one consistent point of the log."""
         now = self.ledger.settled = self._settled()
         kpis: list[Output] = [(key, value, ts, _JSON) for key, value, ts in self.windows.published(now)]
         rows: list[Row] = []
@@ -393,11 +393,11 @@ class CallsPartition:
         stored = self.closed.stored(rows)
         self.ledger.windows_end = self.windows.end
         header = encode_ledger(self.ledger)
-        cut = Cut(outputs, rows, stored, header, self.tally, self.failures, self.stuck)
+        checkpoint = Checkpoint(outputs, rows, stored, header, self.tally, self.failures, self.stuck)
         self.completed, self.dead, self.failures, self.stuck, self._bytes = [], [], [], [], 0
         self.changed, self.tally = {}, Tally()
         self.deadlines.prune(len(self.open), self._due)
-        return cut
+        return checkpoint
 
     def _settled(self) -> int:
         """The time up to which all is done that fell due: what the next step closes still counts in its window."""
@@ -427,7 +427,7 @@ class CallsPartition:
         return Counter(state.status for state in self.open.values())
 
     def __len__(self) -> int:
-        """Calls that are remembered; some that closed since the last cut are missing."""
+        """Calls that are remembered; some that closed since the last checkpoint are missing."""
         return len(self.open) + len(self.closed)
 
     # -- recovery
@@ -449,7 +449,7 @@ class CallsPartition:
         return self.closed.stored(latest.items())
 
     def ready(self, ledger: bytes | None) -> Iterator[None]:
-        """Everything is restored; `ledger` is that of the last cut, None when there was none. Works in pieces.
+        """Everything is restored; `ledger` is that of the last checkpoint, None when there was none. Works in pieces.
 
         Raises ValueError for state of a version that is not known here.
         """
@@ -482,7 +482,7 @@ class CallsPartition:
         yield from self._forget_what_was_past(settled)
 
     def _forget_what_was_past(self, settled: int) -> Iterator[None]:
-        """What was past by a retention that has been made longer since is forgotten, even if no cut came to it."""
+        """What was past by a retention that is longer now is forgotten, even if no checkpoint came to it."""
         former, self.ledger.call_retention = self.ledger.call_retention, self.rules.call_retention
         if not 0 < former < self.rules.call_retention:
             return

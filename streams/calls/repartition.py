@@ -94,7 +94,7 @@ class _OriginDecoder(CallDecoder):
 
 
 class Forwarded(NamedTuple):
-    """What a cut of `Repartition` writes: the records, by the topic `repartition`."""
+    """What a checkpoint of `Repartition` writes: the records, by the topic `repartition`."""
 
     outputs: dict[str, list[Output]]
     rows: tuple[()] = ()
@@ -138,19 +138,19 @@ class Repartition:
 
     @property
     def pending(self) -> int:
-        """How many records the next cut writes."""
+        """How many records the next checkpoint writes."""
         return len(self._out)
 
     @property
     def pending_bytes(self) -> int:
-        """About how many bytes of memory wait for the next cut."""
+        """About how many bytes of memory wait for the next checkpoint."""
         return self._bytes
 
-    def cut(self) -> Forwarded:
-        """Take the records that have come since the last cut."""
-        cut = Forwarded({"repartition": self._out})
+    def checkpoint(self) -> Forwarded:
+        """Take the records that have come since the last checkpoint."""
+        checkpoint = Forwarded({"repartition": self._out})
         self._out, self._bytes = [], 0
-        return cut
+        return checkpoint
 
     def settle(self) -> bool:
         """Nothing ever falls due."""

@@ -135,9 +135,9 @@ class Windows:
         self._windows: dict[WindowKey, Window] = {}
         #: By the moment at which they end.
         self._ends: Spans[WindowKey] = Spans(1)
-        #: Changed since the last cut.
+        #: Changed since the last checkpoint.
         self._changed: set[WindowKey] = set()
-        #: Not published since they last changed, as of the last cut.
+        #: Not published since they last changed, as of the last checkpoint.
         self._unpublished: set[WindowKey] = set()
 
     def width(self, moment: int) -> int:
@@ -184,13 +184,13 @@ class Windows:
         return [self._record(key, self._windows[key]) for key in ended]
 
     def rows(self, now: int) -> Iterator[tuple[WindowKey, bytes | None]]:
-        """What changed since the last cut, for the changelog; forgets what is past its time at `now`."""
+        """What changed since the last checkpoint, for the changelog; forgets what is past its time at `now`."""
         for _, keys in self._ends.take(now - self.retention):
             for key in keys:
                 self._windows.pop(key, None)
                 self._changed.add(key)
             if len(self._changed) > _AT_ONCE:
-                break  # the next cut goes on
+                break  # the next checkpoint goes on
         for key in self._changed:
             window = self._windows.get(key)
             yield key, None if window is None else encode_window(window)
@@ -199,7 +199,7 @@ class Windows:
     def restore(
         self, rows: Mapping[WindowKey, bytes], widths: Sequence[tuple[int, int]], last: int, now: int
     ) -> None:
-        """Take over the rows of the changelog, with the widths that they have, as of the last cut at `now`.
+        """Take over the rows of the changelog, with the widths that they have, as of the last checkpoint at `now`.
 
         `last` is where the last window ends, forgotten ones too. Release 0.1 wrote neither; it had one width, which is
         taken for unchanged if all windows fit it.
@@ -213,7 +213,7 @@ class Windows:
             end = key[0] + self.width(key[0])
             self._ends.add(end, key)
             last = max(last, end)
-            if end > now:  # one that had ended was published in the same cut
+            if end > now:  # one that had ended was published in the same checkpoint
                 self._unpublished.add(key)
         self.end = last
         self._change_to(width)
@@ -275,7 +275,7 @@ class Windows:
         return name.encode(), encode_kpi(value), end
 
 
-#: How many windows one cut forgets, so that none takes long.
+#: How many windows one checkpoint forgets, so that none takes long.
 _AT_ONCE: Final = 20_000
 
 

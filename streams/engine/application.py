@@ -46,7 +46,7 @@ class OnlyConsumer(BootStrategy):
 
 
 class Application(faust.App):
-    """A Faust application whose records are batches and whose commits are the engine's cuts."""
+    """A Faust application whose records are batches and whose commits are the engine's checkpoints."""
 
     logger = logging.getLogger("faust")  # what parts of Faust say belongs to it
     #: The one whose state the table shows; and all of them, each of which writes what the next one reads.

@@ -26,7 +26,7 @@ class Config:
     """Durations are in milliseconds."""
 
     group: str
-    #: The topic that is read, and those that are written, by the names that the processor's cuts use.
+    #: The topic that is read, and those that are written, by the names that the processor's checkpoints use.
     source: str
     topics: Mapping[str, str]
     changelog: str

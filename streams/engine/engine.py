@@ -1,9 +1,9 @@
-"""The engine: processors fed with record batches, and their cuts committed, partition by partition.
+"""The engine: processors fed with record batches, and their checkpoints committed, partition by partition.
 
 The path of a batch: `process` has the processor apply it and notes its next offset, nothing else. Every commit
-interval `commit` takes a cut of each partition at one instant (no await in between) and writes the cuts, while the
-next batches are already being applied. Nothing is written outside a cut, so each is a consistent point of the log:
-state, outputs and offset move together, or not at all.
+interval `commit` takes a checkpoint of each partition at one instant (no await in between) and writes them, while the
+next batches are already being applied. Nothing is written outside a checkpoint, so each is a consistent point of the
+log: state, outputs and offset move together, or not at all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from streams.engine.failures import about, lacking
 from streams.engine.fetch import RecordBatch, RecordsLostError
 from streams.engine.hidden import written_ends
 from streams.engine.limits import Topics
-from streams.engine.processor import Cut, Processor
+from streams.engine.processor import Checkpoint, Processor
 from streams.engine.restore import (
     Position,
     RestoreTarget,
@@ -63,8 +63,8 @@ class Observer(Protocol):
     def applied(self, partition: int, batch: RecordBatch, seconds: float) -> None:
         """A batch has been applied, which took so long."""
 
-    def committed(self, partition: int, cut: Cut, next_offset: int, seconds: float) -> None:
-        """A cut up to an offset has been committed, which took so long."""
+    def committed(self, partition: int, checkpoint: Checkpoint, next_offset: int, seconds: float) -> None:
+        """A checkpoint up to an offset has been committed, which took so long."""
 
     def assigned(self, partitions: Collection[int]) -> None:
         """A rebalance has ended: these partitions are ours and restored."""
@@ -187,7 +187,9 @@ class Engine:
             start = time.perf_counter()
             try:
                 applied = owned.processor.process(records, self.clock.now())
-            except Exception as error:  # a part of the batch is in the state: no cut of that may be committed
+            except (
+                Exception
+            ) as error:  # a part of the batch is in the state: no checkpoint of that may be committed
                 await self.fail(error)
                 return
             seconds += time.perf_counter() - start
@@ -253,9 +255,9 @@ class Engine:
     # -- commits
 
     async def commit(self) -> int:
-        """Write a cut of every partition that has something to say; returns how many. One commit at a time.
+        """Write a checkpoint of every partition that has something to say; returns how many. One commit at a time.
 
-        A failure stops the worker: memory is ahead of the log then, and the next owner starts from the last cut.
+        A failure stops the worker: memory is ahead of the log then, and the next owner starts from the last checkpoint.
         """
         async with self._committing:
             return await self._commit()
@@ -274,49 +276,53 @@ class Engine:
             return 0
         begun = time.perf_counter()
         try:
-            cuts = [
-                (number, owned, *self._cut(owned)) for number, owned in self.partitions.items() if owned.dirty
+            checkpoints = [
+                (number, owned, *self._checkpoint(owned))
+                for number, owned in self.partitions.items()
+                if owned.dirty
             ]
-            await asyncio.gather(*(self._write(owned, cut, at) for _, owned, cut, at, _ in cuts))
+            await asyncio.gather(
+                *(self._write(owned, checkpoint, at) for _, owned, checkpoint, at, _ in checkpoints)
+            )
         except asyncio.CancelledError:
             self.failure = RuntimeError("a commit was cancelled")
             raise
         except Exception as error:
             await self.fail(error)
             return 0
-        for number, owned, cut, next_offset, since in cuts:
+        for number, owned, checkpoint, next_offset, since in checkpoints:
             owned.committed = next_offset
             owned.committed_at = self.clock.now()
             if owned.waiting_since is not None and owned.waiting_since <= since:
                 owned.waiting_since = since if owned.dirty else None
-            self.observer.committed(number, cut, next_offset, time.perf_counter() - begun)
-        return len(cuts)
+            self.observer.committed(number, checkpoint, next_offset, time.perf_counter() - begun)
+        return len(checkpoints)
 
     @staticmethod
-    def _cut(owned: OwnedPartition) -> tuple[Cut, int, float]:
+    def _checkpoint(owned: OwnedPartition) -> tuple[Checkpoint, int, float]:
         owned.clock_moved = owned.unsaid = False
-        return owned.processor.cut(), owned.next_offset, time.monotonic()
+        return owned.processor.checkpoint(), owned.next_offset, time.monotonic()
 
-    async def _write(self, owned: OwnedPartition, cut: Cut, next_offset: int) -> None:
+    async def _write(self, owned: OwnedPartition, checkpoint: Checkpoint, next_offset: int) -> None:
         note = new_note()
         position = encode_position(
             Position(
                 next_offset,
-                cut.header,
+                checkpoint.header,
                 topic=self.topic,
                 skipped=owned.skipped,
                 skipped_to=owned.skipped_to,
             )
         )
         try:
-            end = await owned.writer.write(cut, position, next_offset, note)
+            end = await owned.writer.write(checkpoint, position, next_offset, note)
         except Exception as error:
             source = f"{self.config.source} partition {owned.writer.partition}"
             about(error, f"what comes of {source} from offset {owned.committed} to {next_offset}")
             raise
         owned.note = note
         if owned.store is not None:
-            owned.store.write(cut.stored, end, position, self.clock.now())
+            owned.store.write(checkpoint.stored, end, position, self.clock.now())
 
     async def fail(self, error: BaseException) -> None:
         """Stop the worker because of an error, once."""

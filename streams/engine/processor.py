@@ -11,8 +11,8 @@ POSITION = b"\xff\xffposition"
 """Key of the changelog row that says how far the log is in the state; the engine's own."""
 
 
-class Cut(Protocol):
-    """Everything that has changed in one partition since the cut before, as one consistent point of the log."""
+class Checkpoint(Protocol):
+    """Everything that has changed in one partition since the checkpoint before, as one consistent point of the log."""
 
     @property
     def outputs(self) -> Mapping[str, Sequence[Output]]:
@@ -40,11 +40,11 @@ class Processor(Protocol):
 
     @property
     def pending(self) -> int:
-        """About how many records the next cut writes: a measure of back-pressure."""
+        """About how many records the next checkpoint writes: a measure of back-pressure."""
 
     @property
     def pending_bytes(self) -> int:
-        """About how many bytes of memory wait for the next cut: the other one."""
+        """About how many bytes of memory wait for the next checkpoint: the other one."""
 
     def process(self, records: Sequence[Record], wall: int) -> int:
         """Apply records in log order; `wall` is the wall clock (epoch ms). Raising stops the worker.
@@ -59,8 +59,8 @@ class Processor(Protocol):
     def advance(self, wall: int) -> bool:
         """Move that point on to the wall clock, for a partition with nothing to read; False when it stays."""
 
-    def cut(self) -> Cut:
-        """Take what has changed since the last cut."""
+    def checkpoint(self) -> Checkpoint:
+        """Take what has changed since the last checkpoint."""
 
     def find(self, key: str) -> object | None:
         """The state under a key, for whoever looks it up."""
@@ -75,7 +75,7 @@ class Processor(Protocol):
         """
 
     def ready(self, header: bytes | None) -> Iterator[None]:
-        """All rows are restored; `header` is that of the last cut, None without one.
+        """All rows are restored; `header` is that of the last checkpoint, None without one.
 
         Works in pieces, between which the event loop turns; the state is ready once the iterator is exhausted.
         Raises ValueError when this is the state of another version, one that cannot be taken over.

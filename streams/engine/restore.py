@@ -116,8 +116,8 @@ class RestoreTarget:
         #: How many rows of the changelog have been taken over.
         self.rows = 0
         self._packed: bytes | None = None
-        if store is not None and store.checkpoint is not None:
-            self.start, self._packed = store.checkpoint.next_offset, store.checkpoint.position
+        if store is not None and store.reached is not None:
+            self.start, self._packed = store.reached.next_offset, store.reached.position
 
     @property
     def position(self) -> Position | None:

@@ -1,6 +1,6 @@
 """State on a local disk (RocksDB): a copy of what the changelog says, so that a restart reads only its tail.
 
-It is written after each commit and never trusted further than that: what it holds is the state up to its checkpoint,
+It is written after each commit and never trusted further than that: what it holds is the state up to its position,
 a place in the changelog, and whatever is wrong with it, it is thrown away and rebuilt from the changelog.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Of the checkpoint and all that lies beside it; another one's store is rebuilt.
+#: Of the position and all that lies beside it; another one's store is rebuilt.
 VERSION = 1
 #: Milliseconds: half of `delete.retention.ms`, for which Kafka keeps a tombstone. An older store could have missed one.
 OLDEST = 3_600_000
@@ -38,8 +38,8 @@ OLDEST = 3_600_000
 _WRITE_BUFFER = 16 << 20
 #: Bytes that it keeps of all files of a worker.
 _CACHE = 64 << 20
-#: The key of the checkpoint; those of the processor begin with `_OURS`.
-_CHECKPOINT, _OURS = b"!checkpoint", b"."
+#: The key of the position; those of the processor begin with `_OURS`.
+_REACHED, _OURS = b"!checkpoint", b"."
 _BROKEN = "broken"
 
 
@@ -47,7 +47,7 @@ class StoreError(OperatorError, OSError):
     """The disk, or what lies on it: the message names the directory and what to do."""
 
 
-class Checkpoint(Struct, array_like=True):
+class StorePosition(Struct, array_like=True):
     """Up to where in the changelog a store goes."""
 
     #: The next offset of the changelog.
@@ -62,7 +62,7 @@ class Checkpoint(Struct, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Checkpoint).decode
+_decode = msgspec.msgpack.Decoder(StorePosition).decode
 
 
 class Changelog(NamedTuple):
@@ -83,10 +83,10 @@ class Store:
         """
         self.directory, self._changelog = directory, changelog
         #: None: nothing has been written yet.
-        self.checkpoint: Checkpoint | None
-        self._db, self.checkpoint = self._opened(now)
+        self.reached: StorePosition | None
+        self._db, self.reached = self._opened(now)
 
-    def _opened(self, now: int) -> tuple[Rdict, Checkpoint | None]:
+    def _opened(self, now: int) -> tuple[Rdict, StorePosition | None]:
         if self.directory.exists():
             try:
                 return _open(self.directory, self._changelog, now)
@@ -122,22 +122,22 @@ class Store:
             raise self._failed(error) from error
 
     def write(self, rows: Sequence[Row], next_offset: int, position: bytes | None, now: int) -> None:
-        """Take rows over, all or none of them, with a checkpoint; `now` is the wall clock (epoch ms)."""
+        """Take rows over, all or none of them, with their position; `now` is the wall clock (epoch ms)."""
         from rocksdict import WriteBatch
 
-        checkpoint = Checkpoint(next_offset, self._changelog.topic, position, now)
+        reached = StorePosition(next_offset, self._changelog.topic, position, now)
         batch = WriteBatch(raw_mode=True)
         for key, value in rows:
             if value is None:
                 batch.delete(_OURS + key)
             else:
                 batch.put(_OURS + key, value)
-        batch.put(_CHECKPOINT, _encode(checkpoint))
+        batch.put(_REACHED, _encode(reached))
         try:
             self._db.write(batch)
         except Exception as error:
             raise self._failed(error) from error
-        self.checkpoint = checkpoint
+        self.reached = reached
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -157,7 +157,7 @@ class _UselessError(Exception):
     """A store that cannot be gone on with, and why."""
 
 
-def _open(directory: Path, changelog: Changelog, now: int) -> tuple[Rdict, Checkpoint | None]:
+def _open(directory: Path, changelog: Changelog, now: int) -> tuple[Rdict, StorePosition | None]:
     """Raises _UselessError."""
     from rocksdict import Rdict
 
@@ -176,9 +176,9 @@ def _open(directory: Path, changelog: Changelog, now: int) -> tuple[Rdict, Check
     return db, found
 
 
-def _checked(db: Rdict, changelog: Changelog, now: int) -> Checkpoint | None:
+def _checked(db: Rdict, changelog: Changelog, now: int) -> StorePosition | None:
     try:
-        packed = db.get(_CHECKPOINT)
+        packed = db.get(_REACHED)
         found = None if packed is None else _decode(packed)
     except Exception as error:
         raise _UselessError(str(error)) from error

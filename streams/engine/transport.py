@@ -1,4 +1,4 @@
-"""The Faust transport `batch`: one message is one RecordBatch, and a commit is a cut of the engine.
+"""The Faust transport `batch`: one message is one RecordBatch, and a commit is a checkpoint of the engine.
 
 Registered as an entry point of the group `faust.transports`. What Faust does per record (an object, a queue entry,
 an acknowledgement, the gaps between offsets) it does once a batch here, and none of it decides about offsets.
@@ -218,7 +218,7 @@ class Consumer(driver.Consumer):
         return True
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
-        """A cut of everything processed so far, also when another commit was under way."""
+        """A checkpoint of everything processed so far, also when another commit was under way."""
         return await self.force_commit(topics, start_new_transaction)
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:

@@ -1,4 +1,4 @@
-"""Writing a cut: outputs, changelog and offset of one partition, in one transaction."""
+"""Writing a checkpoint: outputs, changelog and offset of one partition, in one transaction."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from streams.engine.config import Config
 from streams.engine.failures import NotAllowedError, about
 from streams.engine.limits import REFUSALS, Topics
 from streams.engine.packing import Shrink, pack
-from streams.engine.processor import Cut
+from streams.engine.processor import Checkpoint
 from streams.errors import OperatorError
 from streams.records import NOW, Output
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 #: Bytes that are under way to the brokers: there may be a batch for each of very many partitions in one request, and
 #: a broker closes the connection for one of more than `socket.request.max.bytes` (100 MiB).
 _UNDER_WAY: Final = 16 << 20
-#: To write one cut: batches may have to be halved several times.
+#: To write one checkpoint: batches may have to be halved several times.
 _ATTEMPTS: Final = 12
 _NO_HEADERS: Final[list[tuple[str, bytes | None]]] = []
 
@@ -67,7 +67,7 @@ class _Sent(NamedTuple):
 
 
 class _Attempt:
-    """To write a cut."""
+    """To write a checkpoint."""
 
     def __init__(self, numbers: Mapping[TopicPartition, int]) -> None:
         #: Of the next record of each partition before it, by which brokers find gaps and repetitions.
@@ -149,8 +149,8 @@ class Writer:
             ended.exception()  # what was raised is known already, and need not be logged as unheard
         await self._producer.stop()
 
-    async def write(self, cut: Cut, position: bytes, next_offset: int, note: str) -> int:
-        """Commit a cut; returns the changelog's next offset. The order of steps is the guarantee (semantics, 7):
+    async def write(self, checkpoint: Checkpoint, position: bytes, next_offset: int, note: str) -> int:
+        """Commit a checkpoint; returns the changelog's next offset. The order of steps is the guarantee (semantics, 7):
 
         1. the transaction begins;
         2. outputs and changelog rows are sent, the changelog's last row being `position`;
@@ -158,14 +158,14 @@ class Writer:
         4. every batch is acknowledged: aiokafka would commit without one that was refused;
         5. the transaction commits: all of it becomes visible, or, whatever dies before, nothing.
 
-        Where a topic takes less than it did, or other timestamps, the transaction is aborted, and the same cut is
-        written anew. Raises on any other failure; the transaction stays open, and the next owner of the partition
+        Where a topic takes less than it did, or other timestamps, the transaction is aborted, and the same checkpoint
+        is written again. Raises on any other failure; the transaction stays open, and the next owner of the partition
         aborts it.
         """
         for _ in range(_ATTEMPTS):
             attempt = await self._begin()
             try:
-                end = await self._fill(attempt, cut, position, next_offset, note)
+                end = await self._fill(attempt, checkpoint, position, next_offset, note)
             except _RefusedError as refused:
                 await self._undo(attempt)
                 await self.topics.refused(refused.topic, refused.error, self.client)
@@ -213,16 +213,18 @@ class Writer:
             if each.failure() is None:
                 numbers[each.place] = next_numbers[each.place]
 
-    async def _fill(self, attempt: _Attempt, cut: Cut, position: bytes, next_offset: int, note: str) -> int:
+    async def _fill(
+        self, attempt: _Attempt, checkpoint: Checkpoint, position: bytes, next_offset: int, note: str
+    ) -> int:
         """All of the open transaction; returns the changelog's next offset. Raises _RefusedError."""
-        for name, records in cut.outputs.items():
+        for name, records in checkpoint.outputs.items():
             topic, shrink = self.config.topics[name], self.config.shrink.get(name)
             for partition, share in (await self._shares(name, records)).items():
                 await self._send(attempt, topic, partition, share, shrink)
         now = self.clock.now()
         rows: Iterator[Output] = (
             (key, value, now, _NO_HEADERS)
-            for key, value in chain(cut.rows, [(self.config.position_key, position)])
+            for key, value in chain(checkpoint.rows, [(self.config.position_key, position)])
         )
         changelog = self.config.changelog
         await self._send(attempt, changelog, await self._own(changelog), rows)

@@ -1,7 +1,7 @@
 """How far the group is, and whether its sums are right: read from the state that it has committed.
 
-The last row of a cut in the changelog says how far the log is in the state, with the ledger of that point. So what is
-told here is one consistent point a partition, it holds across restarts, and no worker need run.
+The last row of a checkpoint in the changelog says how far the log is in the state, with the ledger of that point. So
+what is said here is one consistent point a partition, it holds across restarts, and no worker need run.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from streams.calls.kpis import Kpis, KpiSelection
 from streams.calls.ledger import Ledger
-from streams.calls.partition import CallsPartition, Cut
+from streams.calls.partition import CallsPartition, Checkpoint
 from streams.calls.view import AGES, OpenCalls, OpenSelection, describe
 from streams.codecs import Reason, Status
 from streams.engine.application import Application
@@ -103,9 +103,9 @@ class Monitor:
                 (batch.next_offset, records[-1][1], len(records))
             )
 
-    def committed(self, partition: int, cut: Any, committed: int, seconds: float) -> None:
-        """A cut has been committed."""
-        done = cast(Cut, cut)
+    def committed(self, partition: int, checkpoint: Any, committed: int, seconds: float) -> None:
+        """A checkpoint has been committed."""
+        done = cast(Checkpoint, checkpoint)
         now = time.time_ns() // 1_000_000
         waiting = self._uncommitted.get(partition, [])
         self._metrics.committed((now - ts, n) for offset, ts, n in waiting if offset <= committed and ts >= 0)
@@ -354,8 +354,8 @@ class Upstream:
     def applied(self, partition: int, batch: RecordBatch, seconds: float) -> None:
         """A batch has been taken."""
 
-    def committed(self, partition: int, cut: Any, next_offset: int, seconds: float) -> None:  # noqa: ARG002
-        """A cut has been committed."""
+    def committed(self, partition: int, checkpoint: Any, next_offset: int, seconds: float) -> None:  # noqa: ARG002
+        """A checkpoint has been committed."""
         self._progressed(self._topic, partition, next_offset)
 
     def assigned(self, partitions: Collection[int]) -> None:

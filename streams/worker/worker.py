@@ -27,7 +27,7 @@ from streams.worker.monitor import Monitor, Summary
 
 log = logging.getLogger(__name__)
 
-#: A worker that does not stop within this time (s) is ended all the same; its last cut may be done again.
+#: A worker that does not stop within this time (s) is ended all the same; its last checkpoint may be done again.
 STOP_SECONDS = 25.0
 #: After a failure nothing can be committed any more, and nothing is worth waiting for.
 FAILED_STOP_SECONDS = 5.0
@@ -89,7 +89,7 @@ class Worker(faust.Worker):
             log.info("HTTP is at %s, for other workers at %s", self.web.address, self.web.advertised)
 
     async def on_shutdown(self) -> None:
-        """Everything of Faust has stopped, the last cut is committed."""
+        """Everything of Faust has stopped, the last checkpoint is committed."""
         self.summary = self.watch.summary()
         for engine in self.app.engines:
             await engine.close()

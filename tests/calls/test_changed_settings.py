@@ -73,7 +73,7 @@ def test_whatever_changes_between_two_records_it_adds_up(seed: int, monkeypatch:
     for step in steps:
         outcome.step(step)
         if random.random() < 0.3:
-            outcome.cut()
+            outcome.checkpoint()
         if random.random() < 0.15:
             outcome.rules = replace(
                 rules_of(chosen),
@@ -84,7 +84,7 @@ def test_whatever_changes_between_two_records_it_adds_up(seed: int, monkeypatch:
             shift = random.choice([None, "US", "FR"])
             monkeypatch.setattr(completed, "country", lambda number, shift=shift: shift or real(number))
             outcome.restart(random)
-    outcome.cut()
+    outcome.checkpoint()
     lives = instances(outcome.completed)
     ledger = outcome.partition.ledger
     assert ledger.read == ledger.applied + sum(ledger.rejected.values())
@@ -104,10 +104,10 @@ def test_whatever_changes_between_two_records_it_adds_up(seed: int, monkeypatch:
 
 
 def restarted(partition: CallsPartition, rules: Rules, rows: list[Any] | None = None) -> CallsPartition:
-    cut = partition.cut()
+    checkpoint = partition.checkpoint()
     made = CallsPartition(rules, 0)
-    made.restore([*(rows or ()), *cut.rows])
-    list(made.ready(cut.header))
+    made.restore([*(rows or ()), *checkpoint.rows])
+    list(made.ready(checkpoint.header))
     return made
 
 
@@ -153,10 +153,10 @@ def test_a_late_price_corrects_the_window_in_which_its_call_was_counted(
     second = restarted(first, Rules(kpi_window=7_000))
     priced = event("a", "completed", price="-1", price_unit="USD")
     second.process([(1, 70_000, None, priced, []), (2, 70_001, None, priced, [])], FAR)
-    cut = second.cut()
-    assert not cut.outputs["dead"]
-    assert [msgspec.json.decode(value)["revision"] for _, value, *_ in cut.outputs["completed"]] == [2]
-    [(key, value, *_)] = cut.outputs["kpis"]
+    checkpoint = second.checkpoint()
+    assert not checkpoint.outputs["dead"]
+    assert [msgspec.json.decode(value)["revision"] for _, value, *_ in checkpoint.outputs["completed"]] == [2]
+    [(key, value, *_)] = checkpoint.outputs["kpis"]
     assert key == b"1970-01-01T00:00:00.000Z/inbound/GB/0"
     found = msgspec.json.decode(value)
     assert (found["attempts"], found["completed"], found["charges"]) == (1, 1, {"USD": "1"})
@@ -169,7 +169,7 @@ def test_a_longer_retention_brings_nothing_back() -> None:
     )
     second = restarted(first, Rules(call_retention=100_000))
     second.process([(2, 15_001, None, event("a", "busy"), [])], FAR)
-    said = msgspec.json.decode(second.cut().outputs["completed"][0][1])
+    said = msgspec.json.decode(second.checkpoint().outputs["completed"][0][1])
     assert (said["revision"], said["anomalies"]) == (1, ["id-not-uuid", "no-history"])
 
 

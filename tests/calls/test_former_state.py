@@ -36,7 +36,7 @@ def taken_over(rules: Rules = RULES, store: Shelf | None = None) -> CallsPartiti
 
 def window(made: CallsPartition) -> dict[str, Any]:
     """The last that was published of the window from 100 s on."""
-    kpis = {key: value for key, value, *_ in made.cut().outputs["kpis"]}
+    kpis = {key: value for key, value, *_ in made.checkpoint().outputs["kpis"]}
     found: dict[str, Any] = msgspec.json.decode(kpis[b"1970-01-01T00:01:40.000Z/inbound/GB/0"])
     return found
 
@@ -91,14 +91,14 @@ def test_the_release_before_reads_what_this_one_writes() -> None:
     """It reads rows of a call by position and the others by name, and passes over what it does not know."""
     made = taken_over()
     made.process([(20, 116_000, None, event("new", "completed", price="-1", price_unit="USD"), [])], FAR)
-    cut = made.cut()
-    rows = dict(cut.rows)
+    checkpoint = made.checkpoint()
+    rows = dict(checkpoint.rows)
     assert len(msgspec.msgpack.decode(rows[b"new"])) == FIELDS
-    ledger = msgspec.msgpack.decode(cut.header)
+    ledger = msgspec.msgpack.decode(checkpoint.header)
     assert msgspec.msgpack.decode(WRITTEN["ledger"]).keys() <= ledger.keys()
     assert ledger["version"] == STATE_VERSION == 1
     assert {1} == READABLE
-    [kpi] = [value for key, value in cut.rows if key.startswith(b"\xffwindow ") and value]
+    [kpi] = [value for key, value in checkpoint.rows if key.startswith(b"\xffwindow ") and value]
     assert all(
         isinstance(msgspec.msgpack.decode(kpi)[name], int) for name in ("attempts", "talk_ms", "ring_ms")
     )

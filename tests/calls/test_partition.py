@@ -75,7 +75,7 @@ class Outcome:
         self.changelog: list[tuple[bytes, bytes | None]] = []
         self.ledger: bytes | None = None
         self.key_mismatches = 0
-        #: Rows of the last cut that the store does not have yet.
+        #: Rows of the last checkpoint that the store does not have yet.
         self.stored: list[tuple[bytes, bytes | None]] = []
 
     def step(self, step: model.Record | model.Idle) -> None:
@@ -95,31 +95,31 @@ class Outcome:
         if choice < 0.2:
             self.restart(self.random)
         elif choice < 0.6:
-            self.cut()
+            self.checkpoint()
 
-    def cut(self) -> None:
-        self.write_stored()  # what the cut before had for it, at the last possible moment
-        cut = self.partition.cut()
-        assert not cut.failures, cut.failures
-        assert not cut.stuck, cut.stuck
-        self.completed += cut.outputs["completed"]
-        self.dead += cut.outputs["dead"]
-        self.kpis |= {key: value for key, value, *_ in cut.outputs["kpis"]}
-        self.changelog += cut.rows
-        self.ledger = cut.header
-        self.key_mismatches += cut.tally.key_mismatches
+    def checkpoint(self) -> None:
+        self.write_stored()  # what the checkpoint before had for it, at the last possible moment
+        checkpoint = self.partition.checkpoint()
+        assert not checkpoint.failures, checkpoint.failures
+        assert not checkpoint.stuck, checkpoint.stuck
+        self.completed += checkpoint.outputs["completed"]
+        self.dead += checkpoint.outputs["dead"]
+        self.kpis |= {key: value for key, value, *_ in checkpoint.outputs["kpis"]}
+        self.changelog += checkpoint.rows
+        self.ledger = checkpoint.header
+        self.key_mismatches += checkpoint.tally.key_mismatches
         if self.store is None:
-            assert not cut.stored
+            assert not checkpoint.stored
         else:
-            self.stored = cut.stored
+            self.stored = checkpoint.stored
 
     def write_stored(self) -> None:
         if self.store is not None:
             self.store.write(self.stored, len(self.changelog))
 
     def restart(self, random: Random) -> None:
-        """Die after a cut, and come back from what the store has, if any, and the rest of the changelog."""
-        self.cut()
+        """Die after a checkpoint, and come back from what the store has, if any, and the rest of the changelog."""
+        self.checkpoint()
         if random.random() < 0.5:
             self.write_stored()
         self.stored = []
@@ -149,10 +149,10 @@ def run(
     for step in steps:
         outcome.step(step)
         if random.random() < cutting:
-            outcome.cut()
+            outcome.checkpoint()
         if random.random() < restarting:
             outcome.restart(random)
-    outcome.cut()
+    outcome.checkpoint()
     return outcome
 
 
@@ -225,16 +225,16 @@ def test_what_falls_due_at_once_is_done_in_steps_and_windows_wait_for_it() -> No
     rules = Rules(call_timeout=10_000, call_retention=60_000, kpi_window=1_000)
     partition, count = CallsPartition(rules, 0), 3_500
     partition.process([(n, 5_000, None, event(f"c{n}", "ringing"), []) for n in range(count)], _FAR)
-    partition.cut()
+    partition.checkpoint()
     late = [(count, 10_000_000, None, event("x", "queued"), [])]
     kpis: dict[bytes, bytes] = {}
     steps = 0
     while not partition.process(late, _FAR):
         steps += 1
         assert partition.pending <= 2 * module._DUE_AT_ONCE
-        cut = partition.cut()
-        kpis |= {key: value for key, value, *_ in cut.outputs["kpis"]}
-    kpis |= {key: value for key, value, *_ in partition.cut().outputs["kpis"]}
+        checkpoint = partition.checkpoint()
+        kpis |= {key: value for key, value, *_ in checkpoint.outputs["kpis"]}
+    kpis |= {key: value for key, value, *_ in partition.checkpoint().outputs["kpis"]}
     assert steps == 3
     [value] = kpis.values()
     assert msgspec.json.decode(value)["timed_out"] == count
@@ -248,7 +248,7 @@ def test_what_is_to_be_published_ends_a_step(monkeypatch: pytest.MonkeyPatch) ->
     assert partition.process(letters, _FAR) == 3
     assert partition.pending_bytes >= 1_200
     assert partition.process(letters[3:], _FAR) == 3, "also when nothing was committed in between"
-    partition.cut()
+    partition.checkpoint()
     assert partition.pending_bytes == 0
 
 
@@ -256,7 +256,9 @@ def test_what_is_to_be_published_ends_a_step(monkeypatch: pytest.MonkeyPatch) ->
 def test_so_it_does_with_a_store_that_is_behind_when_the_worker_dies(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deadlines, "_FEW", 0)  # deadlines of calls that have ended are dropped at every cut
+    monkeypatch.setattr(
+        deadlines, "_FEW", 0
+    )  # deadlines of calls that have ended are dropped at every checkpoint
     random = Random(seed)
     chosen, steps = generate(random, 60)
     cutting, restarting = random.choice([(1.0, 0.0), (0.2, 0.05), (0.5, 0.5)])
@@ -285,10 +287,10 @@ def test_a_store_forgets_what_is_past() -> None:
     store = Shelf()
     outcome = run(chosen, steps, Random(1), 1.0, 0.0, store)
     outcome.step(model.Idle(outcome.partition.ledger.stream_time + 10 * _DAY))
-    outcome.cut()
+    outcome.checkpoint()
     outcome.step(model.Idle(outcome.partition.ledger.stream_time + 10 * _DAY))
-    outcome.cut()  # what its timeout has just closed
-    outcome.cut()
+    outcome.checkpoint()  # what its timeout has just closed
+    outcome.checkpoint()
     outcome.write_stored()
     assert len(outcome.partition) == 0
     assert set(store.rows) <= {b"n"}
@@ -302,7 +304,7 @@ def test_what_is_forgotten_is_gone_from_the_compacted_changelog_too() -> None:
     assert any(compacted.values())
     for _ in range(3):  # calls time out, are forgotten, and so are their windows
         outcome.step(model.Idle(outcome.partition.ledger.stream_time + 10 * _DAY))
-        outcome.cut()
+        outcome.checkpoint()
     compacted |= dict(outcome.changelog)
     assert not any(compacted.values())
 
@@ -323,10 +325,10 @@ def test_open_calls_share_what_is_their_accounts(direction: str, own: str, is_re
     for n in range(2):
         partition.process([(n, 5, None, msgspec.json.encode({"id": f"c{n}", **event}), [])], _FAR)
     if is_restored:
-        cut = partition.cut()
+        checkpoint = partition.checkpoint()
         partition = CallsPartition(Rules(), 0)
-        partition.restore(cut.rows)
-        list(partition.ready(cut.header))
+        partition.restore(checkpoint.rows)
+        list(partition.ready(checkpoint.header))
     one, other = partition.open.values()
     for name in (own, "url", "status_callback"):
         assert getattr(one, name) is getattr(other, name)
@@ -341,14 +343,14 @@ def test_a_window_is_published_when_it_ends_and_when_it_is_corrected_and_not_els
     partition, offset = CallsPartition(Rules(kpi_window=1000), 0), 0
 
     def published(timestamp: int, value: bytes) -> tuple[int, int]:
-        """How many completed calls and KPI windows a cut publishes after one more record."""
+        """How many completed calls and KPI windows a checkpoint publishes after one more record."""
         nonlocal offset
         partition.process([(offset, timestamp, None, value, [])], _FAR)
         offset += 1
-        cut = partition.cut()
-        rows.extend(cut.rows)
-        headers.append(cut.header)
-        return len(cut.outputs["completed"]), len(cut.outputs["kpis"])
+        checkpoint = partition.checkpoint()
+        rows.extend(checkpoint.rows)
+        headers.append(checkpoint.header)
+        return len(checkpoint.outputs["completed"]), len(checkpoint.outputs["kpis"])
 
     rows: list[tuple[bytes, bytes | None]] = []
     headers: list[bytes] = []
@@ -370,7 +372,7 @@ def test_what_is_remembered_of_published_calls_is_bounded(monkeypatch: pytest.Mo
             value = event(f"c{n}", "completed", price=price, price_unit="USD")
             partition.process([(n, 5, None, value, [])], _FAR)
             assert 0 < len(partition.published) <= 3
-    assert len(partition.cut().outputs["completed"]) == 20
+    assert len(partition.checkpoint().outputs["completed"]) == 20
 
 
 def test_an_amendment_counts_only_what_it_makes_true() -> None:
@@ -385,7 +387,7 @@ def test_an_amendment_counts_only_what_it_makes_true() -> None:
         )
     ):
         partition.process([(offset, 5, None, value, [])], _FAR)
-        tally = partition.cut().tally
+        tally = partition.checkpoint().tally
         counted.append((dict(tally.answered), set(tally.anomalies), tally.charges, tally.refunds))
     answered, anomalies, charges, refunds = zip(*counted, strict=True)
     assert answered == ({}, {("inbound", "unknown"): 1}, {}, {}, {})
@@ -413,7 +415,7 @@ def test_how_long_a_call_was_is_what_its_producer_says_else_from_start_to_end(
 ) -> None:
     partition = CallsPartition(Rules(), 0)
     partition.process([(0, 5, None, event("a", "completed", **said), [])], _FAR)
-    assert partition.cut().tally.durations == durations
+    assert partition.checkpoint().tally.durations == durations
 
 
 def test_a_cut_right_after_a_restart_in_the_middle_of_what_is_due_forgets_no_window() -> None:
@@ -424,14 +426,14 @@ def test_a_cut_right_after_a_restart_in_the_middle_of_what_is_due_forgets_no_win
     partition.process(calls, _FAR)
     partition.advance(10_000_000)
     assert partition.settle(), "one more is due"
-    cut = partition.cut()
+    checkpoint = partition.checkpoint()
     again = CallsPartition(rules, 0)
-    again.restore(cut.rows)
-    list(again.ready(cut.header))
-    assert not again.cut().outputs["kpis"]
+    again.restore(checkpoint.rows)
+    list(again.ready(checkpoint.header))
+    assert not again.checkpoint().outputs["kpis"]
     assert len(again.windows) == 1
     assert not again.settle()
-    [(_, value, *_)] = again.cut().outputs["kpis"]
+    [(_, value, *_)] = again.checkpoint().outputs["kpis"]
     assert msgspec.json.decode(value)["timed_out"] == len(calls)
 
 
@@ -444,13 +446,13 @@ def test_sums_of_a_window_may_pass_64_bits() -> None:
     each = window.talk_ms
     window.talk_ms = 60_000 * each
     assert window.talk_ms > 2**64
-    cut = partition.cut()
+    checkpoint = partition.checkpoint()
     again = CallsPartition(Rules(kpi_window=1_000), 0)
-    again.restore(cut.rows)
-    list(again.ready(cut.header))
+    again.restore(checkpoint.rows)
+    list(again.ready(checkpoint.header))
     again.process([(1, 1_000, None, event("b", "completed", **times), [])], _FAR)
     again.process([(2, 1_000, None, event("a", "completed", recording_url="urn:x:y", **times), [])], _FAR)
-    [(_, value, *_)] = again.cut().outputs["kpis"]
+    [(_, value, *_)] = again.checkpoint().outputs["kpis"]
     assert f'"talk_seconds":{60_000 * each // 1000}.'.encode() in value
 
 
@@ -468,7 +470,7 @@ def test_what_calls_share_is_bounded() -> None:
 def test_the_letter_of_a_value_that_was_too_large_to_be_read_says_how_large() -> None:
     partition = CallsPartition(Rules(), 0)
     assert partition.process([(7, 5, b"key", LeftOut(1 << 30), [("trace", b"1")])], _DAY) == 1
-    ((key, value, _, headers),) = partition.cut().outputs["dead"]
+    ((key, value, _, headers),) = partition.checkpoint().outputs["dead"]
     assert (key, value, headers[0]) == (b"key", b"", ("trace", b"1"))
     said = dict(headers)
     assert (said["dead-reason"], said["dead-offset"]) == (b"too-large", b"7")

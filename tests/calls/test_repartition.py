@@ -45,7 +45,7 @@ class Scattered:
     ) -> model.Record:
         stage.process([record], 0)
         assert stage.pending == 1
-        [(key, value, timestamp, headers)] = stage.cut().outputs["repartition"]
+        [(key, value, timestamp, headers)] = stage.checkpoint().outputs["repartition"]
         assert (value, timestamp, tuple(headers[:-1])) == (step.value, record[1], step.headers)
         try:
             call_id = model.decode(step, chosen.nulls)["id"]
@@ -99,7 +99,7 @@ def test_a_record_that_somebody_else_wrote_into_the_internal_topic_lies_there(he
     partition = RepartitionedCalls(rules_of(model.Settings()), 3, topic=INTERNAL)
     value = json.dumps(CALL | {"status": "busy"}).encode()
     partition.process([(0, 5, b"c", value, headers), (7, 5, b"c", b"{}", headers)], 0)
-    outputs = partition.cut().outputs
+    outputs = partition.checkpoint().outputs
     [(_, completed, *_)], [(key, _, _, said)] = outputs["completed"], outputs["dead"]
     assert json.loads(completed)["source"] == {"topic": INTERNAL, "partition": 3, "offset": 0}
     assert (key, said[: len(headers)]) == (b"c", headers)
@@ -112,7 +112,7 @@ def test_the_time_of_an_event_is_its_own_whatever_the_internal_topic_says(timest
     """A record with an old timestamp would be deleted there before it is read, and is written with the present one."""
     stage = Repartition(CallDecoder(), 2)
     stage.process([(9, timestamp, b"k", json.dumps(CALL).encode(), ())], 0)
-    [(key, value, _, headers)] = stage.cut().outputs["repartition"]
+    [(key, value, _, headers)] = stage.checkpoint().outputs["repartition"]
     partition = RepartitionedCalls(rules_of(model.Settings()), 0, topic=INTERNAL)
     partition.process([(0, 1_764_000_000_000, key, value, headers)], 2**62)
     assert partition.ledger.stream_time == max(0, timestamp)
@@ -122,13 +122,13 @@ def test_a_header_of_that_name_that_the_producer_wrote_stays_its_own() -> None:
     stage = Repartition(CallDecoder(), 2)
     theirs = [(ORIGIN, msgspec.msgpack.encode((0, 0, None)))]
     stage.process([(9, 5, b"k", b"{", theirs)], 0)
-    [(_, value, timestamp, headers)] = stage.cut().outputs["repartition"]
+    [(_, value, timestamp, headers)] = stage.checkpoint().outputs["repartition"]
     partition = RepartitionedCalls(rules_of(model.Settings()), 0, topic=INTERNAL)
     record = (0, timestamp, None, value, headers)
     source = partition.source_of(record)
     assert (source.topic, source.partition, source.offset) == ("telefonie.calls", 2, 9)
     partition.process([record], 0)
-    [(key, _, _, said)] = partition.cut().outputs["dead"]
+    [(key, _, _, said)] = partition.checkpoint().outputs["dead"]
     assert (key, said[:1]) == (b"k", theirs)
     assert [name for name, _ in said].count(ORIGIN) == 1
 
@@ -139,7 +139,7 @@ def test_a_fault_of_the_decoder_is_left_to_where_the_record_can_be_set_aside(
     stage = Repartition(CallDecoder(), 0)
     monkeypatch.setattr(CallDecoder, "call_id", lambda *_: 1 / 0)
     stage.process([(0, 5, b"k", json.dumps(CALL).encode(), ())], 0)
-    [(key, *_)] = stage.cut().outputs["repartition"]
+    [(key, *_)] = stage.checkpoint().outputs["repartition"]
     assert key is None
 
 
@@ -158,7 +158,7 @@ def sent_on(value: bytes | None, key: bytes | None = b"k", headers: Any = ()) ->
     """A record at offset 9 of partition 2 of the calls topic as the internal topic gets it if it takes no large one."""
     stage = Repartition(CallDecoder(), 2)
     stage.process([(9, 5_000, key, value, headers)], 0)
-    [output] = stage.cut().outputs["repartition"]
+    [output] = stage.checkpoint().outputs["repartition"]
     smaller = smaller_event(CallDecoder(), output)
     assert smaller is not None
     assert smaller_event(CallDecoder(), smaller) is None, "it has no form that is smaller still"
@@ -169,7 +169,7 @@ def applied(output: Any, *before: Any) -> tuple[RepartitionedCalls, Any]:
     key, value, timestamp, headers = output
     partition = RepartitionedCalls(rules_of(model.Settings()), 0, topic=INTERNAL)
     partition.process([*before, (7, timestamp, key, value, headers)], 1 << 60)
-    return partition, partition.cut()
+    return partition, partition.checkpoint()
 
 
 @pytest.mark.parametrize("content_type", [(), (("content-type", b"application/msgpack"),)])
@@ -178,12 +178,12 @@ def test_of_a_record_that_is_too_large_what_is_carried_on_goes_on(content_type: 
     value = msgspec.msgpack.encode(call) if content_type else json.dumps(call).encode()
     output = sent_on(value, b"c", (*content_type, ("trace", b"t" * 5_000_000)))
     assert len(output[1]) + sum(len(said) for _, said in output[3]) < 500
-    _, cut = applied(output)
-    [(key, completed, *_)] = cut.outputs["completed"]
+    _, checkpoint = applied(output)
+    [(key, completed, *_)] = checkpoint.outputs["completed"]
     found = json.loads(completed)
     assert (key, found["duration"], found["price"]) == (b"c", 2**64 - 1, "-1")
     assert found["source"] == {"topic": "telefonie.calls", "partition": 2, "offset": 9}
-    assert cut.tally.key_mismatches == 0
+    assert checkpoint.tally.key_mismatches == 0
 
 
 @pytest.mark.parametrize(
@@ -200,8 +200,8 @@ def test_of_a_record_that_is_rejected_the_reason_goes_on(
 ) -> None:
     output = sent_on(value, b"k" * 10_000, headers)
     assert len(output[1]) + sum(len(said) for _, said in output[3]) < 500
-    _, cut = applied(output)
-    [(key, letter, _, said)] = cut.outputs["dead"]
+    _, checkpoint = applied(output)
+    [(key, letter, _, said)] = checkpoint.outputs["dead"]
     own, rejection = split_headers(said) or ([], None)
     assert rejection is not None
     assert (key, letter, own) == (None, b"", [])
@@ -214,9 +214,9 @@ def test_of_a_record_that_is_rejected_the_reason_goes_on(
 def test_of_a_value_that_was_too_large_to_be_read_that_goes_on() -> None:
     stage = Repartition(CallDecoder(), 2)
     stage.process([(9, 5_000, b"k", LeftOut(1 << 30), [("trace", b"1")])], 0)
-    [output] = stage.cut().outputs["repartition"]
-    _, cut = applied(output)
-    [(key, letter, _, said)] = cut.outputs["dead"]
+    [output] = stage.checkpoint().outputs["repartition"]
+    _, checkpoint = applied(output)
+    [(key, letter, _, said)] = checkpoint.outputs["dead"]
     _, rejection = split_headers(said) or ([], None)
     assert rejection is not None
     assert (key, letter, rejection.reason, rejection.value_bytes) == (b"k", b"", "too-large", 1 << 30)
@@ -226,8 +226,8 @@ def test_of_a_value_that_was_too_large_to_be_read_that_goes_on() -> None:
 def test_what_went_on_smaller_and_is_rejected_later_leaves_its_value_where_it_lies() -> None:
     value = json.dumps(CALL | {"status": "busy", "x": "y" * 1_000_000}).encode()
     ahead = (0, 10**12, b"d", json.dumps(CALL | {"id": "d"}).encode(), [])
-    _, cut = applied(sent_on(value), ahead)
-    [(key, letter, _, said)] = cut.outputs["dead"]
+    _, checkpoint = applied(sent_on(value), ahead)
+    [(key, letter, _, said)] = checkpoint.outputs["dead"]
     _, rejection = split_headers(said) or ([], None)
     assert rejection is not None
     assert (key, letter, rejection.reason, rejection.value_bytes) == (b"k", b"", "too-late", len(value))
@@ -236,5 +236,5 @@ def test_what_went_on_smaller_and_is_rejected_later_leaves_its_value_where_it_li
 def test_an_id_that_is_too_large_is_no_key() -> None:
     stage = Repartition(CallDecoder(), 0)
     stage.process([(0, 5, b"k", json.dumps(CALL | {"id": "x" * 1_000_000}).encode(), ())], 0)
-    [(key, *_)] = stage.cut().outputs["repartition"]
+    [(key, *_)] = stage.checkpoint().outputs["repartition"]
     assert key is None

@@ -44,7 +44,7 @@ def test_an_open_call_says_since_when_and_until_when() -> None:
 def test_a_closed_call_is_what_was_published_until_it_is_forgotten() -> None:
     calls = partition((0, {"status": "queued"}), (5, {"status": "busy"}))
     before = describe(calls, "one")
-    [(_, value, *_)] = calls.cut().outputs["completed"]
+    [(_, value, *_)] = calls.checkpoint().outputs["completed"]
     after = describe(calls, "one")
     assert before == after
     assert after == json.loads(value or b"") | {

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from test_partition import event
 
-from streams.calls.partition import CallsPartition, Cut, Rules
+from streams.calls.partition import CallsPartition, Checkpoint, Rules
 from streams.calls.state import encode_state
 
 RULES = Rules(call_timeout=10_000, call_retention=60_000, kpi_window=1_000)
@@ -72,7 +72,7 @@ def partition() -> CallsPartition:
     made = CallsPartition(RULES, 0)
     known = (event("open", "ringing"), event("over", "busy", price="-1", price_unit="USD"))
     made.process([(n, 5_000, None, value, []) for n, value in enumerate(known)], FAR)
-    made.cut()
+    made.checkpoint()
     return made
 
 
@@ -113,8 +113,8 @@ def content(made: CallsPartition) -> tuple[Any, ...]:
     )
 
 
-def windows_of(cut: Cut) -> list[Any]:
-    return [value for _, value, *_ in cut.outputs["kpis"]]
+def windows_of(checkpoint: Checkpoint) -> list[Any]:
+    return [value for _, value, *_ in checkpoint.outputs["kpis"]]
 
 
 @pytest.mark.parametrize("what", RECORDS)
@@ -162,11 +162,11 @@ def test_a_timeout_on_which_anything_raises_leaves_its_call_open() -> None:
             assert made.tally.timeouts_failed == 1
             assert not made.settle(), "it holds up nothing"
             set_aside += 1
-            cut = made.cut()
-            assert cut.stuck
+            checkpoint = made.checkpoint()
+            assert checkpoint.stuck
             again = CallsPartition(RULES, 0)
-            again.restore([*cut.rows, (b"open", encode_state(made.open[b"open"]))])
-            list(again.ready(cut.header))
+            again.restore([*checkpoint.rows, (b"open", encode_state(made.open[b"open"]))])
+            list(again.ready(checkpoint.header))
             again.settle()
             assert [json[0] for json in again.completed] == [b"open"], "it is tried again"
     assert set_aside >= 3

@@ -98,7 +98,7 @@ def test_the_schemas_are_of_draft_07_and_true_of_real_records(document: dict[str
     partition = CallsPartition(Rules(), 0)
     values = [json.dumps(FULL).encode(), b"{}"]
     partition.process([(n, n * 120_000, None, value, []) for n, value in enumerate(values)], 0)
-    outputs = partition.cut().outputs
+    outputs = partition.checkpoint().outputs
     for kind, name in (("completed", "CompletedCall"), ("kpis", "KpiWindow")):
         [(_, value, *_)] = outputs[kind]
         validator(document, name).validate(json.loads(value))

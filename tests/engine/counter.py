@@ -11,7 +11,7 @@ from streams.engine.application import application
 from streams.engine.config import Config
 
 
-class Cut(NamedTuple):
+class Checkpoint(NamedTuple):
     outputs: dict
     rows: list
     stored: list
@@ -38,10 +38,12 @@ class Counter:
             self.out.append((key, b"%d" % self.counts[key], timestamp, []))
         return len(records)
 
-    def cut(self) -> Cut:
-        cut = Cut({"counts": self.out}, [(key, b"%d" % n) for key, n in self.changed.items()], [], b"")
+    def checkpoint(self) -> Checkpoint:
+        checkpoint = Checkpoint(
+            {"counts": self.out}, [(key, b"%d" % n) for key, n in self.changed.items()], [], b""
+        )
         self.changed, self.out = {}, []
-        return cut
+        return checkpoint
 
     def restore(self, rows) -> list:
         self.counts |= {key: int(value) for key, value in rows}

@@ -267,13 +267,13 @@ def test_from_the_last_commit_before_a_rebalance_to_its_end_nothing_is_applied_o
     made, recorder, _ = engine(next_offset=5)
     written: list[int] = []
 
-    async def write(_owned: OwnedPartition, _cut: object, next_offset: int) -> None:
+    async def write(_owned: OwnedPartition, _checkpoint: object, next_offset: int) -> None:
         await asyncio.sleep(0)
         written.append(next_offset)
 
     monkeypatch.setattr(made, "_write", write)
     monkeypatch.setattr(made.observer, "committed", lambda *_: None, raising=False)
-    monkeypatch.setattr(recorder, "cut", lambda: None, raising=False)
+    monkeypatch.setattr(recorder, "checkpoint", lambda: None, raising=False)
 
     async def work() -> None:
         await made.process(batch(5, 8))
@@ -546,7 +546,7 @@ def test_a_partition_that_moves_away_is_freed_at_once_though_no_collector_looks_
         calls.process([(n, 5, None, event(f"call-{n}", "queued"), []) for n in range(50)], 10)
         calls.process([(n, 6, None, event(f"call-{n}", "completed"), []) for n in range(20)], 10)
         calls.process([(70, 7, None, b"{", [])], 10)
-        calls.cut()
+        calls.checkpoint()
         made.partitions[number] = OwnedPartition(calls, Mock(stop=AsyncMock()), 71, store)
         partitions.append(weakref.ref(calls))
         partitions += [weakref.ref(each) for each in (calls.deadlines, calls.closed, calls.windows)]

@@ -27,8 +27,8 @@ def filled(directory: Path, at: int = NOW) -> None:
 def test_what_was_written_is_there_again(tmp_path: Path) -> None:
     filled(tmp_path / "0")
     store = Store(tmp_path / "0", LOG, NOW + 1)
-    assert store.checkpoint is not None
-    assert (store.checkpoint.next_offset, store.checkpoint.position) == (501, b"position")
+    assert store.reached is not None
+    assert (store.reached.next_offset, store.reached.position) == (501, b"position")
     assert (store.get(b"a"), store.get(b"b"), store.get(b"!checkpoint")) == (None, b"2", None)
     assert list(store.scan(b"a", b"c")) == [(b"b", b"2"), (b"bb", b"3")]
     assert list(store.scan(b"c", b"\xff")) == [(b"c", b"4")]
@@ -61,13 +61,13 @@ def spoil(directory: Path) -> None:
 
 def older_version(directory: Path) -> None:
     store = Store(directory, LOG, NOW)
-    store._db.put(module._CHECKPOINT, module._encode(module.Checkpoint(501, LOG.topic, None, NOW, version=0)))
+    store._db.put(module._REACHED, module._encode(module.StorePosition(501, LOG.topic, None, NOW, version=0)))
     store.close()
 
 
 def unreadable(directory: Path) -> None:
     store = Store(directory, LOG, NOW)
-    store._db.put(module._CHECKPOINT, b"\xc1")
+    store._db.put(module._REACHED, b"\xc1")
     store.close()
 
 
@@ -97,7 +97,7 @@ def test_a_store_that_is_not_to_be_trusted_begins_anew_and_says_why(
         spoiled(tmp_path / "0")
     with caplog.at_level(logging.WARNING):
         store = Store(tmp_path / "0", *opened)
-    assert (store.checkpoint, store.get(b"b")) == (None, None)
+    assert (store.reached, store.get(b"b")) == (None, None)
     assert why in caplog.text
     assert "is rebuilt from the changelog" in caplog.text
     store.close()
@@ -110,7 +110,7 @@ def test_a_store_that_failed_is_not_used_again(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is then rebuilt"):
         store.get(b"b")
     again = Store(tmp_path / "0", LOG, NOW)
-    assert again.checkpoint is None
+    assert again.reached is None
     again.close()
 
 

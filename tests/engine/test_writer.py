@@ -1,4 +1,4 @@
-"""Which partition of an output a record goes to, and that a cut is written whole, whatever its topics refuse."""
+"""Which partition of an output a record goes to, and that a checkpoint is written whole, whatever its topics refuse."""
 
 import asyncio
 import os
@@ -106,7 +106,7 @@ def test_the_next_number_is_that_after_the_last_batch_that_was_written(refused: 
 # -- through a broker
 
 
-class Cut(NamedTuple):
+class Checkpoint(NamedTuple):
     outputs: dict[str, list[Output]]
     rows: list[Row]
     stored: tuple[()] = ()
@@ -196,7 +196,7 @@ def test_a_topic_that_takes_less_while_the_worker_runs_gets_the_same_cut_in_smal
     place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch, can_ask: bool
 ) -> None:
     """Before, it ended every worker, at every start."""
-    here, before, cut = place(), noise(100, 100), noise(500, 1_000)
+    here, before, checkpoint = place(), noise(100, 100), noise(500, 1_000)
     if not can_ask:
 
         async def learn(*_: object) -> None: ...
@@ -204,14 +204,16 @@ def test_a_topic_that_takes_less_while_the_worker_runs_gets_the_same_cut_in_smal
         monkeypatch.setattr(Topics, "learn", learn)
 
     async def work(writer: Writer) -> None:
-        await writer.write(Cut({"out": before}, [(b"a", b"1")]), b"at 100", 100, "note")
+        await writer.write(Checkpoint({"out": before}, [(b"a", b"1")]), b"at 100", 100, "note")
         configure(here.brokers, here.out, {"max.message.bytes": "20000"})
-        end = await writer.write(Cut({"out": cut}, [(b"a", b"2")]), b"at 600", 600, "note")
-        assert end == await writer.write(Cut({"out": []}, []), b"again", 601, "note") - 2  # and a marker
-        await writer.write(Cut({"out": before}, []), b"at 700", 700, "note")
+        end = await writer.write(Checkpoint({"out": checkpoint}, [(b"a", b"2")]), b"at 600", 600, "note")
+        assert (
+            end == await writer.write(Checkpoint({"out": []}, []), b"again", 601, "note") - 2
+        )  # and a marker
+        await writer.write(Checkpoint({"out": before}, []), b"at 700", 700, "note")
 
     here.run(work)
-    assert here.found() == before + cut + before
+    assert here.found() == before + checkpoint + before
     assert here.state() == [b"1", b"at 100", b"2", b"at 600", b"again", b"at 700"]
     assert here.committed() == 700
 
@@ -224,7 +226,7 @@ def test_timestamps_that_a_topic_refuses_are_the_wall_clocks(place: Callable[...
 
     async def work(writer: Writer) -> None:
         configure(here.brokers, here.out, {"message.timestamp.after.max.ms": "60000"})
-        await writer.write(Cut({"out": list(ahead)}, []), b"at 2", 2, "note")
+        await writer.write(Checkpoint({"out": list(ahead)}, []), b"at 2", 2, "note")
 
     here.run(work)
     stamps = [record[2] for record in here.found()]
@@ -238,10 +240,12 @@ def test_a_record_that_a_topic_takes_in_no_form_leaves_nothing_behind(place: Cal
 
     async def work(writer: Writer) -> None:
         with pytest.raises(RecordTooLargeError, match=re.escape(here.out)):
-            await writer.write(Cut({"out": [*noise(3, 100), *noise(1, 5_000)]}, []), b"at 4", 4, "note")
+            await writer.write(
+                Checkpoint({"out": [*noise(3, 100), *noise(1, 5_000)]}, []), b"at 4", 4, "note"
+            )
 
     here.run(work)
-    here.run(lambda writer: writer.write(Cut({"out": noise(1, 100)}, []), b"at 1", 1, "note"))  # type: ignore[arg-type, return-value]
+    here.run(lambda writer: writer.write(Checkpoint({"out": noise(1, 100)}, []), b"at 1", 1, "note"))  # type: ignore[arg-type, return-value]
     assert len(here.found()) == 1
     assert here.state() == [b"at 1"]
     assert here.committed() == 1
@@ -250,7 +254,7 @@ def test_a_record_that_a_topic_takes_in_no_form_leaves_nothing_behind(place: Cal
 @pytest.mark.kafka
 def test_a_smaller_form_is_written_where_one_is_known(place: Callable[..., Place]) -> None:
     here = place({"max.message.bytes": "2000"}, shrink={"out": lambda record: (record[0], None, *record[2:])})
-    here.run(lambda writer: writer.write(Cut({"out": noise(2, 5_000)}, []), b"at 2", 2, "note"))  # type: ignore[arg-type, return-value]
+    here.run(lambda writer: writer.write(Checkpoint({"out": noise(2, 5_000)}, []), b"at 2", 2, "note"))  # type: ignore[arg-type, return-value]
     assert [record[:2] for record in here.found()] == [(b"0", None), (b"1", None)]
 
 
@@ -268,7 +272,7 @@ def test_a_topic_that_refuses_for_ever_ends_the_worker_with_its_name(
 
     async def work(writer: Writer) -> None:
         with pytest.raises(TopicRefusedError, match=re.escape(here.out)):
-            await writer.write(Cut({"out": noise(1, 500)}, []), b"at 1", 1, "note")
+            await writer.write(Checkpoint({"out": noise(1, 500)}, []), b"at 1", 1, "note")
 
     here.run(work, knows=False)
     assert here.found() == []
@@ -290,8 +294,8 @@ def test_a_zombie_whose_batch_was_refused_does_not_write_it_anew(place: Callable
         writer._undo = slowly  # type: ignore[method-assign]
         try:
             with pytest.raises(ProducerFenced):
-                await writer.write(Cut({"out": noise(500, 1_000)}, []), b"at 500", 500, "note")
-            await heir.write(Cut({"out": noise(1, 10)}, []), b"at 1", 1, "note")
+                await writer.write(Checkpoint({"out": noise(500, 1_000)}, []), b"at 500", 500, "note")
+            await heir.write(Checkpoint({"out": noise(1, 10)}, []), b"at 1", 1, "note")
         finally:
             await heir.stop()
 
@@ -307,7 +311,7 @@ def test_names_of_headers_keep_their_bytes_to_the_topic_and_back(place: Callable
     records = [*noise(3, 10), (None, b"v", 5, headers), *noise(3, 10)]
 
     async def work(writer: Writer) -> None:
-        await writer.write(Cut({"out": records}, []), b"at 7", 7, "note")
+        await writer.write(Checkpoint({"out": records}, []), b"at 7", 7, "note")
         async with reader(here.config) as consumer:
             consumer.assign([TopicPartition(here.out, 0)])
             consumer.seek(TopicPartition(here.out, 0), 0)
@@ -328,7 +332,7 @@ def test_after_the_greatest_number_of_a_record_comes_0(place: Callable[..., Plac
     async def work(writer: Writer) -> None:
         writer._transactions._sequence_numbers[TopicPartition(here.out, 0)] = 2**31 - 3
         for n in range(4):
-            await writer.write(Cut({"out": noise(2, 10)}, []), b"at", n, "note")
+            await writer.write(Checkpoint({"out": noise(2, 10)}, []), b"at", n, "note")
 
     here.run(work)
     assert len(here.found()) == 8
@@ -350,7 +354,7 @@ def test_the_brokers_tell_the_time_and_leave_nothing_behind(
         assert not writer.clock.is_doubtful
         assert abs(writer.clock.now() - time.time() * 1000) < 1_000
         assert abs(writer.clock.offset - off) < 1_000
-        await writer.write(Cut({"out": [(b"k", b"v", NOW, [])]}, [(b"a", b"1")]), b"at 1", 1, "note")
+        await writer.write(Checkpoint({"out": [(b"k", b"v", NOW, [])]}, [(b"a", b"1")]), b"at 1", 1, "note")
 
     here.run(work)
     assert here.state() == [b"1", b"at 1"]
@@ -368,10 +372,10 @@ def test_a_changelog_that_tells_no_time_is_named_once_with_what_to_do(
     async def work(writer: Writer) -> None:
         await writer.probe()
         assert not writer.clock.is_doubtful
-        await writer.write(Cut({"out": []}, []), b"at 1", 1, "note")
+        await writer.write(Checkpoint({"out": []}, []), b"at 1", 1, "note")
         configure(here.brokers, here.config.changelog, {"message.timestamp.type": "LogAppendTime"})
         for n in range(50):
-            await writer.write(Cut({"out": []}, []), b"at 2", 2 + n, "note")
+            await writer.write(Checkpoint({"out": []}, []), b"at 2", 2 + n, "note")
             if not writer.clock.is_blind:
                 break
             await asyncio.sleep(0.1)
@@ -394,7 +398,7 @@ def test_an_answer_without_a_time_does_not_make_the_clock_forget_what_it_knows(
         await writer.probe()
         configure(here.brokers, here.config.changelog, {"message.timestamp.type": "CreateTime"})
         for n in range(10):
-            await writer.write(Cut({"out": []}, []), b"at", n, "note")
+            await writer.write(Checkpoint({"out": []}, []), b"at", n, "note")
             await asyncio.sleep(0.05)
         assert abs(writer.clock.offset - 600_000) < 1_000
 
@@ -426,7 +430,7 @@ def test_not_more_is_under_way_than_one_request_may_have(
             return nodes, unknown
 
         accumulator.drain_by_nodes = drain_by_nodes
-        await writer.write(Cut({"out": records}, []), b"at 60", 60, "note")
+        await writer.write(Checkpoint({"out": records}, []), b"at 60", 60, "note")
 
     here.run(work)
     assert sorted(here.found()) == sorted(records)

@@ -97,7 +97,9 @@ def test_sigkill_at_each_step_of_a_commit_and_of_a_recovery(
     setup = Setup(kafka, settings={"INSTANCE_ID": "one"})
     setup.create()
     log = tmp_path / "log"
-    produce_calls(kafka, setup.calls, 5_000, seed)  # enough for batches to be applied while cuts are written
+    produce_calls(
+        kafka, setup.calls, 5_000, seed
+    )  # enough for batches to be applied while checkpoints are written
     for step, name in enumerate(chance.sample(list(POINTS), names)):
         produce_calls(kafka, setup.calls, 200, seed + 1 + step)
         before = signal_at(

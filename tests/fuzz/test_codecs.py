@@ -130,9 +130,9 @@ def test_no_record_is_lost_or_raises(records: list[tuple[int, Any, Any, Any]]) -
         [(n, at, key, value, said) for n, (at, key, value, said) in enumerate(records)], 1 << 60
     )
     ledger = partition.ledger
-    cut = partition.cut()
-    dead = cut.outputs["dead"]
-    assert not cut.failures
+    checkpoint = partition.checkpoint()
+    dead = checkpoint.outputs["dead"]
+    assert not checkpoint.failures
     assert ledger.read == len(records) == ledger.applied + len(dead)
     assert Counter((key, value) for key, value, *_ in dead) <= Counter(
         (key, value) for _, key, value, _ in records

@@ -28,7 +28,7 @@ def flood(partition: CallsPartition, begun: int) -> None:
     """From a time on, calls begin."""
     for first in range(0, CALLS, 1000):
         partition.process([opened(number, begun) for number in range(first, first + 1000)], WALL)
-        partition.cut()
+        partition.checkpoint()
     assert sum(partition.open_by_status().values()) == CALLS
 
 
@@ -36,8 +36,8 @@ def read(partition: CallsPartition, offset: int, ts: int) -> int:
     """A record that is rejected moves the time: what is due by it is done in pieces. How many calls were published."""
     published = 0
     while not partition.process([(offset, ts, b"", b"", [])], WALL):
-        published += len(partition.cut().outputs["completed"])
-    return published + len(partition.cut().outputs["completed"])
+        published += len(partition.checkpoint().outputs["completed"])
+    return published + len(partition.checkpoint().outputs["completed"])
 
 
 def drain(partition: CallsPartition, begun: int) -> None:

@@ -148,7 +148,7 @@ def test_other_errors_stay_as_they_are() -> None:
 
 
 class Refused(NamedTuple):
-    """A cut whose output no compacted topic takes: its record has no key."""
+    """A checkpoint whose output no compacted topic takes: its record has no key."""
 
     outputs: Mapping[str, list[Output]] = MappingProxyType({"out": [(None, b"value", 1_700_000_000_000, [])]})
     rows: Sequence[Row] = ()

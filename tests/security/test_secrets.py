@@ -23,10 +23,10 @@ CRASH = """
 from streams.engine.writer import Writer
 _write = Writer.write
 
-async def _crash(self, cut, *rest):
-    if "crash-1" in repr(cut):
+async def _crash(self, checkpoint, *rest):
+    if "crash-1" in repr(checkpoint):
         raise ZeroDivisionError("crashed")
-    await _write(self, cut, *rest)
+    await _write(self, checkpoint, *rest)
 
 Writer.write = _crash
 """

@@ -288,7 +288,7 @@ def fold(setup: Setup, log: Iterable[Record]) -> Expected:
 
 
 def _collect(expected: Expected, partition: CallsPartition, number: int) -> None:
-    outputs = partition.cut().outputs
+    outputs = partition.checkpoint().outputs
     expected.completed += [(number, *each[:3]) for each in outputs["completed"]]
     expected.dead += [(number, key, value, tuple(said)) for key, value, _, said in outputs["dead"]]
     expected.kpis |= {key: value for key, value, *_ in outputs["kpis"]}

@@ -208,9 +208,9 @@ def test_what_a_partition_did_is_what_is_counted(seed: int) -> None:
             wall = 1 << 60 if step.clock is None else step.clock
             partition.process([(step.offset, stamp, step.key, step.value, step.headers)], wall)
         if step is steps[-1] or (isinstance(step, Idle) or step.offset % 7 == 0):
-            cut = partition.cut()
-            published += len(cut.outputs["completed"])
-            worker.metrics.count(cut.tally)
+            checkpoint = partition.checkpoint()
+            published += len(checkpoint.outputs["completed"])
+            worker.metrics.count(checkpoint.tally)
     ledger, seen = partition.ledger, worker.series()
 
     def total(metric: Metric) -> float:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias, cast
 from aiokafka import TopicPartition
 from msgspec import Struct, field
 
-from streams.calls.partition import CallsPartition, Cut
+from streams.calls.partition import CallsPartition, Checkpoint
 from streams.calls.times import instant
 from streams.codecs import Reason, split_headers
 from streams.engine.config import wall_clock
@@ -142,7 +142,7 @@ async def replay(
         async for batch in batches:
             await run.take(batch)
     for log in parts:
-        await run.cut(log)
+        await run.checkpoint(log)
     if comparison is not None:
         for part in parts.values():
             part.end(wall)
@@ -174,7 +174,7 @@ class _Run:
         before, after = _parted(batch, part.span.start)
         await self._apply(log, before)
         if before:
-            part.calls.cut()
+            part.calls.checkpoint()
         if batch.next_offset > part.span.start and not part.has_begun:
             part.begin()
         await self._apply(log, after)
@@ -188,28 +188,28 @@ class _Run:
         while records:
             records = records[part.process(records) :]
             if part.calls.pending >= _PENDING:
-                await self.cut(log)
+                await self.checkpoint(log)
             await asyncio.sleep(0)  # the consumer lives in this event loop too
 
-    async def cut(self, log: TopicPartition) -> None:
-        """Write what has gathered. A cut also packs the calls that have closed, so memory wants it now and then."""
+    async def checkpoint(self, log: TopicPartition) -> None:
+        """Write what has gathered. A checkpoint also packs the calls that have closed, which saves memory."""
         part = self._parts[log]
-        cut: Cut = part.calls.cut()
+        checkpoint: Checkpoint = part.calls.checkpoint()
         if not part.has_begun:
             return
-        done, tally = self.done, cut.tally
+        done, tally = self.done, checkpoint.tally
         rejected = tally.rejected
         done.rejected.update({reason: n for reason, n in rejected.items() if n})
         applied = sum(n for statuses in tally.events.values() for n in statuses.values())
         done.applied += applied
         done.read += applied + sum(rejected.values())
         for kind in ("completed", "kpis"):
-            records = cut.outputs[kind]
+            records = checkpoint.outputs[kind]
             setattr(done, kind, getattr(done, kind) + len(records))
             for output in self._outputs:
                 await output.write(kind, log.partition, records)
         if self._comparison is not None:
-            self._comparison.add(log.partition, part.extent, cut.outputs)
+            self._comparison.add(log.partition, part.extent, checkpoint.outputs)
 
 
 def _parted(batch: RecordBatch, start: int) -> tuple[Sequence[Record], Sequence[Record]]:

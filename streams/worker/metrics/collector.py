@@ -1,8 +1,8 @@
 """What makes the metrics move, and how they are shown.
 
-What happens in batches is added up by the caller and handed over in batches (a cut's tally, a fetch, a commit), so
-nothing here is done once a record. What can be looked at instead is looked at when somebody asks. Everything
-belongs to the event loop's thread; there are no locks.
+What happens in batches is added up by the caller and handed over in batches (the tally of a checkpoint, a fetch, a
+commit), so nothing here is done once a record. What can be looked at instead is looked at when somebody asks.
+Everything belongs to the event loop's thread; there are no locks.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class Metrics(Collector):
         self._source = source
 
     def count(self, tally: Tally) -> None:
-        """Add what one committed cut did."""
+        """Add what one committed checkpoint did."""
         for direction, events in tally.events.items():
             for status, number in events.items():
                 self._add(m.EVENTS, (status, direction), number)

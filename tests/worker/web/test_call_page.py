@@ -54,7 +54,7 @@ class Holder(MadeUpWorker):
             record = (self.events, START + at * 1000, None, json.dumps(document).encode(), [])
             self.calls.process([record], 1 << 60)
             self.events += 1
-            for key, value, stamp, headers in self.calls.cut().outputs["completed"]:
+            for key, value, stamp, headers in self.calls.checkpoint().outputs["completed"]:
                 self.publish(key, value, stamp, headers)
         return self
 
