@@ -65,8 +65,8 @@ def processed(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Setup:
     produce_calls(kafka, setup.calls, 1_500, seed=11)
     log = tmp_path_factory.mktemp("replay") / "log"
     for _ in range(2):
+        before = setup.committed()
         with Worker(setup, log, before=SMALL_BATCHES) as worker:
-            before = setup.committed()
             wait_for("a commit", lambda before=before: setup.committed() > before)
             time.sleep(chance.uniform(0, 0.1))
             worker.kill()
