@@ -388,7 +388,8 @@ def _redrive(settings: Settings, selection: Any, correction: Any, limit: int | N
 def _cannot(gone: int, settings: Settings) -> str:
     return (
         f"{gone} dead letters are without their value, which {settings.dead_topic} could not take, and their records "
-        "are gone from where they came from: they cannot be sent back, and `telefonie dead show` names where they lay"
+        "are gone from where they came from, or larger than is read (16 MiB): they cannot be sent back, and "
+        "`telefonie dead show` names where they lay"
     )
 
 
