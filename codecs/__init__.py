@@ -6,7 +6,7 @@ of the standard library, which is loaded before any other code.
 
 from streams.codecs.asyncapi import asyncapi
 from streams.codecs.call import STATUSES, AnsweredBy, Call, Direction, Status
-from streams.codecs.completed import (
+from streams.codecs.completed_call import (
     ANOMALIES,
     ClosedBy,
     CompletedCall,

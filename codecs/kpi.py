@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from streams.codecs.call import Direction
-from streams.codecs.completed import Instant
+from streams.codecs.completed_call import Instant
 
 
 def _count(description: str) -> Meta:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from streams.codecs.completed import CompletedCall
+from streams.codecs.completed_call import CompletedCall
 from streams.codecs.kpi import KpiWindow
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"

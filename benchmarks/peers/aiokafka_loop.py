@@ -14,8 +14,8 @@ import time
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from streams.calls.completed import facts, record
 from streams.calls.lifecycle import CHANGED, apply, begin
+from streams.calls.revision import facts, record
 from streams.calls.state import TERMINAL, CallState, encode_state
 from streams.codecs import CallDecoder, Rejected, Source, encode_completed
 

@@ -13,8 +13,8 @@ import time
 
 from confluent_kafka import Consumer, Producer
 
-from streams.calls.completed import facts, record
 from streams.calls.lifecycle import CHANGED, apply, begin
+from streams.calls.revision import facts, record
 from streams.calls.state import TERMINAL, CallState, encode_state
 from streams.codecs import CallDecoder, Rejected, Source, encode_completed
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from quixstreams import Application, State, message_context
 
-from streams.calls.completed import facts, record
 from streams.calls.lifecycle import CHANGED, apply, begin
+from streams.calls.revision import facts, record
 from streams.calls.state import TERMINAL, decode_state, encode_state
 from streams.codecs import CallDecoder, Rejected, Source, encode_completed
 

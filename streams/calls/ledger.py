@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from streams.calls import anomalies
-from streams.calls.completed import Facts
+from streams.calls.revision import Facts
 from streams.calls.state import CallState
 from streams.codecs import REASONS, STATUSES, Direction, Reason, Status
 

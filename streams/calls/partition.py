@@ -17,10 +17,10 @@ from msgspec.structs import replace
 
 from streams.calls.anomalies import NO_HISTORY, TIMED_OUT
 from streams.calls.closed import WINDOW_ROW, Closed, ClosedCalls, StoredCalls
-from streams.calls.completed import Facts, facts, record
 from streams.calls.deadlines import Deadlines
 from streams.calls.ledger import READABLE, STATE_VERSION, Ledger, Tally, decode_ledger, encode_ledger
 from streams.calls.lifecycle import CHANGED, apply, begin
+from streams.calls.revision import Facts, facts, record
 from streams.calls.state import (
     TERMINAL,
     CallState,

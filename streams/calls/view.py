@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from streams.calls.completed import facts, record
 from streams.calls.numbers import country
 from streams.calls.partition import CallsPartition
+from streams.calls.revision import facts, record
 from streams.calls.state import CallState
 from streams.calls.times import instant
 

@@ -11,9 +11,9 @@ import msgspec
 from msgspec.structs import replace
 
 from streams.calls.anomalies import OF_HISTORY
-from streams.calls.completed import Facts
 from streams.calls.deadlines import Spans
 from streams.calls.money import Charges, charge_of_any_length
+from streams.calls.revision import Facts
 from streams.calls.state import SEEN, CallState
 from streams.calls.times import instant
 from streams.codecs import Direction, KpiWindow, encode_kpi, exact_seconds

@@ -13,7 +13,7 @@ from support import model
 from support.calls import generate
 from test_partition import Outcome, Shelf, event, rules_of
 
-from streams.calls import completed, numbers
+from streams.calls import numbers, revision
 from streams.calls.closed import WINDOW_ROW
 from streams.calls.partition import CallsPartition, Rules
 from streams.calls.windows import WindowKey, Windows
@@ -82,7 +82,7 @@ def test_whatever_changes_between_two_records_it_adds_up(seed: int, monkeypatch:
                 call_retention=random.choice([5_000, 10_000, 120_000, chosen.call_retention]),
             )
             shift = random.choice([None, "US", "FR"])
-            monkeypatch.setattr(completed, "country", lambda number, shift=shift: shift or real(number))
+            monkeypatch.setattr(revision, "country", lambda number, shift=shift: shift or real(number))
             outcome.restart(random)
     outcome.checkpoint()
     lives = instances(outcome.completed)
@@ -149,7 +149,7 @@ def test_a_late_price_corrects_the_window_in_which_its_call_was_counted(
     """With another KPI_WINDOW and another country: it became a dead letter, and the next one published it again."""
     first = CallsPartition(Rules(kpi_window=60_000), 0)
     first.process([(0, 30_000, None, event("a", "completed"), [])], FAR)
-    monkeypatch.setattr(completed, "country", lambda _: "FR")
+    monkeypatch.setattr(revision, "country", lambda _: "FR")
     second = restarted(first, Rules(kpi_window=7_000))
     priced = event("a", "completed", price="-1", price_unit="USD")
     second.process([(1, 70_000, None, priced, []), (2, 70_001, None, priced, [])], FAR)

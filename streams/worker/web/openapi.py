@@ -14,7 +14,7 @@ from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from streams.codecs import REASONS, CompletedCall
-from streams.codecs.completed import ClosedBy, Instant
+from streams.codecs.completed_call import ClosedBy, Instant
 from streams.worker.web import calls, published
 from streams.worker.web.kpis import DIRECTIONS
 

@@ -15,7 +15,7 @@ from support.pages import MadeUpTopics, MadeUpWorker, Site, site
 from streams.calls.partition import CallsPartition, Rules
 from streams.calls.view import describe
 from streams.codecs import Rejected, dead_headers
-from streams.codecs.completed import ANOMALIES
+from streams.codecs.completed_call import ANOMALIES
 from streams.kafka.reading import LogRecord
 from streams.worker.web import published
 
