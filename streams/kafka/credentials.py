@@ -21,7 +21,8 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams.engine.failures import unreached
 from streams.errors import OperatorError
-from streams.kafka import errors as kafka_errors
+from streams.kafka.errors.codes import name_all
+from streams.kafka.errors.meanings import SIGNS
 from streams.settings import PREFIX, Settings, SettingsError
 
 
@@ -99,7 +100,7 @@ def _why(error: OSError) -> str:
 
 
 client.create_conn = _create_conn
-kafka_errors.name_all(errors)
+name_all(errors)
 
 
 def causes(error: BaseException) -> list[BaseException]:
@@ -113,7 +114,7 @@ def causes(error: BaseException) -> list[BaseException]:
 def meaning_of(error: BaseException) -> str | None:
     """What the error of a connection means, said of brokers, with the setting to look at; None when not known."""
     said = " ".join(f"{type(each).__name__} {each}" for each in causes(error))
-    return next((meaning for sign, meaning in kafka_errors.SIGNS.items() if re.search(sign, said)), None)
+    return next((meaning for sign, meaning in SIGNS.items() if re.search(sign, said)), None)
 
 
 # One entry is the certificates of now, the other one those before.

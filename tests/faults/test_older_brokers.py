@@ -26,7 +26,7 @@ from support.worker import (
 
 from streams.cli import main
 from streams.embedded import Cluster, jars
-from streams.kafka.errors import OLDEST_KAFKA
+from streams.kafka.errors.meanings import OLDEST_KAFKA
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
 

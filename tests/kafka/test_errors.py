@@ -29,9 +29,11 @@ from streams.engine.failures import about, unreached
 from streams.engine.limits import Topics
 from streams.engine.writer import Writer
 from streams.errors import OperatorError
-from streams.kafka import errors as kafka_errors
 from streams.kafka.credentials import client_options
-from streams.kafka.errors import OWN, TABLE, KafkaFailure, reference, told
+from streams.kafka.errors import KafkaFailure, told
+from streams.kafka.errors.__main__ import reference
+from streams.kafka.errors.codes import NEWER
+from streams.kafka.errors.meanings import OWN, TABLE
 from streams.records import Output, Row
 from streams.settings import Settings
 
@@ -62,7 +64,7 @@ def below(parent: type[BaseException]) -> Iterator[type[BaseException]]:
 
 @pytest.mark.parametrize("error", list(classes()), ids=lambda each: each.__name__)
 def test_each_error_of_kafka_says_what_it_means_and_what_to_do(error: type[BaseException]) -> None:
-    assert error.__name__ in TABLE, "say what it means in streams/kafka/errors.py"
+    assert error.__name__ in TABLE, "say what it means in streams/kafka/errors/meanings.py"
     raised = error()
     about(raised, "topic calls partition 3")
     line = str(told(raised))
@@ -83,7 +85,7 @@ def test_every_code_of_the_protocol_has_a_class_of_its_own() -> None:
 
 def test_the_codes_are_named_as_elsewhere() -> None:
     """As librdkafka names those that it knows: FENCED_INSTANCE_ID is FencedInstanceId."""
-    for code, name in kafka_errors._NEWER.items():
+    for code, name in NEWER.items():
         theirs = TheirError(code).name()
         if not theirs.startswith("ERR_"):
             assert name.removesuffix("Error").upper() == theirs.replace("_", "").removesuffix("ERROR")
@@ -92,7 +94,7 @@ def test_the_codes_are_named_as_elsewhere() -> None:
 def test_errors_of_our_own_are_listed() -> None:
     modules()
     ours = {each.__name__ for each in below(OperatorError) if each.__module__.startswith("streams.")}
-    assert ours == set(OWN), "list them in streams/kafka/errors.py"
+    assert ours == set(OWN), "list them in streams/kafka/errors/meanings.py"
     known = {each.__name__ for each in below(aiokafka.errors.KafkaError)}
     assert known <= set(TABLE)
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 OLDEST = "3.5.2"
-"""Of the oldest release that is supported, see `streams.kafka.errors.OLDEST_KAFKA`."""
+"""Of the oldest release that is supported, see `streams.kafka.errors.meanings.OLDEST_KAFKA`."""
 
 OTHERS = (OLDEST, "3.9.1")
 

@@ -10,7 +10,7 @@ from streams.kafka.topics.admin import (
     require_calls,
 )
 from streams.kafka.topics.comparison import ABSENT, Finding, findings
-from streams.kafka.topics.rules import Existing
+from streams.kafka.topics.existing import Existing
 from streams.kafka.topics.specification import Topic, everything, needed
 
 __all__ = [

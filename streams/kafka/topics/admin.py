@@ -23,10 +23,11 @@ from aiokafka.errors import (
 from streams.errors import OperatorError
 from streams.kafka.connecting import CONNECT_SECONDS, Unreachable, connected
 from streams.kafka.credentials import client_options
-from streams.kafka.errors import TABLE, told
+from streams.kafka.errors import told
+from streams.kafka.errors.meanings import TABLE
 from streams.kafka.topics.comparison import ABSENT, Cluster, Finding, changes, findings, growth, summary
+from streams.kafka.topics.existing import Existing
 from streams.kafka.topics.protocol import ChangeTopics
-from streams.kafka.topics.rules import Existing
 from streams.kafka.topics.specification import INTERNAL, Topic, everything, in_sync, needed, redriven
 from streams.settings import Settings
 

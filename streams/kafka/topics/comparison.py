@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from streams.kafka.topics import rules
-from streams.kafka.topics.rules import Existing
+from streams.kafka.topics.existing import Existing
 from streams.kafka.topics.specification import INTERNAL, OUTPUTS, Topic, everything, needed
 from streams.settings import Settings
 

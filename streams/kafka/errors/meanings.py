@@ -1,17 +1,9 @@
-"""What Kafka's errors mean to people: one table of all that its brokers and its client can say, on every path.
-
-None of them reaches a person bare: `told` makes a line of it that says what was wrong and where, what it means for the
-data, and what to do next. docs/errors.md is written from the same table.
-"""
+"""What each error of Kafka means to people: one table of all that its brokers and its client can say, on every path."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
-from streams.engine.failures import NotAllowedError, about, missing_operation, unreached_text
-from streams.errors import OperatorError
 from streams.settings import PREFIX
 
 OLDEST_KAFKA: Final = "3.5"
@@ -30,13 +22,6 @@ class Meaning(NamedTuple):
     data: str
     do: str
 
-
-class KafkaFailure(OperatorError):
-    """An error of Kafka's, in words."""
-
-
-#: Characters of what an error says itself.
-_LONG: Final = 120
 
 _KEPT: Final = "Nothing is lost: the next start goes on from the last commit"
 _NONE: Final = "Nothing was read or written"
@@ -60,7 +45,7 @@ _UPGRADE: Final = (
     f"Use brokers of Kafka {OLDEST_KAFKA} or later, without a proxy between that hides what they can do"
 )
 
-_ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
+ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
     (
         "NodeNotReadyError NoBrokersAvailable KafkaUnavailableError KafkaConnectionError MetadataEmptyBrokerList "
         "StaleMetadata BrokerNotAvailableError ListenerNotFound RebootstrapRequired",
@@ -422,72 +407,8 @@ _ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
     ),
 )
 
-TABLE: Final[dict[str, Meaning]] = {name: meaning for names, meaning in _ROWS for name in names.split()}
+TABLE: Final[dict[str, Meaning]] = {name: meaning for names, meaning in ROWS for name in names.split()}
 """What an error means, by the name of its class."""
-
-#: Errors of Kafka's protocol that aiokafka has no class for, and calls unknown.
-_NEWER: Final = {
-    73: "TopicDeletionDisabled",
-    74: "FencedLeaderEpoch",
-    75: "UnknownLeaderEpoch",
-    76: "UnsupportedCompressionType",
-    77: "StaleBrokerEpoch",
-    78: "OffsetNotAvailable",
-    80: "PreferredLeaderNotAvailable",
-    81: "GroupMaxSizeReached",
-    82: "FencedInstanceId",
-    83: "EligibleLeadersNotAvailable",
-    84: "ElectionNotNeeded",
-    85: "NoReassignmentInProgress",
-    86: "GroupSubscribedToTopic",
-    87: "InvalidRecord",
-    88: "UnstableOffsetCommit",
-    89: "ThrottlingQuotaExceeded",
-    90: "ProducerFencedError",
-    91: "ResourceNotFound",
-    92: "DuplicateResource",
-    93: "UnacceptableCredential",
-    94: "InconsistentVoterSet",
-    95: "InvalidUpdateVersion",
-    96: "FeatureUpdateFailed",
-    97: "PrincipalDeserializationFailure",
-    98: "SnapshotNotFound",
-    99: "PositionOutOfRange",
-    100: "UnknownTopicId",
-    101: "DuplicateBrokerRegistration",
-    102: "BrokerIdNotRegistered",
-    103: "InconsistentTopicId",
-    104: "InconsistentClusterId",
-    105: "TransactionalIdNotFound",
-    106: "FetchSessionTopicIdError",
-    107: "IneligibleReplica",
-    108: "NewLeaderElected",
-    109: "OffsetMovedToTieredStorage",
-    110: "FencedMemberEpoch",
-    111: "UnreleasedInstanceId",
-    112: "UnsupportedAssignor",
-    113: "StaleMemberEpoch",
-    114: "MismatchedEndpointType",
-    115: "UnsupportedEndpointType",
-    116: "UnknownControllerId",
-    117: "UnknownSubscriptionId",
-    118: "TelemetryTooLarge",
-    119: "InvalidRegistration",
-    120: "TransactionAbortable",
-    121: "InvalidRecordState",
-    122: "ShareSessionNotFound",
-    123: "InvalidShareSessionEpoch",
-    124: "FencedStateEpoch",
-    125: "InvalidVoterKey",
-    126: "DuplicateVoter",
-    127: "VoterNotFound",
-    128: "InvalidRegularExpression",
-    129: "RebootstrapRequired",
-    130: "StreamsInvalidTopology",
-    131: "StreamsInvalidTopologyEpoch",
-    132: "StreamsTopologyFenced",
-    133: "ShareSessionLimitReached",
-}
 
 SIGNS: Final = {
     "SaslAuthenticationFailed": f"refuse this user: look at {PREFIX}SASL_USERNAME, {PREFIX}SASL_PASSWORD and "
@@ -559,147 +480,3 @@ OWN: Final = {
     ),
 }
 """Errors of our own that people meet, by the names of their classes: when, and what to do."""
-
-#: What a right is on, and the operation that is missing; None: where the error occurred it may be noted.
-_RIGHTS: Final[dict[str, tuple[str, str | None]]] = {
-    "TopicAuthorizationFailedError": ("topic", None),
-    "GroupAuthorizationFailedError": ("group", "Read"),
-    "TransactionalIdAuthorizationFailed": ("transactional id", "Write"),
-    "ClusterAuthorizationFailedError": ("cluster", "this"),
-}
-
-
-def name_all(errors: Any) -> None:
-    """Give aiokafka (`errors` is its module of that name) a class for each error of Kafka's that it calls unknown.
-
-    They are as that one is: nothing else in it goes by them.
-    """
-    for code, name in _NEWER.items():
-        if code not in errors.kafka_errors:
-            errors.kafka_errors[code] = type(
-                name, (errors.BrokerResponseError,), {"errno": code, "__module__": errors.__name__}
-            )
-
-
-def told(error: BaseException) -> BaseException:
-    """An error of Kafka's in words, as an OperatorError; any other error as it is."""
-    lacking = missing_operation(error)
-    name = _name(error := _unwrapped(error))
-    if name is None:
-        return error
-    if name in _RIGHTS:
-        kind, operation = _RIGHTS[name]
-        return NotAllowedError.of(error, kind, operation or lacking or "Read or Write")
-    meaning = TABLE[name]
-    says = meaning.says + (unreached_text() if meaning.path == "connection" else "")
-    where = ", ".join(getattr(error, "__notes__", ()))
-    return KafkaFailure(
-        f"{where + ': ' if where else ''}{says}. {meaning.data}. {meaning.do} ({_bare(error)})"
-    )
-
-
-def _unwrapped(error: BaseException) -> BaseException:
-    """The error of which aiokafka has made one of no kind: its cause, or what its text names."""
-    if type(error).__name__ != "KafkaError":
-        return error
-    found, text = error.__cause__, " ".join(map(str, error.args))
-    if found is None or _name(found) is None:
-        named = (each for each in _kinds(type(error)) if re.search(rf"\b{each.__name__}\(", text))
-        found = next((each(*re.findall(rf"{each.__name__}\('([^']*)'", text)) for each in named), None)
-    if found is None:
-        return error
-    for note in getattr(error, "__notes__", ()):
-        about(found, note)
-    return found
-
-
-def _kinds(parent: type[BaseException]) -> Iterator[type[BaseException]]:
-    for each in parent.__subclasses__():
-        yield each
-        yield from _kinds(each)
-
-
-def _name(error: BaseException) -> str | None:
-    """The name under which the table has an error; None for one that is not Kafka's."""
-    classes = type(error).__mro__
-    if any(each.__module__ == "aiokafka.errors" for each in classes):
-        name = next(each.__name__ for each in classes if each.__name__ in TABLE)
-        # Of no kind either, when each broker has been asked for metadata and none could be reached.
-        return "NodeNotReadyError" if name == "KafkaError" and "cluster metadata" in str(error) else name
-    # What aiokafka raises where a broker offers only versions of a request that it does not know.
-    if isinstance(error, NotImplementedError) and str(error).startswith("Support for "):
-        return "UnsupportedVersionError"
-    return None
-
-
-def _bare(error: BaseException) -> str:
-    """The error in Kafka's own words, on one line: what one looks for in the web or in a broker's log."""
-    code, details = getattr(error, "errno", None), " ".join(map(str, error.args))
-    if len(details) > _LONG:
-        details = ""  # aiokafka's own advice, which is for programmers
-    number = "Kafka's" if code is None else f"Kafka's error {code},"
-    return " ".join(f"{number} {type(error).__name__}{': ' if details else ''}{details}".split())
-
-
-_PATHS: Final[dict[Path, str]] = {
-    "connection": "Reaching the brokers",
-    "login": "Logging in",
-    "rights": "Rights",
-    "group": "The consumer group",
-    "reading": "Reading",
-    "writing": "Writing",
-    "transactions": "Transactions",
-    "topics": "Making and changing topics",
-    "ours": "Faults of this program or its client",
-    "others": "All others",
-}
-
-
-_INTRODUCTION = """\
-# What errors mean
-
-Every command ends with exit code 1 and one line, `error: …`, when the settings, the data or the surroundings are in the
-way; a worker's log ends with the same line. It says what was wrong and where, what that means for the data, and what to
-do next. A traceback is a fault of this program: report it.
-
-Whatever the line is: what a worker has committed stays, and what it has not is done again by the next start. Never move
-the group's offsets, delete the changelog or recreate a topic because of an error, unless its line says so.
-
-## Errors of this program
-
-| when | what to do |
-|---|---|
-"""
-
-_REFUSED = """
-## Connections that are refused
-
-Beside `no Kafka broker answers at …`, which ends with the reason of the operating system: *the Kafka brokers at …*
-
-"""
-
-_KAFKA = """
-## Errors of Kafka
-
-By the name at the end of the line. Topic, partition and offsets stand at its beginning where they are known.
-"""
-
-
-def reference() -> str:
-    """docs/errors.md."""
-    own = "".join(f"| {when} | {do} |\n" for when, do in OWN.values())
-    refused = "".join(f"- {meaning}\n" for meaning in SIGNS.values())
-    return _INTRODUCTION + own + _REFUSED + refused + _KAFKA + "".join(_sections())
-
-
-def _sections() -> Iterator[str]:
-    for path, heading in _PATHS.items():
-        yield f"\n### {heading}\n\n| error | meaning | for the data | what to do |\n|---|---|---|---|\n"
-        for names, meaning in _ROWS:
-            if meaning.path == path:
-                listed = ", ".join(f"`{name}`" for name in names.split())
-                yield f"| {listed} | {meaning.says} | {meaning.data} | {meaning.do} |\n"
-
-
-if __name__ == "__main__":
-    print(reference(), end="")
