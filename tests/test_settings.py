@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streams.kafka.credentials import client_options
-from streams.settings import FOREVER, TABLE, Settings, SettingsError, duration_text, milliseconds
+from streams.settings import FOREVER, TABLE, Settings, SettingsError, format_duration, parse_duration
 
 SECRETS = {"API_TOKEN", "SASL_PASSWORD", "SSL_KEY"}
 
@@ -76,8 +76,8 @@ def test_values_are_read_as_their_types() -> None:
     ("text", "ms"), [("250ms", 250), ("30s", 30_000), ("5m", 300_000), ("6h", 21_600_000), ("1d", 86_400_000)]
 )
 def test_durations(text: str, ms: int) -> None:
-    assert milliseconds(text) == ms
-    assert duration_text(ms) == text
+    assert parse_duration(text) == ms
+    assert format_duration(ms) == text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from streams.settings import milliseconds
+from streams.settings import parse_duration
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 _NOT_ISO = {"UK": "GB", "EL": "GR"}
@@ -48,7 +48,7 @@ class Duration(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
-            return value if isinstance(value, int) else milliseconds(value)
+            return value if isinstance(value, int) else parse_duration(value)
         except ValueError:
             self.fail(f"{value!r} is no duration such as 90s, 2h or 7d", param, ctx)
 
@@ -62,7 +62,7 @@ class Moment(click.ParamType):
         if isinstance(value, int):
             return value
         try:
-            return time.time_ns() // 1_000_000 - milliseconds(value)
+            return time.time_ns() // 1_000_000 - parse_duration(value)
         except ValueError:
             pass
         try:

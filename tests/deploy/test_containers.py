@@ -12,7 +12,7 @@ import yaml
 from support.container import IMAGE
 from support.manifests import ROOT, composed, program, telefonie
 
-from streams.settings import Settings, milliseconds
+from streams.settings import Settings, parse_duration
 from streams.worker.worker import STOP_SECONDS
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -71,7 +71,7 @@ def test_the_worker_waits_for_the_topics_and_is_given_time_to_stop() -> None:
     services = composed()["services"]
     assert services["worker"]["depends_on"]["topics"]["condition"] == "service_completed_successfully"
     assert services["topics"]["restart"].startswith("on-failure")
-    assert milliseconds(services["worker"]["stop_grace_period"]) > STOP_SECONDS * 1000
+    assert parse_duration(services["worker"]["stop_grace_period"]) > STOP_SECONDS * 1000
     (port,) = services["worker"]["ports"]
     assert port["target"] == int(services["worker"]["environment"]["TELEFONIE_HTTP_PORT"])
     assert "published" not in port, "several workers share no port"

@@ -17,7 +17,7 @@ from support.load import produce_calls, simulated
 from support.worker import Setup, Worker, run_until_caught_up, wait_for
 
 from streams.calls.times import instant
-from streams.settings import milliseconds
+from streams.settings import parse_duration
 
 pytestmark = pytest.mark.kafka
 
@@ -72,7 +72,7 @@ def processed(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Setup:
             worker.kill()
         produce_calls(kafka, setup.calls, 500, seed=chance.randint(12, 999))
     # Too early when it is read, and no longer when it is replayed; it would close and forget every call before it.
-    ahead = int(time.time() * 1000) + milliseconds("20s")
+    ahead = int(time.time() * 1000) + parse_duration("20s")
     [call] = simulated(1, seed=5)[:1]
     produce(kafka, setup.calls, [Record(call.value, call.key, ahead, partition=p) for p in range(4)])
     produce_calls(kafka, setup.calls, 200, seed=12)
@@ -141,7 +141,7 @@ def test_a_call_that_only_the_next_record_closes_is_not_of_the_range(kafka: str,
         for n in range(3)
     ]
     now = int(time.time() * 1000)
-    times = (now, now - milliseconds("1h"), now)
+    times = (now, now - parse_duration("1h"), now)
     produce(
         kafka, setup.calls, [Record(value.encode(), b"k", at) for value, at in zip(begun, times, strict=True)]
     )

@@ -10,7 +10,7 @@ from typing import Final
 
 from streams.kafka.topics.existing import Case, Existing, Fault, Severity, policies
 from streams.kafka.topics.specification import ANY_TIME, LARGEST, in_sync
-from streams.settings import FOREVER, PREFIX, duration_text
+from streams.settings import FOREVER, PREFIX, format_duration
 
 
 def cleanup_policy(case: Case) -> Iterator[Fault]:
@@ -83,7 +83,7 @@ def timestamp_after(case: Case) -> Iterator[Fault]:
         if case.value != wanted:
             yield Fault("warning", f"has {name} {case.value}, set it to {wanted}: {_LOST_TIME}", wanted)
     elif int(case.value) < case.settings.max_clock_skew:
-        skew = f"{PREFIX}MAX_CLOCK_SKEW {duration_text(case.settings.max_clock_skew)}"
+        skew = f"{PREFIX}MAX_CLOCK_SKEW {format_duration(case.settings.max_clock_skew)}"
         yield Fault(
             "warning", f"has {name} {case.value}, less than {skew}, set it to {wanted}: {_LOST_TIME}", wanted
         )
@@ -101,7 +101,7 @@ def timestamp_before(case: Case) -> Iterator[Fault]:
     name, most = case.setting, ANY_TIME
     if case.topic.role == "calls":
         if int(case.value) < case.settings.call_retention:
-            kept = f"{PREFIX}CALL_RETENTION {duration_text(case.settings.call_retention)}"
+            kept = f"{PREFIX}CALL_RETENTION {format_duration(case.settings.call_retention)}"
             yield Fault(
                 "warning",
                 f"has {name} {case.value}, less than {kept}: the brokers refuse late events and what "
@@ -226,11 +226,11 @@ def retention(case: Case) -> Iterator[Fault]:
     short = [(wanted, whose, why) for wanted, whose, why in _demands(case) if kept < _endless(wanted)]
     if short:
         wanted, whose, why = max(short, key=lambda demand: _endless(demand[0]))
-        shown = "forever" if wanted == FOREVER else duration_text(wanted)
+        shown = "forever" if wanted == FOREVER else format_duration(wanted)
         yield Fault(
             "warning",
-            f"keeps records for {duration_text(int(kept) or 1)} (retention.ms {case.value}), less than {whose} {shown}"
-            f": {why}",
+            f"keeps records for {format_duration(int(kept) or 1)} (retention.ms {case.value}), less than {whose} "
+            f"{shown}: {why}",
             str(wanted),
         )
 

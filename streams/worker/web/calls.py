@@ -26,7 +26,7 @@ from streams.calls.view import AGES, OpenSelection
 from streams.codecs import STATUSES
 from streams.engine.members import MembersUnknownError
 from streams.engine.writer import partition_of as partition_of_key
-from streams.settings import Settings, milliseconds
+from streams.settings import Settings, parse_duration
 from streams.worker.single_flight import SingleFlight
 from streams.worker.web import page
 from streams.worker.web.access import Access, access, authorize
@@ -284,7 +284,7 @@ def _parsed(request: web.Request) -> tuple[OpenSelection, int]:
     before: int | None = None
     if (age := query.get("older_than")) is not None:
         try:
-            before = time.time_ns() // 1_000_000 - milliseconds(age)
+            before = time.time_ns() // 1_000_000 - parse_duration(age)
         except ValueError:
             raise _bad("older_than takes a duration such as 90s or 2h") from None
     countries = countries_of(query.getall("country", []))

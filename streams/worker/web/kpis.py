@@ -11,7 +11,7 @@ from aiohttp import web
 
 from streams.calls.kpis import Kpis, KpiSelection
 from streams.engine.members import MembersUnknownError
-from streams.settings import Settings, milliseconds
+from streams.settings import Settings, parse_duration
 from streams.worker.web import page
 from streams.worker.web.access import authorize
 from streams.worker.web.calls import Lookup, countries_of, is_alone, not_now
@@ -105,7 +105,7 @@ class KpisApi:
             return int(given[0]), int(given[1])
         width = self._settings.kpi_window
         try:
-            span = milliseconds(request.query.get("span", _SPAN))
+            span = parse_duration(request.query.get("span", _SPAN))
         except ValueError:
             raise _bad("span takes a duration such as 1h or 24h") from None
         slot = width * max(1, -(-span // (width * _SLOTS)))

@@ -1,0 +1,17 @@
+"""Every setting, read once into one frozen object; and durations, which settings have in common with all else."""
+
+from streams.settings.durations import format_duration, parse_duration
+from streams.settings.environment import PREFIX, Setting, SettingsError
+from streams.settings.kinds import FOREVER
+from streams.settings.settings import TABLE, Settings
+
+__all__ = [
+    "FOREVER",
+    "PREFIX",
+    "TABLE",
+    "Setting",
+    "Settings",
+    "SettingsError",
+    "format_duration",
+    "parse_duration",
+]
