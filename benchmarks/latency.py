@@ -1,48 +1,62 @@
-"""How old an event is when a reader sees what has come of it: milliseconds, at a fixed rate.
+"""How old an event is when a reader sees what has come of it, at a fixed rate, for any number of partitions.
 
-    python -m benchmarks.latency [--rate 10000] [--seconds 20] [--rounds 3]
+    python -m benchmarks.latency [--partitions 4,16,64,128,256] [--rate 2000] [--warm 25] [--seconds 20]
+        [--variants exactly_once:100,at_least_once:25] [--only worker,kafka_streams] [--checkout released=FOLDER]
 
 Simulated calls in the standard mix are sent at the rate, each record stamped with the moment at which it is sent. A
 CompletedCall has the timestamp of the record that caused it: a read_committed consumer takes the difference to its own
-clock, which is the same. Everybody shares the machine: broker, producer, worker and reader. What the worker costs at
-that rate is told too: commits and fetches cost the same however few records they are for.
+clock, which is the same. Each run has a broker of its own with a heap of 1 GiB, equally cold for everybody. Everybody
+shares the machine: broker, producer, contestant and reader. What it costs at that rate is measured too: commits and
+fetches cost the same however few records they are for.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
-from math import inf
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from benchmarks.load import PARTITIONS, make_topics
-from benchmarks.measure import Offsets, cpu_seconds, spread
-from benchmarks.worker import OUTPUTS, environment, worker
-from streams.embedded import Cluster
+from benchmarks.contestants import Contestant, Job, chosen, with_checkouts
+from benchmarks.load import make_topics
+from benchmarks.measure import Offsets, Process, busy_seconds, connections, cpu_seconds, resident
+from benchmarks.results import Rows, keep, show, with_record
+from benchmarks.worker import HEAP, OUTPUTS
+from streams.embedded import Broker, Cluster
 from streams.operations.simulation import Event, events
 
-_WARM_SECONDS = 5.0
+_START_SECONDS = 90.0
 _EVENTS_A_CALL = 4.3
 _TURN_SECONDS = 0.01
-_VARIANTS = (("exactly_once", "100ms"), ("at_least_once", "1s"), ("at_least_once", "25ms"))
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is sent, and how it is to be done."""
+
+    partitions: int
+    rate: int
+    warm: float
+    seconds: float
+    guarantee: str
+    commit_ms: int
 
 
 def produce(brokers: str, topic: str, rate: int, seconds: float, seed: int) -> None:
     """Send events at the rate, stamped with now; those that are late are sent at once."""
     producer = Producer({"bootstrap.servers": brokers, "linger.ms": 1, "partitioner": "murmur2_random"})
     source = events(seed, None, rate / _EVENTS_A_CALL, 0)
-    ready = list(
-        islice(source, int(rate * seconds))
-    )  # made beforehand, or making them would be what is measured
+    # Made beforehand, or making them would be what is measured.
+    ready = list(islice(source, int(rate * seconds)))
     begun, sent = time.monotonic(), 0
     while sent < len(ready):
         due = min(len(ready), int((time.monotonic() - begun) * rate))
@@ -59,73 +73,158 @@ def _send(producer: Producer, topic: str, due: list[Event]) -> None:
     producer.poll(0)
 
 
-def ages(brokers: str, topic: str, ended: threading.Event) -> Iterator[tuple[float, int]]:
-    """For each record of the topic: when it was read (monotonic), and its age then, in ms."""
+@contextmanager
+def sending(*arguments: Any) -> Iterator[int]:
+    """`produce` in a process of its own, whose id this gives; killed at the end."""
+    process = multiprocessing.get_context("spawn").Process(target=produce, args=arguments, daemon=True)
+    process.start()
+    try:
+        yield process.pid or 0
+    finally:
+        process.kill()
+        process.join(10)
+
+
+def ages(brokers: str, topic: str, partitions: int) -> Iterator[tuple[float, list[int]]]:
+    """Again and again: the time (monotonic), and the ages in ms of the records that were read by then."""
     reader = Consumer(
         {
             "bootstrap.servers": brokers,
             "group.id": "benchmarks.latency",
+            "enable.auto.commit": False,
             "isolation.level": "read_committed",
             "fetch.wait.max.ms": 500,
             "fetch.queue.backoff.ms": 1,
         }
     )
-    reader.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
+    reader.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
     try:
-        while not ended.is_set():
-            for message in reader.consume(1_000, 0.02):
-                yield time.monotonic(), int(time.time() * 1000) - message.timestamp()[1]
+        while True:
+            found = reader.consume(1_000, 0.02)
+            now = time.time() * 1000
+            yield time.monotonic(), [int(now - each.timestamp()[1]) for each in found if not each.error()]
     finally:
         reader.close()
 
 
-def run(
-    brokers: str, name: str, guarantee: str, interval: str, rate: int, seconds: float
-) -> tuple[list[int], float]:
-    """The ages of all completed calls that were read from the sixth second on, and how many cores the worker used."""
-    calls, completed = f"{name}.calls", f"{name}.completed"
-    make_topics(brokers, calls, *(f"{completed}{kind}" for kind in OUTPUTS))
-    env = environment(brokers, name, calls, completed, GUARANTEE=guarantee, COMMIT_INTERVAL=interval)
-    ended, found, begun = threading.Event(), [], inf
-    with worker(env) as process, multiprocessing.get_context("spawn").Pool(1) as pool:
-        pool.apply(produce, (brokers, calls, 1_000, 1.0, 1))
-        while Offsets(brokers, name, calls).committed() < 1_000:
-            time.sleep(0.1)
-        arguments = (brokers, calls, rate, seconds + _WARM_SECONDS, 2)
-        sending = pool.apply_async(produce, arguments, callback=lambda _: ended.set())
-        for at, age in ages(brokers, completed, ended):
-            begun = min(begun, at)
-            if at - begun > _WARM_SECONDS:
-                if not found:
-                    warm_at, spent = at, cpu_seconds(process.pid)
-                found.append(age)
-        cores = (cpu_seconds(process.pid) - spent) / (time.monotonic() - warm_at)
-        sending.get()
-    return found, cores
+class Spent(NamedTuple):
+    """CPU seconds so far: of the contestant, of the broker, of all that belongs to the benchmark, of the machine."""
+
+    own: float
+    broker: float
+    ours: float
+    everything: float
+
+    @classmethod
+    def now(cls, contestant: int, broker: int, sender: int) -> Spent:
+        """By their process ids."""
+        own, of_broker = cpu_seconds(contestant), cpu_seconds(broker)
+        ours = own + of_broker + cpu_seconds(sender) + time.process_time()
+        return cls(own, of_broker, ours, busy_seconds())
+
+
+def observe(load: Load, job: Job, process: Process, broker: Broker) -> dict[str, Any]:
+    """The figures of a contestant that is at work, once it is warm."""
+    pids = (process.pid, broker.pid)
+    found: list[int] = []
+    arguments = (job.brokers, job.calls, load.rate, load.warm + load.seconds + 5, 2)
+    with sending(*arguments) as sender:
+        begin, spent = time.monotonic() + load.warm, None
+        for at, seen in ages(job.brokers, job.completed, load.partitions):
+            if at < begin:
+                continue
+            spent = spent or Spent.now(*pids, sender)
+            found += seen
+            if at > begin + load.seconds:
+                break
+        assert spent is not None, "the last look was after the beginning"
+        used = [
+            (now - then) / (at - begin) for now, then in zip(Spent.now(*pids, sender), spent, strict=True)
+        ]
+    if process.poll() is not None or len(found) < 100:
+        raise RuntimeError(f"only {len(found)} calls came of {load.rate * load.seconds:.0f} events")
+    cuts = statistics.quantiles(found, n=100)
+    return {
+        "p50_ms": round(cuts[49]),
+        "p99_ms": round(cuts[98]),
+        "longest_ms": max(found),
+        "own_cores": round(used[0], 2),
+        "broker_cores": round(used[1], 2),
+        "others_cores": round(max(0.0, used[3] - used[2]), 2),
+        "connections": connections(process.pid, int(job.brokers.rpartition(":")[2])),
+        "rss_mib": resident(process.pid) >> 20,
+    }
+
+
+def run(contestant: Contestant, load: Load, directory: Path) -> dict[str, Any]:
+    """One run, on a broker of its own. Raises RuntimeError when the contestant does not do its work."""
+    with Cluster(directory / "kafka", flags=HEAP) as cluster:
+        brokers, log = cluster.bootstrap(), directory / "log"
+        job = Job(brokers, "latency", "calls", "completed", load.guarantee, load.commit_ms)
+        names = (job.calls, *(f"{job.completed}{kind}" for kind in OUTPUTS))
+        make_topics(brokers, *names, partitions=load.partitions)
+        with contestant.start(job, log) as process:
+            produce(brokers, job.calls, 1_000, 1.0, 1)
+            offsets, give_up = (
+                Offsets(brokers, job.group, job.calls, load.partitions),
+                time.monotonic() + _START_SECONDS,
+            )
+            while offsets.committed() < 1_000:
+                if process.poll() is not None or time.monotonic() > give_up:
+                    raise RuntimeError(f"{contestant.title} did not start:\n{log.read_text()[-3000:]}")
+                time.sleep(0.1)
+            return observe(load, job, process, cluster.brokers[0])
+
+
+def _variants(text: str) -> list[tuple[str, int]]:
+    """Guarantees with their milliseconds between commits, from `exactly_once:100,…`."""
+    pairs = (each.partition(":") for each in text.split(","))
+    return [(guarantee, int(interval)) for guarantee, _, interval in pairs]
 
 
 @click.command()
-@click.option("--rate", default=10_000, show_default=True, help="Events a second.")
-@click.option("--seconds", default=20.0, show_default=True, help="How long, after five seconds to warm up.")
-@click.option("--rounds", default=3, show_default=True)
-def main(rate: int, seconds: float, rounds: int) -> None:
+@click.option("--partitions", default="4", show_default=True, help="How many, separated by commas.")
+@click.option("--rate", default=2_000, show_default=True, help="Events a second, over all partitions.")
+@click.option("--warm", default=25.0, show_default=True, help="Seconds to warm up.")
+@click.option("--seconds", default=20.0, show_default=True, help="How long, after that.")
+@click.option("--rounds", default=1, show_default=True)
+@click.option(
+    "--variants",
+    default="exactly_once:100",
+    show_default=True,
+    help="Guarantees and milliseconds between commits.",
+)
+@click.option("--only", default="worker,kafka_streams", show_default=True, help="Contestants.")
+@with_checkouts
+@with_record
+def main(
+    partitions: str,
+    rate: int,
+    warm: float,
+    seconds: float,
+    rounds: int,
+    variants: str,
+    only: str,
+    checkouts: tuple[str, ...],
+    record: str | None,
+) -> None:
     """Measure and print."""
-    found: dict[tuple[str, str], list[list[float]]] = {variant: [] for variant in _VARIANTS}
-    with tempfile.TemporaryDirectory() as directory, Cluster(Path(directory)) as cluster:
-        for number in range(rounds):
-            for guarantee, interval in _VARIANTS:
-                name = f"{guarantee}-{interval}-{number}"
-                seen, cores = run(cluster.bootstrap(), name, guarantee, interval, rate, seconds)
-                checkpoints = statistics.quantiles(seen, n=100)
-                found[guarantee, interval].append([checkpoints[49], checkpoints[98], max(seen), cores])
-    load = os.getloadavg()[0]
-    print(f"{rate:,} events/s for {seconds:.0f} s, {rounds} rounds; load average at the end {load:.1f}")
-    for (guarantee, interval), rows in found.items():
-        *waits, cores = zip(*rows, strict=True)
-        p50, p99, most = (spread(column, ".0f") for column in waits)
-        print(
-            f"{guarantee}, {interval}: p50 {p50} ms, p99 {p99} ms, greatest {most} ms; {spread(cores, '.2f')} cores"
-        )
+    contestants = list(chosen(only.split(","), checkouts).values())
+    rows: Rows = []
+    for number in range(rounds):
+        for count in map(int, partitions.split(",")):
+            for guarantee, interval in _variants(variants):
+                load = Load(count, rate, warm, seconds, guarantee, interval)
+                turn = number % len(contestants)
+                for each in contestants[turn:] + contestants[:turn]:
+                    with tempfile.TemporaryDirectory() as directory:
+                        found = run(each, load, Path(directory))
+                    head = {"partitions": count, "contestant": each.title, "guarantee": guarantee}
+                    rows.append({**head, "commit_ms": interval, **found})
+                    click.echo(f"{rows[-1]}", err=True)
+    show(rows)
+    if record:
+        keep(record, {"rate": rate, "warm_seconds": warm, "seconds": seconds, "rounds": rounds}, rows)
 
 
 if __name__ == "__main__":

@@ -28,13 +28,13 @@ class Load(NamedTuple):
     revisions: int
 
 
-def make_topics(brokers: str, *names: str, **config: str) -> None:
-    """Topics that keep everything, if `config` says no other: the load is stamped with times of the past."""
+def make_topics(brokers: str, *names: str, partitions: int = PARTITIONS, **config: str) -> None:
+    """Topics that keep everything unless `config` says otherwise: the load is stamped with times of the past."""
     admin = AdminClient({"bootstrap.servers": brokers})
     forever = {"retention.ms": "-1", "max.message.bytes": "2097152"} | config
-    made = admin.create_topics([NewTopic(name, PARTITIONS, 1, config=forever) for name in names])
+    made = admin.create_topics([NewTopic(name, partitions, 1, config=forever) for name in names])
     for future in made.values():
-        future.result(20)
+        future.result(60)
 
 
 def delete_topics(brokers: str, *names: str) -> None:

@@ -10,7 +10,8 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -23,6 +24,7 @@ Process: TypeAlias = subprocess.Popen[bytes]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_ESTABLISHED = "01"
 _LIMIT_SECONDS = 300.0
 _QUIET = {"log_level": "0", "broker.address.family": "v4"}
 
@@ -55,12 +57,12 @@ class _Moment(NamedTuple):
 class Offsets:
     """What a group has committed of a topic."""
 
-    def __init__(self, brokers: str, group: str, topic: str) -> None:
+    def __init__(self, brokers: str, group: str, topic: str, partitions: int = PARTITIONS) -> None:
         # Not read_committed: it would wait for transactions that are under way.
         self._consumer = Consumer(
             {"bootstrap.servers": brokers, "group.id": group, "isolation.level": "read_uncommitted", **_QUIET}
         )
-        self._partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        self._partitions = [TopicPartition(topic, number) for number in range(partitions)]
 
     def committed(self) -> int:
         """Offsets, over all partitions: the load has no gaps, so it is the number of records."""
@@ -71,7 +73,7 @@ class Offsets:
         try:
             found = self._consumer.committed(self._partitions, timeout=10)
         except KafkaException:  # there is no coordinator yet
-            return [0] * PARTITIONS
+            return [0] * len(self._partitions)
         return [max(0, place.offset) for place in found]
 
     def ends(self) -> int:
@@ -93,7 +95,7 @@ def follow(processes: Sequence[Process], broker: int, offsets: Offsets, records:
             sum(each) if len(processes) == 1 or all(each) else 0,
             sum(cpu_seconds(process.pid) for process in processes),
             cpu_seconds(broker),
-            _busy_seconds(),
+            busy_seconds(),
         )
 
     give_up = time.monotonic() + _LIMIT_SECONDS
@@ -142,7 +144,28 @@ def resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
 
 
-def _busy_seconds() -> float:
+def connections(pid: int, port: int) -> int:
+    """TCP connections that a process holds to a port, over IPv4 and over IPv6."""
+    sockets = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            sockets.add(str(each.readlink()))
+    inodes = {link[len("socket:[") : -1] for link in sockets if link.startswith("socket:[")}
+    tables = (Path(f"/proc/{pid}/net/{name}").read_text() for name in ("tcp", "tcp6"))
+    return sum(established(table, inodes, port) for table in tables)
+
+
+def established(table: str, inodes: Collection[str], port: int) -> int:
+    """How many of these sockets a table as in /proc/net/tcp lists as connected to the port."""
+    count = 0
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        remote, state, inode = int(fields[2].rpartition(":")[2], 16), fields[3], fields[9]
+        count += state == _ESTABLISHED and remote == port and inode in inodes
+    return count
+
+
+def busy_seconds() -> float:
     """CPU time that all processes have used so far."""
     user, nice, system, *_ = map(int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9])
     return (user + nice + system) / _TICKS

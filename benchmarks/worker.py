@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[1]
 OUTPUTS = ("", ".dead", ".kpis")
 """What is appended to the name of the completed topic, for each topic that a worker writes."""
 
+HEAP = ("-Xmx1g",)
+"""For the broker beside contestants: the embedded one's own heap is too small for hundreds of partitions."""
+
 
 def environment(brokers: str, group: str, calls: str, completed: str, **settings: str) -> dict[str, str]:
     """The environment of a worker; `settings` by their names without TELEFONIE_."""
@@ -34,12 +37,14 @@ def environment(brokers: str, group: str, calls: str, completed: str, **settings
 
 
 @contextmanager
-def process(command: list[str], env: dict[str, str], log: Path | None = None) -> Iterator[Process]:
-    """A process, killed at the end; its standard error goes to `log`, if there is one."""
+def process(
+    command: list[str], env: dict[str, str], log: Path | None = None, folder: Path = ROOT
+) -> Iterator[Process]:
+    """A process in `folder`, killed at the end; its standard error goes to `log`, if there is one."""
     with (
         (log or Path(os.devnull)).open("ab") as said,
         subprocess.Popen(
-            command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=said if log else None
+            command, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=said if log else None
         ) as started,
     ):
         try:
@@ -48,6 +53,8 @@ def process(command: list[str], env: dict[str, str], log: Path | None = None) ->
             started.kill()
 
 
-def worker(env: dict[str, str], log: Path | None = None) -> AbstractContextManager[Process]:
-    """`telefonie worker`."""
-    return process([sys.executable, "-W", "ignore", "-m", "streams", "worker"], env, log)
+def worker(
+    env: dict[str, str], log: Path | None = None, checkout: Path = ROOT
+) -> AbstractContextManager[Process]:
+    """`telefonie worker`, of the code that lies in `checkout`."""
+    return process([sys.executable, "-W", "ignore", "-m", "streams", "worker"], env, log, checkout)

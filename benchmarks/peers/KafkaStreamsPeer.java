@@ -18,6 +18,7 @@ import java.time.Instant;
 import java.time.OffsetDateTime;
 import java.time.format.DateTimeFormatter;
 import java.time.format.DateTimeFormatterBuilder;
+import java.util.Arrays;
 import java.util.Currency;
 import java.util.EnumMap;
 import java.util.List;
@@ -34,6 +35,7 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 import org.apache.kafka.common.serialization.Serde;
 import org.apache.kafka.common.serialization.Serdes;
+import org.apache.kafka.streams.CloseOptions;
 import org.apache.kafka.streams.KafkaStreams;
 import org.apache.kafka.streams.StreamsConfig;
 import org.apache.kafka.streams.Topology;
@@ -50,7 +52,8 @@ import org.apache.kafka.streams.state.Stores;
  * <p>It has no deadlines, no countries, no KPI windows, no dead-letter headers and no metrics, and looks at times and
  * URIs with regular expressions: less than the worker does.
  *
- * <pre>java -cp CLASS_PATH KafkaStreamsPeer BROKERS GROUP CALLS_TOPIC COMPLETED_TOPIC GUARANTEE</pre>
+ * <pre>java -cp CLASS_PATH KafkaStreamsPeer BROKERS GROUP CALLS_TOPIC COMPLETED_TOPIC GUARANTEE
+ *     [SETTING=VALUE ...]</pre>
  */
 public final class KafkaStreamsPeer {
     private static final String STORE = "calls";
@@ -77,7 +80,17 @@ public final class KafkaStreamsPeer {
                         "fold")
                 .addSink("completed", completed, new ByteArraySerializer(), new ByteArraySerializer(), "fold")
                 .addSink("dead", completed + ".dead", new ByteArraySerializer(), new ByteArraySerializer(), "fold");
-        new KafkaStreams(topology, config(args[0], args[1], args[4])).start();
+        Properties config = config(args[0], args[1], args[4]);
+        for (String setting : Arrays.asList(args).subList(5, args.length)) {
+            String[] parts = setting.split("=", 2);
+            config.put(parts[0], parts[1]);
+        }
+        KafkaStreams streams = new KafkaStreams(topology, config);
+        // SIGTERM leaves the group: by default the partitions would wait for the session to time out.
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> streams.close(
+                CloseOptions.groupMembershipOperation(CloseOptions.GroupMembershipOperation.LEAVE_GROUP)
+                        .withTimeout(Duration.ofSeconds(20)))));
+        streams.start();
     }
 
     private static Properties config(String brokers, String group, String guarantee) throws IOException {

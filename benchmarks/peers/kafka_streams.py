@@ -1,15 +1,12 @@
-"""Starts Kafka Streams on the load: `KafkaStreamsPeer.java`, compiled by the `javac` on the PATH.
-
-python -m benchmarks.peers.kafka_streams BROKERS GROUP CALLS_TOPIC COMPLETED_TOPIC GUARANTEE
-"""
+"""The command that runs Kafka Streams: `KafkaStreamsPeer.java`, compiled once by the `javac` on the PATH."""
 
 from __future__ import annotations
 
-import os
+import hashlib
 import shutil
 import subprocess
-import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -31,14 +28,21 @@ def why_not() -> str | None:
     return f"there is no {missing[0]} on the PATH" if missing else None
 
 
-def main(arguments: list[str]) -> None:
-    """Compile it, and become it, so that it is measured under this process id."""
-    class_path = ":".join(map(str, fetch(cache_dir(), extra=[_STREAMS])))
-    classes = tempfile.mkdtemp()
-    compiler = ["javac", "-nowarn", "-d", classes, "-cp", class_path, _SOURCE]
-    subprocess.run(compiler, check=True, stderr=subprocess.DEVNULL)
-    os.execvp("java", ["java", *_FLAGS, "-cp", f"{classes}:{class_path}", _SOURCE.stem, *arguments])
+def command(arguments: list[str], settings: Mapping[str, str]) -> list[str]:
+    """The command line: `arguments` as for every peer, `settings` by Kafka Streams' own names."""
+    jars = ":".join(map(str, fetch(cache_dir(), extra=[_STREAMS])))
+    class_path = f"{_compiled(jars)}:{jars}"
+    options = [f"{name}={value}" for name, value in settings.items()]
+    return ["java", *_FLAGS, "-cp", class_path, _SOURCE.stem, *arguments, *options]
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def _compiled(class_path: str) -> Path:
+    """The folder of the class files, kept beside the jars: a start should not wait for the compiler."""
+    known = hashlib.sha256(_SOURCE.read_bytes() + class_path.encode()).hexdigest()[:16]
+    folder = cache_dir() / f"peer-{known}"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=cache_dir()) as scratch:
+            compiler = ["javac", "-nowarn", "-d", f"{scratch}/classes", "-cp", class_path, _SOURCE]
+            subprocess.run(compiler, check=True, stderr=subprocess.DEVNULL, timeout=120)
+            Path(scratch, "classes").rename(folder)
+    return folder

@@ -1,0 +1,25 @@
+"""Connections as the system lists them."""
+
+import os
+import socket
+
+from benchmarks.measure import connections, established
+
+TABLE = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:ABCD 0100007F:2384 01 00000000:00000000 00:00000000 00000000     0        0 11 1 0 20 4 30 10 -1
+   1: 0100007F:ABCE 0100007F:2384 06 00000000:00000000 00:00000000 00000000     0        0 12 1 0 20 4 30 10 -1
+   2: 0100007F:ABCF 0100007F:2385 01 00000000:00000000 00:00000000 00000000     0        0 13 1 0 20 4 30 10 -1
+   3: 0100007F:ABD0 0100007F:2384 01 00000000:00000000 00:00000000 00000000     0        0 14 1 0 20 4 30 10 -1
+"""
+
+
+def test_only_own_established_connections_to_the_port_count() -> None:
+    assert established(TABLE, {"11", "12", "13"}, 0x2384) == 1
+
+
+def test_connections_of_a_process() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
+            assert connections(os.getpid(), port) == 2
