@@ -79,3 +79,13 @@ def progress(what: str) -> Iterator[Progress]:
         yield show
     finally:
         bar.stop()
+
+
+@contextmanager
+def progress_beside_output(what: str) -> Iterator[Progress]:
+    """Progress of what is written as it is found: not on the terminal to which it is written."""
+    if sys.stdout.isatty():
+        yield lambda _read, _total: None
+        return
+    with progress(what) as shown:
+        yield shown

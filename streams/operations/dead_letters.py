@@ -1,14 +1,10 @@
-"""Dead letters: found again, and once corrected sent back to where they came from, each of them once.
+"""Dead letters, found again in their topic, and which of them have been sent back.
 
-A record that has been sent back is noted in the compacted topic `{DEAD_TOPIC}-redriven`, in the transaction that
-sends it; a redrive reads all notes before it begins. The transactional id is the same for all redrives of a topic of
-dead letters, whatever their APP_ID, so that one fences another: what a former one left open is ended before the notes
-are read, and a former one that still lives can send nothing any more.
+A record that has been sent back has an entry in the compacted topic `{DEAD_TOPIC}-redriven`: the key is the record's
+identity, the value the place of its dead letter, which begins with the name of the topic. Earlier releases kept these
+entries in `{APP_ID}-redriven`. Those are read too, whatever the APP_ID.
 
-Earlier releases kept them in `{APP_ID}-redriven`. Those are read too, whatever the APP_ID: the value of a note is
-the place of its dead letter, which begins with the name of the topic.
-
-A note is about the rejected record, not about the letter: after a crash under `at_least_once` the dead letters
+An entry is about the rejected record, not about the letter: after a crash under `at_least_once` the dead letters
 may hold the same record twice.
 
 A letter that its topic could not take with the record's value is without it (semantics, section 2). The record is then
@@ -17,34 +13,18 @@ read where it came from, for as long as it lies there.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, aclosing, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any
 
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import InvalidTimestampError, KafkaError, ProducerFenced
+from aiokafka import TopicPartition
 
 from streams.codecs import Rejection, split_headers
-from streams.engine.config import wall_clock
-from streams.engine.failures import about
-from streams.engine.limits import Limits, Topics
-from streams.engine.packing import Batch, pack
-from streams.errors import OperatorError
-from streams.kafka import reading, topics
-from streams.kafka.connecting import connected
-from streams.kafka.credentials import client_options
+from streams.kafka import reading
 from streams.kafka.reading import LogRecord, Progress, silent
-from streams.records import NOW, Output
-from streams.settings import FOREVER, Settings
-
-#: Records and bytes of values in one transaction: what may wait for its end, and is done again after a crash.
-_BATCH_RECORDS, _BATCH_BYTES = 500, 4 << 20
-_TRANSACTION_MS = 60_000
-_ABORT_SECONDS = 10.0
-
-Headers = list[tuple[str, bytes | None]]
+from streams.records import Headers
+from streams.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +45,7 @@ class DeadLetter:
     rejection: Rejection
 
     @property
-    def note(self) -> bytes:
+    def identity(self) -> bytes:
         """What tells it from every other record: its origin and its time, should the topic be made again."""
         origin = self.rejection
         return f"{origin.topic}/{origin.partition}/{origin.offset}@{self.timestamp}".encode()
@@ -177,14 +157,14 @@ async def complete(consumer: Any, letter: DeadLetter) -> DeadLetter | None:
     return None
 
 
-async def notes(consumer: Any, settings: Settings) -> set[bytes]:
-    """The notes of all records that have been sent back; none before the first redrive.
+async def sent_back(consumer: Any, settings: Settings) -> set[bytes]:
+    """The identities of all records that have been sent back; none before the first redrive.
 
-    A tombstone takes a note back, whether it has been compacted away or not.
+    A tombstone revokes an entry, whether that has been compacted away or not.
     """
     place = f"{settings.dead_topic}/".encode()
     found: set[bytes] = set()
-    for topic in sorted(await _noted(consumer)):
+    for topic in sorted(await _redriven_topics(consumer)):
         here: set[bytes] = set()
         async with aclosing(reading.records(consumer, await reading.ranges(consumer, topic))) as records:
             async for each in records:
@@ -196,197 +176,7 @@ async def notes(consumer: Any, settings: Settings) -> set[bytes]:
     return found
 
 
-async def _noted(consumer: Any) -> set[str]:
-    """The topics in which notes may lie, as far as this user may see them: ours, and those of earlier releases."""
+async def _redriven_topics(consumer: Any) -> set[str]:
+    """The topics that may hold entries, as far as this user may see them: ours, and those of earlier releases."""
     cluster = await consumer._client.fetch_all_metadata()
     return {topic for topic in cluster.topics() if topic.endswith("-redriven")}
-
-
-@dataclass
-class Redriven:
-    """What became of the selected dead letters."""
-
-    sent: int = 0
-    #: Sent before, by this or another redrive.
-    before: int = 0
-    #: The transform gave nothing for them.
-    left: int = 0
-    #: Without their value, and the record does not lie at its origin any more.
-    gone: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Correction:
-    """How a dead letter becomes the record that is sent: its value, and whether it is stamped anew."""
-
-    transform: Callable[[DeadLetter], Awaitable[bytes | None]] | None = None
-    stamp_now: bool = False
-
-    async def value(self, letter: DeadLetter) -> bytes | None:
-        """The value to send; empty from a transform means that the letter is left where it is."""
-        return letter.value if self.transform is None else await self.transform(letter)
-
-    def timestamp(self, letter: DeadLetter) -> int:
-        """The event time to send it with (epoch ms), or `NOW`."""
-        return NOW if self.stamp_now else letter.timestamp
-
-
-async def redrive(
-    settings: Settings,
-    selection: DeadLetterSelection,
-    correction: Correction,
-    tally: Redriven,
-    limit: int | None = None,
-    progress: Progress = silent,
-) -> None:
-    """Send dead letters back to the partition that they came from, with their own headers and `redriven-from`.
-
-    `tally` counts what is committed. Nothing is sent twice, whatever ends this and however often it is run;
-    `limit` is how many are sent at most. Raises OperatorError when the source does not exist any more or does not take
-    a record, another redrive has taken over, or the transform fails; what `tally` says has been sent then.
-    """
-    await topics.make_redriven(settings)
-    producer = AIOKafkaProducer(
-        **client_options(settings),
-        client_id=f"{settings.app_id}-redrive",
-        transactional_id=f"{settings.dead_topic}-redrive",
-        transaction_timeout_ms=_TRANSACTION_MS,
-        acks="all",
-        retry_backoff_ms=20,
-    )
-    try:
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(connected(producer, settings))
-            # One that reads the letters, one that looks at their origins.
-            consumer = await stack.enter_async_context(reading.reader(settings))
-            origins = await stack.enter_async_context(reading.reader(settings))
-            redriving = _Redrive(settings, producer, consumer, origins, correction, tally)
-            await redriving.run(selection, limit, progress)
-    except ProducerFenced:
-        raise OperatorError(
-            "another redrive has been started and took over: what this one had not committed was not sent"
-        ) from None
-
-
-@dataclass
-class _Redrive:
-    settings: Settings
-    producer: Any
-    consumer: Any
-    origins: Any
-    correction: Correction
-    tally: Redriven
-    limits: dict[str, Limits] = field(default_factory=dict)
-    batch: list[tuple[DeadLetter, bytes | None]] = field(default_factory=list)
-
-    async def run(self, selection: DeadLetterSelection, limit: int | None, progress: Progress) -> None:
-        sources = await self._sources()
-        # Once our producer has started, nobody else's transaction is open: the notes are complete.
-        done = await notes(self.consumer, self.settings)
-        left = limit
-        size = 0
-        async with aclosing(select(self.consumer, self.settings, selection, progress)) as letters:
-            async for letter in letters:
-                if left == 0:
-                    break
-                if letter.note in done:
-                    self.tally.before += 1
-                    continue
-                _require(letter, sources)
-                whole = await complete(self.origins, letter)
-                if whole is None:
-                    self.tally.gone += 1
-                    continue
-                value = await self.correction.value(whole)
-                if self.correction.transform is not None and not value:
-                    self.tally.left += 1
-                    continue
-                done.add(letter.note)
-                left = None if left is None else left - 1
-                self.batch.append((whole, value))
-                size += len(value or b"")
-                if len(self.batch) >= _BATCH_RECORDS or size >= _BATCH_BYTES:
-                    await self._commit()
-                    size = 0
-        await self._commit()
-
-    async def _sources(self) -> set[tuple[str, int]]:
-        cluster = await self.consumer._client.fetch_all_metadata()
-        return {(topic, n) for topic in cluster.topics() for n in cluster.partitions_for_topic(topic) or ()}
-
-    async def _commit(self) -> None:
-        """Send the batch and its notes in one transaction: all of it is there, or nothing."""
-        if not self.batch:
-            return
-        await self._learn({letter.rejection.topic for letter, _ in self.batch})
-        packed = list(self._packed())
-        await self.producer.begin_transaction()
-        try:
-            sent = [(log, await self._send(log, each)) for log, each in packed]
-            # Every record is acknowledged first: aiokafka would commit without one that was refused.
-            await asyncio.wait([ack for _, ack in sent])
-            for log, ack in sent:
-                if (error := ack.exception()) is not None:
-                    raise self._refusal(log, error)
-        except (Exception, asyncio.CancelledError):
-            await self._abort()
-            raise
-        await self.producer.commit_transaction()
-        self.tally.sent += len(self.batch)
-        self.batch.clear()
-
-    def _refusal(self, log: TopicPartition, error: BaseException) -> BaseException:
-        """What is to be said when a batch was not written."""
-        if isinstance(error, InvalidTimestampError):
-            first, last = self.batch[0][0], self.batch[-1][0]
-            return OperatorError(
-                f"partition {log.partition} of {log.topic} refuses the timestamp of a record (its "
-                "message.timestamp.before.max.ms or message.timestamp.after.max.ms): nothing was sent of the dead "
-                f"letters from {first.partition}:{first.offset} to {last.partition}:{last.offset}. Change that "
-                "setting, or send them with the present time (--now-timestamp)"
-            )
-        about(error, f"topic {log.topic} partition {log.partition}")
-        return error
-
-    async def _abort(self) -> None:
-        """End the transaction, which would hide what lies behind it in the calls topic until it times out."""
-        with suppress(KafkaError, TimeoutError):
-            async with asyncio.timeout(_ABORT_SECONDS):
-                await self.producer.abort_transaction()
-
-    async def _learn(self, names: set[str]) -> None:
-        """How large a batch the topics take. A timestamp is sent as it is: it is what the record says."""
-        if new := names - self.limits.keys():
-            known = Topics(new)
-            await known.learn(self.producer.client)
-            for name in new:
-                self.limits[name] = Limits(known.of(name).max_bytes, retention=FOREVER, after=1 << 62)
-
-    def _packed(self) -> Iterator[tuple[TopicPartition, Batch]]:
-        """The batches to send, with those of the notes. Raises RecordTooLargeError."""
-        shares: dict[TopicPartition, list[Output]] = {}
-        for letter, value in self.batch:
-            origin = TopicPartition(letter.rejection.topic, letter.rejection.partition)
-            place = f"{self.settings.dead_topic}/{letter.partition}/{letter.offset}".encode()
-            headers = [*letter.headers, ("redriven-from", place)]
-            record = (letter.key, value, self.correction.timestamp(letter), headers)
-            shares.setdefault(origin, []).append(record)
-            noted = TopicPartition(self.settings.redriven_topic, 0)
-            shares.setdefault(noted, []).append((letter.note, place, NOW, []))
-        now = wall_clock()
-        for log, records in shares.items():
-            for batch in pack(log.topic, records, self.limits.get(log.topic, Limits()), now):
-                yield log, batch
-
-    async def _send(self, log: TopicPartition, batch: Batch) -> asyncio.Future[Any]:
-        sent: asyncio.Future[Any] = await self.producer.send_batch(batch, log.topic, partition=log.partition)
-        return sent
-
-
-def _require(letter: DeadLetter, sources: set[tuple[str, int]]) -> None:
-    origin = letter.rejection
-    if (origin.topic, origin.partition) not in sources:
-        raise OperatorError(
-            f"dead letter {letter.partition}:{letter.offset} came from partition {origin.partition} of "
-            f"{origin.topic}, which does not exist any more"
-        )

@@ -179,7 +179,7 @@ class Settings:
 
     @property
     def redriven_topic(self) -> str:
-        """The topic that notes which dead letters have been sent back: one for all groups that share them."""
+        """The topic that records which dead letters have been sent back: one for all groups that share them."""
         return f"{self.dead_topic}-redriven"
 
     @classmethod

@@ -189,19 +189,19 @@ def test_another_app_id_sends_nothing_again(scene: Scene) -> None:
     assert [each.key for each in scene.sent()] == [b"call-0", b"call-1", b"call-2"]
 
 
-def test_what_earlier_releases_noted_counts_for_its_own_dead_letters(scene: Scene) -> None:
+def test_what_earlier_releases_recorded_counts_for_its_own_dead_letters(scene: Scene) -> None:
     scene.bury(2)
     earlier = f"{scene.calls}-an-app-id-redriven"
     create_topics(scene.brokers, earlier, config={"cleanup.policy": "compact"})
-    notes = [f"{scene.calls}/0/{100 + n}@{NOW - HOUR + n * 60_000}".encode() for n in range(2)]
+    redriven = [f"{scene.calls}/0/{100 + n}@{NOW - HOUR + n * 60_000}".encode() for n in range(2)]
     places = (f"{scene.dead}/0/0".encode(), f"{scene.dead}.of-others/0/1".encode())
-    produce(scene.brokers, earlier, [Record(place, note) for place, note in zip(places, notes, strict=True)])
+    produce(scene.brokers, earlier, [Record(*entry) for entry in zip(places, redriven, strict=True)])
     assert [row["redriven"] for row in scene.rows()] == [True, False]
     assert scene.run("redrive", "--all").stderr == "1 sent back, 1 had been sent before\n"
     assert [each.key for each in scene.sent()] == [b"call-1"]
 
 
-def test_a_tombstone_takes_a_note_back(scene: Scene) -> None:
+def test_a_tombstone_revokes_an_entry(scene: Scene) -> None:
     scene.bury(2)
     assert scene.run("redrive", "--all").stderr == "2 sent back, 0 had been sent before\n"
     topic = f"{scene.dead}-redriven"
@@ -242,9 +242,9 @@ def test_redrive_wants_to_be_told_which(scene: Scene, args: tuple[str, ...]) -> 
 )
 def test_a_killed_redrive_goes_on_where_it_was(scene: Scene, point: str, after: bool) -> None:
     scene.bury(60)
-    call = 5 if "send_batch" in point else 3  # of the third transaction: the records, then their notes
+    call = 5 if "send_batch" in point else 3  # of the third transaction: the records, then their entries
     before = (
-        f"import streams.operations.dead_letters\nstreams.operations.dead_letters._BATCH_RECORDS = 10\n"
+        f"import streams.operations.redrive\nstreams.operations.redrive._BATCH_RECORDS = 10\n"
         f"{signal_at(point, signal.SIGKILL, call=call, after=after)}"
         "\nfrom streams.cli import main\nmain()"
     )
@@ -260,7 +260,7 @@ def test_a_killed_redrive_goes_on_where_it_was(scene: Scene, point: str, after: 
 def test_of_two_redrives_the_second_takes_over(scene: Scene) -> None:
     scene.bury(30)
     before = (
-        "import streams.operations.dead_letters\nstreams.operations.dead_letters._BATCH_RECORDS = 10\n"
+        "import streams.operations.redrive\nstreams.operations.redrive._BATCH_RECORDS = 10\n"
         + signal_at("aiokafka:AIOKafkaProducer.commit_transaction", signal.SIGSTOP, call=2)
         + "\nfrom streams.cli import main\nmain()"
     )

@@ -132,18 +132,18 @@ async def prepare(settings: Settings) -> int:
 
 
 async def make_redriven(settings: Settings) -> None:
-    """Makes the topic that notes what has been sent back, unless it exists; as safe as the dead letters are.
+    """Makes the topic that records what has been sent back, unless it exists; as safe as the dead letters are.
 
     Raises TopicsError when there is no topic of dead letters, or the brokers refuse.
     """
     async with _admin(settings) as admin:
         cluster = await _describe(admin, settings)
         _missing(cluster, [settings.dead_topic])
-        notes = redriven(settings)
-        while notes.name not in {
+        wanted = redriven(settings)
+        while wanted.name not in {
             each["topic"] for each in await admin.describe_topics() if each["partitions"]
         }:
-            await _new(admin, [(notes, 1)], cluster[settings.dead_topic].replicas)
+            await _new(admin, [(wanted, 1)], cluster[settings.dead_topic].replicas)
             await asyncio.sleep(0.1)
 
 

@@ -23,7 +23,7 @@ def cleanup_policy(case: Case) -> Iterator[Fault]:
     if role == "changelog" and has:
         yield Fault("error", f"{text}: state would be deleted while it is needed", wanted)
     elif role == "redriven":
-        yield Fault("error", f"{text}: what was sent back could be sent again once its note is gone", wanted)
+        yield Fault("error", f"{text}: what was sent back could be sent again once its entry is gone", wanted)
     elif role in ("calls", "repartition") and "compact" in has:
         yield Fault("error", f"{text}: events would be removed before they are read", wanted)
     elif role == "dead" and "compact" in has:

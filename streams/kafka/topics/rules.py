@@ -48,7 +48,7 @@ def faults(topic: Topic, existing: Existing, settings: Settings, calls: Existing
 RULES: Final = (
     Rule(
         "cleanup.policy",
-        "events are removed by age alone, state and notes by being superseded alone, dead letters have equal keys or "
+        "events are removed by age alone, state and entries by being superseded alone, dead letters have equal keys or "
         "none",
         _SAFE,
         "as made: `delete` for calls, repartition and dead, `compact` for changelogs and redriven, `compact,delete` "

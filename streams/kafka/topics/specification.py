@@ -107,7 +107,7 @@ def needed(settings: Settings) -> tuple[Topic, ...]:
 
 
 def redriven(settings: Settings) -> Topic:
-    """The topic that notes which dead letters have been sent back: redrives need it, workers do not."""
+    """The topic that records which dead letters have been sent back: redrives need it, workers do not."""
     return Topic(settings.redriven_topic, "redriven", _REDRIVEN, partitions=1)
 
 
@@ -117,7 +117,7 @@ def everything(settings: Settings) -> tuple[Topic, ...]:
 
 
 _REDRIVEN: Final = {
-    # Stamped by the brokers, so that no limit on timestamps refuses a note.
+    # Stamped by the brokers, so that no limit on timestamps refuses an entry.
     "message.timestamp.type": "LogAppendTime",
     "cleanup.policy": "compact",
     "retention.ms": str(FOREVER),

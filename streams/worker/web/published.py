@@ -25,8 +25,8 @@ from streams.operations.dead_letters import (
     DeadLetterSelection,
     complete,
     letter_of,
-    notes,
     select,
+    sent_back,
 )
 from streams.settings import Settings
 from streams.worker.web import page
@@ -141,7 +141,7 @@ class PublishedApi:
             "value": None if whole is None else _content(whole.value),
             "value_bytes": letter.size,
             "gone": whole is None,
-            "redriven": letter.note in await notes(consumer, self._settings),
+            "redriven": letter.identity in await sent_back(consumer, self._settings),
         }
 
 
