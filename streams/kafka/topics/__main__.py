@@ -9,44 +9,44 @@ from streams.settings import Settings
 _INTRODUCTION = """\
 # The topics and their settings
 
-`telefonie topics create` makes the topics, and adds partitions where the calls topic has got more. `telefonie topics
-check` compares what exists with what is needed: *error* means that the processor would not run, or would run wrong,
-*warning* that it runs and something may be lost, refused or slow. `telefonie topics alter` gives topics the settings
-that `check` asks for and touches no others; `--dry-run` prints the commands of Kafka's own tool instead.
+`telefonie topics create` creates the topics, and adds partitions if the calls topic has gained some.
+`telefonie topics check` compares what exists with what is needed: an *error* means that the processor would not run, or
+would run incorrectly; a *warning* means that it runs, but something may be lost, refused or slow.
+`telefonie topics alter` gives topics the settings that `check` asks for, and changes no others; `--dry-run` prints the
+commands of Kafka's own tool instead.
 
-Beside an existing calls topic the others get as many partitions as it has. `min.insync.replicas` is the majority of
-the replicas: with `TELEFONIE_REPLICATION=2` that is 2, so that writing stops while one broker is down. It could go on
-with 1, and then lose what was acknowledged when the broker that went on is lost. Use 3 replicas for both.
+If the calls topic exists already, the others get as many partitions as it has. `min.insync.replicas` is the majority of
+the replicas: with `TELEFONIE_REPLICATION=2` that is 2, so that writing stops while one broker is down. With 1 it could
+continue, but would lose what was acknowledged if that broker were then lost. With 3 replicas, neither happens.
 
-Topics of the first release: their changelogs have `message.timestamp.type=CreateTime`. All works on, only that workers
-then know no time but that of their own clocks; `telefonie topics alter` changes it, at any moment and without a
-restart. Neither restoring nor compaction uses the timestamps of a changelog.
+The changelogs of release 0.1 have `message.timestamp.type=CreateTime`. Everything works, but workers then know only the
+time of their own clocks. `telefonie topics alter` changes this at any moment, without a restart: neither restoring nor
+compaction uses the timestamps of a changelog.
 
-## As they are made
+## As created
 
-With the default settings, by `topics create`; the internal ones by the first worker, too. The dead letters' and the
-repartition topic get a greater `max.message.bytes` where the calls topic has one, so that what comes from there fits
-whole.
+By `topics create`, with the default settings; the first worker also creates the internal topics. The topic of dead
+letters and the repartition topic get a larger `max.message.bytes` if the calls topic has one, so that records from
+there fit unchanged.
 
 """
 
 _LARGEST = """
 ## What fits
 
-| topic | greatest record (bytes) |
+| topic | largest record (bytes) |
 |---|---|
 """
 
 _RULES = """
-All lie below Kafka's default of 1 MiB. Dead letters and repartitioned events may be larger, as large as what came
-in; where their topic does not take one it is shrunk: see [records.md](records.md).
+All are below Kafka's default of 1 MiB. Dead letters and repartitioned events may be as large as the records they come
+from; where their topic does not take one, it is shrunk ([semantics](semantics.md#dead-letters)).
 
 ## Every setting of a topic
 
-Those of Kafka 4, and at the end those that older brokers have beside them. *matters for* names topics as they are
-called above.
+Those of Kafka 4, followed by those that only older brokers have. *Matters for* names the topics as in the table above.
 
-| setting | matters for | right | else | why |
+| setting | matters for | right | otherwise | why |
 |---|---|---|---|---|
 """
 
