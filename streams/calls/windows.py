@@ -8,19 +8,13 @@ from math import gcd, lcm
 from typing import Any, Final, TypeAlias
 
 import msgspec
-from msgspec.structs import replace
 
-from streams.calls.anomalies import OF_HISTORY
 from streams.calls.deadlines import Spans
-from streams.calls.money import Charges, charge_of_any_length
+from streams.calls.money import Charges
 from streams.calls.revision import Facts
 from streams.calls.state import SEEN, CallState
 from streams.calls.times import instant
 from streams.codecs import Direction, KpiWindow, encode_kpi, exact_seconds
-
-#: The country of a window whose calls go to no known region.
-UNKNOWN_COUNTRY: Final = "ZZ"
-
 
 WindowKey: TypeAlias = tuple[int, Direction, str]
 """Start in epoch ms, direction, ISO 3166-1 alpha-2 country of the destination."""
@@ -47,56 +41,6 @@ class Window:
 
 
 _SUMS: Final = tuple(each.name for each in fields(Window) if each.name != "charges")
-
-
-# How a call was counted stays with it, since what is known of telephone numbers and currencies changes with releases.
-# It lies above the anomalies in `history`, where the release before reads over it.
-_IS_MARKED: Final = 1 << 16
-_IS_CHARGED: Final = 1 << 17
-_COUNTRY: Final = 18
-
-
-class _Marks(dict[str, int]):
-    """By country, each when it is asked for; a dictionary, since every revision asks."""
-
-    def __init__(self, bits: int) -> None:
-        super().__init__()
-        self._bits = bits
-
-    def __missing__(self, country: str) -> int:
-        letters = (ord(country[0]) - 64) << 5 | (ord(country[1]) - 64)
-        mark = self[country] = self._bits | letters << _COUNTRY
-        return mark
-
-
-_CHARGED: Final = _Marks(_IS_MARKED | _IS_CHARGED)
-_NOT_CHARGED: Final = _Marks(_IS_MARKED)
-
-
-def mark(state: CallState, country: str, found: Facts) -> None:
-    """Note in the state of a call how its present revision is counted."""
-    marks = _NOT_CHARGED if found.charge is None else _CHARGED
-    state.history = state.history & OF_HISTORY | marks[country]
-
-
-def country_of(state: CallState, found: Facts) -> str:
-    """The country under which a closed call is counted."""
-    if not state.history & _IS_MARKED:
-        return found.to_country or UNKNOWN_COUNTRY
-    letters = state.history >> _COUNTRY
-    return chr((letters >> 5) + 64) + chr((letters & 31) + 64)
-
-
-def as_counted(state: CallState, found: Facts) -> Facts:
-    """What followed from a closed call when it was counted, which may be by other rules than today's."""
-    is_marked, is_charged = bool(state.history & _IS_MARKED), bool(state.history & _IS_CHARGED)
-    if is_marked and is_charged == (found.charge is not None):
-        return found
-    amount = None if state.price is None else charge_of_any_length(state.price)
-    cost = None if amount is None or state.price_unit is None else (state.price_unit, amount)
-    if not is_marked:  # release 0.1 counted every currency, and nothing as uncharged
-        return replace(found, charge=cost, uncharged=False)
-    return replace(found, charge=cost if is_charged else None, uncharged=not is_charged)
 
 
 def _encode_charges(charges: Any) -> Any:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from streams.cli.terminal import progress, table, text
+from streams.cli.terminal import counted, progress, table, text
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,11 +59,12 @@ def status(recount: bool, accept_skipped: bool, as_json: bool) -> None:
     """
     from streams import logs
     from streams.operations import status as group
+    from streams.operations.acceptance import accept_skipped as accept
 
     settings = Settings.load(os.environ)
     logs.configure(settings)
     if accept_skipped:
-        asyncio.run(group.accept_skipped(settings))
+        asyncio.run(accept(settings))
     with progress("state") as shown:
         found = asyncio.run(group.status(settings, recount=recount, progress=shown))
     if as_json:
@@ -83,9 +83,9 @@ def _show(found: Status) -> None:
         ("group", found.group),
         ("read", str(found.read)),
         ("applied", str(found.applied)),
-        ("rejected", _total(found.rejected)),
+        ("rejected", counted(found.rejected)),
         ("opened", str(found.opened)),
-        ("closed", f"{_total(found.closed)}, {found.timed_out} of them by timeout"),
+        ("closed", f"{counted(found.closed)}, {found.timed_out} of them by timeout"),
         ("open", opened),
     ]
     for each in found.equations:
@@ -115,11 +115,6 @@ def _show_partitions(partitions: list[Partition]) -> None:
         for each in partitions
     ]
     table(_COLUMNS, rows)
-
-
-def _total(counts: Mapping[Any, int]) -> str:
-    parts = ", ".join(f"{name} {n}" for name, n in counts.items())
-    return f"{sum(counts.values())}" + (f" ({parts})" if parts else "")
 
 
 def _time(ms: int | None) -> str:

@@ -44,6 +44,12 @@ def text(value: object) -> str:
     return "-" if value is None else str(value)
 
 
+def counted(counts: Mapping[Any, int]) -> str:
+    """Counts as a cell of a table: their sum, and what it is made of."""
+    parts = ", ".join(f"{name} {n}" for name, n in counts.items())
+    return f"{sum(counts.values())}" + (f" ({parts})" if parts else "")
+
+
 def fields(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """A document as names and cells; what lies in an object is named `source.offset`."""
     for name, value in record.items():

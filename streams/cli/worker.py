@@ -1,12 +1,19 @@
 """`telefonie worker`."""
 
+from __future__ import annotations
+
 import asyncio
 import os
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
+from streams.cli.terminal import counted, table, text
 from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.worker.summary import Summary
 
 
 @click.command()
@@ -41,4 +48,18 @@ def worker(until_caught_up: bool, as_json: bool) -> None:
     running.web = WebServer(settings, running.metrics, running.watch, running.watch)
     running.execute()
     if until_caught_up and running.summary is not None:
-        click.echo(msgspec.json.encode(running.summary) if as_json else "\n".join(running.summary.lines()))
+        _show(running.summary, as_json)
+
+
+def _show(done: Summary, as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.encode(done))
+        return
+    rows = (
+        ("read", text(done.read)),
+        ("applied", text(done.applied)),
+        ("rejected", counted(done.rejected)),
+        ("completed", counted(done.completed)),
+        ("open", counted(done.open)),
+    )
+    table(("", ""), rows)

@@ -11,13 +11,11 @@ from heapq import nsmallest
 from typing import Any, cast
 
 from aiokafka import TopicPartition
-from msgspec import Struct, field
 
 from streams.calls.kpis import Kpis, KpiSelection
 from streams.calls.ledger import Ledger
 from streams.calls.partition import CallsPartition, Checkpoint
 from streams.calls.view import AGES, OpenCalls, OpenSelection, describe
-from streams.codecs import Reason, Status
 from streams.engine.application import Application
 from streams.engine.engine import OwnedPartition
 from streams.engine.fetch import RecordBatch
@@ -25,6 +23,7 @@ from streams.engine.members import Member, MembersUnknownError
 from streams.settings import Settings
 from streams.worker.metrics import Metrics, PartitionSample, Reached, Sample
 from streams.worker.statistics import Statistics
+from streams.worker.summary import Summary
 
 log = logging.getLogger(__name__)
 
@@ -35,46 +34,6 @@ _BREATHE_SECONDS = 10.0
 _DEAD_SECONDS = 30.0
 #: So long (s) a request waits for the coordinator to confirm what is ours.
 _CONFIRM_SECONDS = 3.0
-
-
-class Summary(Struct):
-    """What a run has done: records read, applied and rejected by reason; calls closed, and open now, by status."""
-
-    read: int = 0
-    applied: int = 0
-    rejected: dict[Reason, int] = field(default_factory=dict)
-    opened: int = 0
-    completed: dict[Status, int] = field(default_factory=dict)
-    open: dict[str, int] = field(default_factory=dict)
-
-    def add(self, now: Ledger, before: Ledger, open_calls: Mapping[str, int]) -> None:
-        """Add what one partition has done between two states of its ledger."""
-        self.read += now.read - before.read
-        self.applied += now.applied - before.applied
-        self.opened += now.opened - before.opened
-        for reason, n in now.rejected.items():
-            if n > before.rejected[reason]:
-                self.rejected[reason] = self.rejected.get(reason, 0) + n - before.rejected[reason]
-        for status, n in now.closed.items():
-            if n != before.closed[status]:
-                self.completed[status] = self.completed.get(status, 0) + n - before.closed[status]
-        for name, n in open_calls.items():
-            self.open[name] = self.open.get(name, 0) + n
-
-    def lines(self) -> list[str]:
-        """For people."""
-        return [
-            f"read       {self.read}",
-            f"applied    {self.applied}",
-            f"rejected   {_total(self.rejected)}",
-            f"completed  {_total(self.completed)}",
-            f"open       {_total(self.open)}",
-        ]
-
-
-def _total(counts: Mapping[Any, int]) -> str:
-    parts = ", ".join(f"{name} {n}" for name, n in counts.items())
-    return f"{sum(counts.values())}" + (f" ({parts})" if parts else "")
 
 
 class Monitor:

@@ -23,7 +23,8 @@ from streams.kafka.errors import told
 from streams.settings import Settings
 from streams.wiring import config_of, upstream_of
 from streams.worker.metrics import Metrics
-from streams.worker.monitor import Monitor, Summary
+from streams.worker.monitor import Monitor
+from streams.worker.summary import Summary
 
 log = logging.getLogger(__name__)
 

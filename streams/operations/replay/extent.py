@@ -7,8 +7,8 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct, field
 
+from streams.calls.counted import UNKNOWN_COUNTRY
 from streams.calls.times import elapsed, instant
-from streams.calls.windows import UNKNOWN_COUNTRY
 from streams.codecs import ClosedBy, Source
 
 UNKNOWN: Final = "~"

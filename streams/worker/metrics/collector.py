@@ -10,12 +10,12 @@ from __future__ import annotations
 import platform
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from importlib.metadata import version
 from itertools import accumulate
 from math import inf
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client import Metric as Family
@@ -32,6 +32,7 @@ from streams.calls.ledger import Tally
 from streams.calls.money import ACTIVE_CURRENCIES
 from streams.settings import Settings
 from streams.worker.metrics import table as m
+from streams.worker.metrics.sample import Reached, Sample, Source
 from streams.worker.metrics.table import TABLE, Metric
 
 # Durations and prices come from outside and may be any number: a counter that has once been given 1e300
@@ -39,63 +40,6 @@ from streams.worker.metrics.table import TABLE, Metric
 _MOST: Final = 1e12
 
 _Gauges: TypeAlias = dict[Metric, dict[tuple[str, ...], float]]
-
-
-class PartitionSample(NamedTuple):
-    """One assigned partition of the topic whose events are applied, as it is at this moment."""
-
-    number: int
-    #: The offset from which a successor would go on; None until it is known, like the next.
-    committed: int | None
-    #: The end of the log: the high watermark.
-    end: int | None
-    #: Records of the changelog not yet read back.
-    recovery_remaining: int
-    #: Calls remembered, open and closed.
-    calls: int
-    #: Epoch ms; negative before the first record.
-    stream_time: int
-    #: Epoch ms of the last commit by this worker; None before it.
-    committed_at: int | None = None
-    #: Records before `end` that are behind an open transaction; None while it is unknown.
-    hidden: int | None = None
-    #: Records that the group was moved past, and that nobody has accepted.
-    skipped: int | None = None
-
-
-class Reached(NamedTuple):
-    """How far an assigned partition of any topic is committed, as of `PartitionSample`."""
-
-    topic: str
-    number: int
-    committed: int | None
-    end: int | None
-    committed_at: int | None
-    hidden: int | None = None
-    skipped: int | None = None
-
-
-class Sample(NamedTuple):
-    """What a worker holds at this moment."""
-
-    #: Open calls by status; a status without any may be left out. None before they have been counted.
-    open_calls: Mapping[str, int] | None
-    #: Event time (epoch ms) of the first event of the oldest open call; None without one.
-    oldest_open: int | None
-    partitions: Sequence[PartitionSample]
-    #: Partitions of the topic whose events are applied; None until it is known.
-    of: int | None = None
-    #: Where events are repartitioned: those of the calls topic.
-    upstream: Sequence[Reached] = ()
-    #: Seconds by which this machine's clock is ahead of the brokers'; None while they have not told the time.
-    clock_offset: float | None = None
-
-
-class Source(Protocol):
-    """Who can say what the worker holds; asked once a scrape."""
-
-    def sample(self) -> Sample:
-        """The state of this moment; called on the event loop, which it holds up."""
 
 
 class _Histogram:
