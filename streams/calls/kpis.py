@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, TypeAlias
+from operator import add, attrgetter
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from streams.calls.money import Charges
 from streams.calls.windows import Window, WindowKey
 
 COUNTS: Final = tuple(each.name for each in fields(Window) if each.name != "charges")
+_counts: Final = attrgetter(*COUNTS)
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,21 +32,20 @@ class KpiSelection:
 
 @dataclass(slots=True)
 class Sums:
-    """What some windows add up to; seconds are whole milliseconds."""
+    """What some windows add up to, in the order of `COUNTS`; seconds are whole milliseconds."""
 
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    counts: list[int] = field(default_factory=lambda: [0] * len(COUNTS))
     charges: Charges = field(default_factory=Charges)
 
-    def add(self, counts: Mapping[str, int], charges: Iterable[tuple[str, Decimal]]) -> None:
+    def add(self, counts: Iterable[int], charges: Iterable[tuple[str, Decimal]]) -> None:
         """Add some more."""
-        for name in COUNTS:
-            self.counts[name] += counts[name]
-        for currency, charge in charges:
-            self.charges.move(None, (currency, charge))
+        self.counts = list(map(add, self.counts, counts))
+        for charge in charges:
+            self.charges.move(None, charge)
 
     def document(self) -> dict[str, Any]:
         """For an answer: the counts, and the charges as exact decimals by currency."""
-        return {**self.counts, "charges": self.charges.texts()}
+        return dict(zip(COUNTS, self.counts, strict=True)) | {"charges": self.charges.texts()}
 
 
 Groups: TypeAlias = dict[str | int, Sums]
@@ -62,6 +65,8 @@ class Kpis(NamedTuple):
 
     def add(self, windows: Iterable[tuple[WindowKey, Window]], selection: KpiSelection) -> None:
         """Add the windows of a selection."""
+        # A day has many windows of a slot: they are added up once, not once for each way to look at them.
+        cells: dict[WindowKey, Sums] = {}
         for (start, direction, country), window in windows:
             if (
                 start < selection.since
@@ -69,21 +74,18 @@ class Kpis(NamedTuple):
                 or (selection.countries and country not in selection.countries)
             ):
                 continue
-            counts = {name: getattr(window, name) for name in COUNTS}
-            charges = window.charges.totals()
-            for groups, key in (
-                (self.slots, start - start % selection.slot),
-                (self.directions, direction),
-                (self.countries, country),
-            ):
-                groups.setdefault(key, Sums()).add(counts, charges)
+            cell = (start - start % selection.slot, direction, country)
+            _group(cells, cell).add(_counts(window), window.charges.totals())
+        for (slot, direction, country), sums in cells.items():
+            for groups, key in ((self.slots, slot), (self.directions, direction), (self.countries, country)):
+                _group(groups, key).add(sums.counts, sums.charges.totals())
 
     def merge(self, document: Mapping[str, Any]) -> None:
         """Add what the `document` of other windows says."""
         for groups, name in zip(self, self._fields, strict=True):
             for row in document[name]:
                 charges = [(currency, Decimal(text)) for currency, text in row["charges"].items()]
-                groups.setdefault(row["of"], Sums()).add(row, charges)
+                _group(groups, row["of"]).add([row[count] for count in COUNTS], charges)
 
     def document(self) -> dict[str, Any]:
         """For an answer: rows in order, `of` what each is."""
@@ -93,3 +95,11 @@ class Kpis(NamedTuple):
             ]
             for name, groups in zip(self._fields, self, strict=True)
         }
+
+
+def _group(groups: dict[K, Sums], key: K) -> Sums:
+    """The sums of a group, none yet for a new one."""
+    found = groups.get(key)
+    if found is None:
+        found = groups[key] = Sums()
+    return found

@@ -6,6 +6,8 @@ too, so it is not repeated inside the state. Integers are epoch milliseconds whe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -75,12 +77,12 @@ class CallState(Struct, gc=False, array_like=True):
     @property
     def first_seen(self) -> int:
         """The earliest event time of the call."""
-        times: list[int | None] = [getattr(self, name) for name in SEEN.values()]
-        return min(time for time in times if time is not None)
+        return min([time for time in _times(self) if time is not None])
 
 
 #: The field of the timeline that belongs to a status.
 SEEN: Final[dict[Status, str]] = {status: status.replace("-", "_") for status in RANK}
+_times: Final[Callable[[CallState], tuple[int | None, ...]]] = attrgetter(*SEEN.values())
 
 encode_state = msgspec.msgpack.Encoder().encode
 decode_state = msgspec.msgpack.Decoder(CallState).decode

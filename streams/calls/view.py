@@ -44,6 +44,11 @@ class OpenSelection:
     before: int | None = None
     after: tuple[int, bytes] = (-1, b"")
 
+    @property
+    def is_everything(self) -> bool:
+        """Whether every call fits."""
+        return not self.statuses and not self.countries and self.before is None
+
     def holds(self, state: CallState) -> bool:
         """Whether it is one of them."""
         return (
@@ -84,6 +89,16 @@ class Chosen(NamedTuple):
     ages: list[int]
 
 
+class OpenPage(NamedTuple):
+    """A page of a worker's open calls, the oldest first."""
+
+    calls: list[dict[str, Any]]
+    #: As in `Chosen`, of all that fit.
+    ages: list[int]
+    #: The place up to which the page goes: what lies behind it is on others. None when nothing does.
+    next: tuple[int, bytes] | None = None
+
+
 class OpenCalls(NamedTuple):
     """The open calls of a partition as they are at one moment, for a look that takes a while: ids and states."""
 
@@ -100,8 +115,9 @@ class OpenCalls(NamedTuple):
         ages = [0] * (len(AGES) + 1)
 
         def fitting() -> Iterator[tuple[int, bytes]]:
+            everything = selection.is_everything
             for key, state in zip(self.ids, self.states, strict=True):
-                if selection.holds(state):
+                if everything or selection.holds(state):
                     first = state.first_seen
                     ages[bisect_left(_AGES_MS, now - first)] += 1
                     if (first, key) > selection.after:

@@ -15,7 +15,7 @@ from aiokafka import TopicPartition
 from streams.calls.kpis import Kpis, KpiSelection
 from streams.calls.ledger import Ledger
 from streams.calls.partition import CallsPartition, Checkpoint
-from streams.calls.view import AGES, OpenCalls, OpenSelection, describe
+from streams.calls.view import AGES, OpenCalls, OpenPage, OpenSelection, describe
 from streams.engine.application import Application
 from streams.engine.engine import OwnedPartition
 from streams.engine.fetch import RecordBatch
@@ -244,21 +244,23 @@ class Monitor:
         found = (describe(calls, call_id) for calls in self._partitions().values())
         return next((each for each in found if each is not None), None)
 
-    async def open_calls(
-        self, selection: OpenSelection, limit: int
-    ) -> tuple[list[dict[str, Any]], list[int]]:
+    async def open_calls(self, selection: OpenSelection, limit: int) -> OpenPage:
         """The oldest open calls of a selection, and how many there are of each age; looked for in a thread."""
         now = time.time_ns() // 1_000_000
         found = [
-            await asyncio.to_thread(OpenCalls.of(calls).chosen, selection, limit, now)
+            await asyncio.to_thread(OpenCalls.of(calls).chosen, selection, limit + 1, now)
             for calls in self._partitions().values()
         ]
-        oldest = nsmallest(limit, (call for each in found for call in each.oldest))
-        described = (self.call(key.decode()) for _, key in oldest)
+        oldest = nsmallest(limit + 1, (call for each in found for call in each.oldest))
+        described = (self.call(key.decode()) for _, key in oldest[:limit])
         ages = [
             sum(counts) for counts in zip([0] * (len(AGES) + 1), *(each.ages for each in found), strict=True)
         ]
-        return [each for each in described if each is not None and each["open"]], ages
+        return OpenPage(
+            [each for each in described if each is not None and each["open"]],  # it may have closed meanwhile
+            ages,
+            oldest[limit - 1] if len(oldest) > limit else None,
+        )
 
     async def kpis(self, selection: KpiSelection) -> Kpis:
         """The KPI windows of a selection, added up in a thread."""

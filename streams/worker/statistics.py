@@ -27,7 +27,7 @@ WINDOWS: Final = 15
 #: Dead letters, and open calls, that are told of.
 _LAST: Final = 8
 #: Looking at the open calls takes this part of a thread's time at most, however often somebody asks.
-_SHARE: Final = 1 / 30
+_SHARE: Final = 1 / 100
 #: Who asks waits so long (s) for a look that takes longer, and then gets what the one before has seen.
 _PATIENCE: Final = 2.0
 

@@ -50,7 +50,7 @@ def test_the_same_windows_are_added_up_in_three_ways() -> None:
 def test_windows_are_chosen_by_direction_and_country() -> None:
     def attempts(**more: frozenset[str]) -> int:
         found = counted(KpiSelection(since=0, slot=MINUTE, **more))
-        return sum(sums.counts["attempts"] for sums in found.slots.values())
+        return sum(sums.document()["attempts"] for sums in found.slots.values())
 
     assert attempts() == 16
     assert attempts(directions=frozenset({"outbound"})) == 3

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from support.pages import MadeUpTopics
 
 from streams.calls.kpis import Kpis, KpiSelection
-from streams.calls.view import OpenSelection
+from streams.calls.view import OpenPage, OpenSelection
 from streams.engine.members import Member
 from streams.settings import Settings
 from streams.worker.metrics import Metrics
@@ -56,10 +56,8 @@ class Worker:
         call_id.encode()
         return None
 
-    async def open_calls(
-        self, _selection: OpenSelection, _limit: int
-    ) -> tuple[list[dict[str, Any]], list[int]]:
-        return [], [0] * 7
+    async def open_calls(self, _selection: OpenSelection, _limit: int) -> OpenPage:
+        return OpenPage([], [0] * 7)
 
     async def kpis(self, _: KpiSelection) -> Kpis:
         return Kpis.nothing()

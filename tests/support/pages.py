@@ -14,7 +14,7 @@ from math import cos, sin
 from typing import Any
 
 from streams.calls.kpis import Kpis, KpiSelection
-from streams.calls.view import OpenSelection
+from streams.calls.view import OpenPage, OpenSelection
 from streams.engine.members import Member
 from streams.kafka.reading import LogRecord
 from streams.settings import Settings
@@ -84,9 +84,9 @@ class MadeUpWorker:
     def call(self, call_id: str) -> dict[str, Any] | None:
         return {"id": call_id, "from": PHONE}
 
-    async def open_calls(self, _: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], list[int]]:  # noqa: ARG002
+    async def open_calls(self, _: OpenSelection, limit: int) -> OpenPage:  # noqa: ARG002
         call = {"id": "a-call", "from": PHONE, "opened_at": "2026-11-25T00:00:00.000Z"}
-        return [call], [0, 0, 0, 0, 0, 0, 1]
+        return OpenPage([call], [0, 0, 0, 0, 0, 0, 1])
 
     async def kpis(self, _: KpiSelection) -> Kpis:
         return Kpis.nothing()

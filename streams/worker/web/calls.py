@@ -22,12 +22,12 @@ import msgspec
 from aiohttp import web
 
 from streams.calls.kpis import Kpis, KpiSelection
-from streams.calls.view import AGES, OpenSelection
+from streams.calls.view import AGES, OpenPage, OpenSelection
 from streams.codecs import STATUSES
 from streams.engine.members import MembersUnknownError
 from streams.engine.writer import partition_of as partition_of_key
 from streams.settings import Settings, parse_duration
-from streams.worker.single_flight import SingleFlight
+from streams.worker.single_flight import SingleFlight, SingleFlights
 from streams.worker.web import page
 from streams.worker.web.access import Access, access, authorize
 from streams.worker.web.group import MEMBER, Group, Membership
@@ -38,6 +38,9 @@ LIMIT, MOST = 100, 1000
 _RETRY_SECONDS: Final = "2"
 #: However often strangers ask for the status, the brokers and the workers are asked once in so many seconds.
 _SHARED_SECONDS: Final = 1.0
+#: Looking at all open calls takes this part of the time at most for each question; no answer is older (s).
+_SHARE: Final = 1 / 100
+_OLDEST_SECONDS: Final = 5.0
 _OPEN_STATUSES: Final = STATUSES[:3]
 _CALL_PAGE: Final = page.page("call")
 _OPEN_PAGE: Final = page.page("open")
@@ -63,9 +66,7 @@ class Lookup(Membership, Protocol):
     def call(self, call_id: str) -> dict[str, Any] | None:
         """A call of our partitions that is open or still remembered."""
 
-    async def open_calls(
-        self, selection: OpenSelection, limit: int
-    ) -> tuple[list[dict[str, Any]], list[int]]:
+    async def open_calls(self, selection: OpenSelection, limit: int) -> OpenPage:
         """The open calls of a selection, the oldest first, at most `limit`; how many there are by `AGES`."""
 
     async def kpis(self, selection: KpiSelection) -> Kpis:
@@ -86,6 +87,7 @@ class CallsApi:
 
     def __init__(self, settings: Settings, lookup: Lookup, group: Group) -> None:
         self._settings, self._lookup, self._group = settings, lookup, group
+        self._listed = SingleFlights[dict[str, Any]](times=1 / _SHARE, most=_OLDEST_SECONDS)
         self._for_strangers = {
             alone: SingleFlight(partial(self._for_stranger, alone), seconds=_SHARED_SECONDS)
             for alone in (True, False)
@@ -149,23 +151,30 @@ class CallsApi:
         alone = is_alone(request, self._lookup)
         selection, limit = _parsed(request)
         own, elsewhere = await asyncio.gather(
-            self._own_open(selection, limit), self._open_elsewhere(request, alone)
+            self._own_open(request, selection, limit), self._open_elsewhere(request, alone)
         )
         merged = _Merged()
         for each in (own, *elsewhere):
             merged.add(each)
         if not merged.partitions and merged.problems:
             raise not_now(merged.problems)
-        body = msgspec.json.encode(merged.document(selection, limit, self._lookup.holds()[1]))
-        return web.Response(body=body, content_type="application/json")
+        document = merged.document(limit, self._lookup.holds()[1])
+        return web.json_response(body=msgspec.json.encode(document))
 
-    async def _own_open(self, selection: OpenSelection, limit: int) -> dict[str, Any] | str:
+    async def _own_open(
+        self, request: web.Request, selection: OpenSelection, limit: int
+    ) -> dict[str, Any] | str:
+        question = tuple(sorted(request.query.items()))
+        found = await self._listed.get(question, partial(self._look_at_open, selection, limit))
+        # Asked after the look: what was seen was ours if it is now.
         if reasons := await self._lookup.unsure():
+            self._listed.clear()
             return "; ".join(reasons)
-        calls, ages = await self._lookup.open_calls(selection, limit)
-        if reasons := await self._lookup.unsure():  # it took a while
-            return "; ".join(reasons)
-        return _said(calls, ages) | {"partitions": self._lookup.holds()[0]}
+        return found
+
+    async def _look_at_open(self, selection: OpenSelection, limit: int) -> dict[str, Any]:
+        found, held = await self._lookup.open_calls(selection, limit), self._lookup.holds()[0]
+        return _said(found.calls, found.ages) | {"partitions": held, "next": _text(found.next)}
 
     async def _open_elsewhere(self, request: web.Request, alone: bool) -> list[dict[str, Any] | str]:
         if alone:
@@ -220,6 +229,8 @@ class _Merged:
         self.total, self.ages = 0, [0] * (len(AGES) + 1)
         self.partitions: set[int] = set()
         self.problems: list[str] = []
+        #: The places up to which workers have listed theirs, where they have more.
+        self._reached: list[tuple[int, bytes]] = []
 
     def add(self, said: dict[str, Any] | str) -> None:
         """Add what a worker says, which is a problem if it is text."""
@@ -232,16 +243,22 @@ class _Merged:
             told = [each["calls"] for each in said.get("ages", ())] or [0] * len(self.ages)
             self.ages = [n + more for n, more in zip(self.ages, told, strict=True)]
             self.partitions |= set(said["partitions"])
+            if (reached := said.get("next")) is not None:
+                self._reached.append(_after(reached))
         else:
             self.problems.append("partitions have moved meanwhile")
 
-    def document(self, selection: OpenSelection, limit: int, of: int) -> dict[str, Any]:
+    def document(self, limit: int, of: int) -> dict[str, Any]:
         """The oldest calls, which partitions they are of, and what gets those behind them."""
-        oldest = sorted(self.calls, key=_place)[:limit]
-        is_all = not oldest or (selection.after == OpenSelection.after and self.total <= len(oldest))
-        return _said(oldest, self.ages) | {
+        reached = min(self._reached, default=None)
+        known = sorted(self.calls, key=_place)
+        shown = [each for each in known if reached is None or _place(each) <= reached]
+        if len(shown) > limit:
+            shown = shown[:limit]
+            reached = _place(shown[-1])
+        return _said(shown, self.ages) | {
             "total": self.total,
-            "next": None if is_all else f"{_place(oldest[-1])[0]}:{oldest[-1]['id']}",
+            "next": _text(reached),
             "partitions": sorted(self.partitions),
             "of": of,
             "problems": self.problems,
@@ -252,6 +269,11 @@ def _place(call: dict[str, Any]) -> tuple[int, bytes]:
     """Where an open call is in the order of all."""
     since = datetime.fromisoformat(call["opened_at"]) - _EPOCH
     return since // _MILLISECOND, call["id"].encode()
+
+
+def _text(place: tuple[int, bytes] | None) -> str | None:
+    """A place as it stands in an answer, to be given back as `after`."""
+    return None if place is None else f"{place[0]}:{place[1].decode()}"
 
 
 def _said(calls: list[dict[str, Any]], ages: list[int]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from aiohttp import web
 from support.pages import PHONE, MadeUpTopics, MadeUpWorker
 
 from streams.calls.kpis import Kpis, KpiSelection, Sums
-from streams.calls.view import OpenSelection
+from streams.calls.view import OpenPage, OpenSelection
 from streams.codecs import CompletedCall, Rejected, Source, Timeline, dead_headers, encode_completed
 from streams.engine.members import Member
 from streams.kafka.reading import LogRecord
@@ -53,9 +53,9 @@ class Holder(MadeUpWorker):
     def call(self, call_id: str) -> dict[str, Any] | None:
         return {"id": self.id, "from": PHONE} if call_id == self.id else None
 
-    async def open_calls(self, _: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], list[int]]:  # noqa: ARG002
+    async def open_calls(self, _: OpenSelection, limit: int) -> OpenPage:  # noqa: ARG002
         call = {"id": self.id, "from": PHONE, "opened_at": "2026-11-25T00:00:00.000Z"}
-        return [call], [0, 0, 0, 0, 0, 0, 1]
+        return OpenPage([call], [0, 0, 0, 0, 0, 0, 1])
 
     async def kpis(self, _: KpiSelection) -> Kpis:
         found = Kpis.nothing()

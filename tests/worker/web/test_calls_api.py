@@ -19,7 +19,7 @@ from support.pages import MadeUpWorker, site
 
 from streams.calls.kpis import Kpis, KpiSelection
 from streams.calls.partition import CallsPartition, Rules
-from streams.calls.view import OpenCalls, OpenSelection, describe
+from streams.calls.view import OpenCalls, OpenPage, OpenSelection, describe
 from streams.engine.members import Member, MembersUnknownError
 from streams.settings import Settings
 from streams.worker.metrics import Metrics
@@ -70,12 +70,10 @@ class Worker:
     def call(self, call_id: str) -> dict[str, Any] | None:
         return {"id": call_id, "from": PHONE} if call_id in (self.id, "a/b ☎") else None
 
-    async def open_calls(
-        self, selection: OpenSelection, limit: int
-    ) -> tuple[list[dict[str, Any]], list[int]]:
+    async def open_calls(self, selection: OpenSelection, limit: int) -> OpenPage:
         self.asked.append((selection, limit))
         self.reasons = self.then or self.reasons
-        return [{"id": self.id, "opened_at": OPENED[self.id]}], [0, 0, 0, 0, 0, 0, self.total]
+        return OpenPage([{"id": self.id, "opened_at": OPENED[self.id]}], [0, 0, 0, 0, 0, 0, self.total])
 
     async def kpis(self, _: KpiSelection) -> Kpis:
         return Kpis.nothing()
@@ -296,6 +294,8 @@ class Open(MadeUpWorker):
 
     def __init__(self, member_id: str, partitions: list[int], ids: list[str]) -> None:
         super().__init__(partitions=partitions, member_id=member_id)
+        #: Those that close between the look at all and the one at each.
+        self.closing: set[str] = set()
         self.calls = CallsPartition(Rules(), 0)
         events = [
             {"id": id_, "direction": "inbound", "from": PHONE, "to": PHONE, "status": "ringing"}
@@ -306,23 +306,22 @@ class Open(MadeUpWorker):
             [(n, stamps[n], None, json.dumps(event).encode(), []) for n, event in enumerate(events)], 1 << 60
         )
 
-    async def open_calls(
-        self, selection: OpenSelection, limit: int
-    ) -> tuple[list[dict[str, Any]], list[int]]:
-        found = OpenCalls.of(self.calls).chosen(selection, limit, 1_764_041_713_000)
-        described = (describe(self.calls, key.decode()) for _, key in found.oldest)
-        return [each for each in described if each], found.ages
+    async def open_calls(self, selection: OpenSelection, limit: int) -> OpenPage:
+        found = OpenCalls.of(self.calls).chosen(selection, limit + 1, 1_764_041_713_000)
+        described = (describe(self.calls, key.decode()) for _, key in found.oldest[:limit])
+        calls = [each for each in described if each and each["id"] not in self.closing]
+        return OpenPage(calls, found.ages, found.oldest[limit - 1] if len(found.oldest) > limit else None)
 
 
-def pages(where: str, limit: int) -> list[str]:
+def pages(where: str, limit: int) -> list[list[str]]:
     """The ids of all open calls, asked for in pages."""
-    found, query = list[str](), {"limit": str(limit)}
+    found, query = list[list[str]](), {"limit": str(limit)}
     while True:
         with urllib.request.urlopen(f"{where}/calls?{urlencode(query)}", timeout=10) as answer:
             page = json.load(answer)
         assert len(page["calls"]) <= limit
         assert page["total"] == 14
-        found += [call["id"] for call in page["calls"]]
+        found.append([call["id"] for call in page["calls"]])
         if page["next"] is None:
             return found
         query["after"] = page["next"]
@@ -334,6 +333,34 @@ def test_pages_of_open_calls_have_each_once_the_oldest_first(limit: int) -> None
     two = Open("two", [2, 3], [f"b:{n}\n" for n in range(7)])
     with site(one) as here, site(two) as there:
         one.group = [Member("one", here.url, [0, 1]), Member("two", there.url, [2, 3])]
-        found = pages(here.url, limit)
+        asked = pages(here.url, limit)
+        assert len(asked) == -(-14 // limit), "no page is empty"
+        found = [id_ for page in asked for id_ in page]
         assert sorted(found) == sorted([f"a:{n} ☎" for n in range(7)] + [f"b:{n}\n" for n in range(7)])
         assert [int(id_[2]) // 3 for id_ in found] == [0] * 6 + [1] * 6 + [2] * 2
+
+
+def test_pages_go_on_behind_calls_that_close_meanwhile() -> None:
+    worker = Open("me", [0, 1, 2, 3], [f"a{n:02}" for n in range(14)])
+    worker.closing = {"a03", "a04", "a05", "a13"}
+    with site(worker) as made:
+        assert pages(made.url, 3) == [
+            ["a00", "a01", "a02"], [], ["a06", "a07", "a08"], ["a09", "a10", "a11"], ["a12"],
+        ]  # fmt: skip
+
+
+def test_all_who_ask_the_same_within_a_moment_get_one_look_but_each_a_confirmation() -> None:
+    async def scene(worker: Worker, ask: Ask) -> None:
+        answers = await asyncio.gather(*(ask("/calls?limit=5&status=ringing") for _ in range(8)))
+        assert [response.status for response, _ in answers] == [200] * 8
+        assert len(worker.asked) == 1
+        await ask("/calls?limit=6&status=ringing")
+        assert len(worker.asked) == 2
+        worker.reasons = ["a rebalance is under way"]
+        response, _ = await ask("/calls?limit=6&status=ringing")
+        assert response.status == 503
+        worker.reasons = []
+        await ask("/calls?limit=6&status=ringing")
+        assert len(worker.asked) == 3, "what was seen while nothing was certain is not told"
+
+    serve(scene)

@@ -11,7 +11,7 @@ import pytest
 from support.pages import PHONE, MadeUpWorker, Site, site
 
 from streams.calls.times import instant
-from streams.calls.view import AGES, OpenSelection
+from streams.calls.view import AGES, OpenPage, OpenSelection
 from streams.engine.members import Member
 
 pytestmark = pytest.mark.browser
@@ -25,9 +25,7 @@ class Holder(MadeUpWorker):
 
     new = 300
 
-    async def open_calls(
-        self, selection: OpenSelection, limit: int
-    ) -> tuple[list[dict[str, Any]], list[int]]:
+    async def open_calls(self, selection: OpenSelection, limit: int) -> OpenPage:
         now = time.time_ns() // 1_000_000
         calls = [(f"{self.member_id}-hangs", "ringing", 7_200_000, "FR"), (HOSTILE, "queued", 100_000, "DE")]
         calls += [(f"new-{n}", "queued", 5_000, "US") for n in range(self.new)]
@@ -44,7 +42,7 @@ class Holder(MadeUpWorker):
         ages = [0] * (len(AGES) + 1)
         for each in found:
             ages[{"r": 4, "q": 0 if "new" in each["id"] else 1}[each["status"][0]]] += 1
-        return found[:limit], ages
+        return OpenPage(found[:limit], ages)
 
 
 @contextmanager

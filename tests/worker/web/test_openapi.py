@@ -18,7 +18,7 @@ from support.pages import Site, site
 from test_access import OPEN_TO_ALL
 from test_call_page import ID, LIFE, Holder
 
-from streams.calls.view import OpenSelection, describe
+from streams.calls.view import OpenPage, OpenSelection, describe
 from streams.worker.web import published
 from streams.worker.web.openapi import ROUTES, document
 
@@ -32,9 +32,9 @@ ASSETS = {path for path in OPEN_TO_ALL if path == "/" or path.endswith((".css", 
 class Full(Holder):
     """Lists its open call as a worker does."""
 
-    async def open_calls(self, _: OpenSelection, limit: int) -> tuple[list[dict[str, Any]], list[int]]:  # noqa: ARG002
+    async def open_calls(self, _: OpenSelection, limit: int) -> OpenPage:  # noqa: ARG002
         call = describe(self.calls, "open")
-        return [] if call is None else [call], [1, 0, 0, 0, 0, 0, 0]
+        return OpenPage([] if call is None else [call], [1, 0, 0, 0, 0, 0, 0])
 
 
 @pytest.fixture(scope="module")
