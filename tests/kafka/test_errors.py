@@ -126,9 +126,7 @@ def test_an_error_of_no_kind_is_what_has_caused_it() -> None:
     error = aiokafka.errors.KafkaError("Unexpected error during batch delivery")
     error.__cause__ = aiokafka.errors.OffsetMetadataTooLargeError()
     about(error, "topic x")
-    assert str(told(error)).startswith(
-        "topic x: the brokers do not take the note that goes with each offset. "
-    )
+    assert str(told(error)).startswith("topic x: the brokers do not accept the metadata of an offset. ")
 
 
 def test_a_fact_is_said_once() -> None:
@@ -136,9 +134,9 @@ def test_a_fact_is_said_once() -> None:
     for where in ("topic x partition 1", "topic x partition 1", "from offset 3"):
         about(error, where)
     assert str(told(error)) == (
-        "topic x partition 1, from offset 3: a record is larger than its topic takes (max.message.bytes). Nothing is "
-        "lost: the next start goes on from the last commit. Run `telefonie topics check`, which names the setting, and "
-        "`telefonie topics alter`, which changes it (Kafka's error 10, MessageSizeTooLargeError)"
+        "topic x partition 1, from offset 3: a record is larger than its topic accepts (max.message.bytes). Nothing is "
+        "lost: the next start continues from the last commit. Run `telefonie topics check`, which names the setting, "
+        "and `telefonie topics alter`, which changes it (Kafka's error 10, MessageSizeTooLargeError)"
     )
 
 
@@ -146,7 +144,7 @@ def test_other_errors_stay_as_they_are() -> None:
     for error in (RuntimeError("a bug"), NotImplementedError("nobody has done it"), OperatorError("told")):
         assert told(error) is error
     too_old = NotImplementedError("Support for _MetadataRequest v5 has not yet been added")
-    assert "Use brokers of Kafka 3.5 or later" in str(told(too_old))
+    assert "Use Kafka 3.5 or later" in str(told(too_old))
 
 
 class Refused(NamedTuple):
@@ -175,7 +173,7 @@ def test_what_is_refused_names_its_topic(kafka: str, make_topic: Callable[..., s
     with pytest.raises(aiokafka.errors.KafkaError) as refused:
         asyncio.run(write())
     line = str(told(refused.value))
-    assert line.startswith(f"topic {out} partition 0: a topic refuses a record, as a compacted one does ")
+    assert line.startswith(f"topic {out} partition 0: a topic refuses a record, as a compacted topic ")
     assert line.endswith("(Kafka's error 87, InvalidRecord)")
 
 
@@ -239,8 +237,8 @@ def test_an_address_is_forgotten_once_it_can_be_reached(own_broker: Callable[...
 #: What brokers that are set up otherwise refuse of a worker, and what it then says.
 REFUSED = {
     "group.max.session.timeout.ms=5000": "group {}: the brokers do not allow this TELEFONIE_SESSION_TIMEOUT. ",
-    "transaction.max.timeout.ms=10000": "the brokers allow no transactions of 30 s. ",
-    "offset.metadata.max.bytes=4": "what comes of [^:]+: the brokers do not take the note that goes with each offset. ",
+    "transaction.max.timeout.ms=10000": "the brokers do not allow transactions of 30 s. ",
+    "offset.metadata.max.bytes=4": "what comes of [^:]+: the brokers do not accept the metadata of an offset. ",
 }
 
 

@@ -1,4 +1,4 @@
-"""Kafka's errors in words, so that none of them reaches a person bare.
+"""Kafka's errors in words, so that none of them reaches a person in its raw form.
 
 `told` makes one line of an error: what was wrong and where, what it means for the data, and what to do next.
 
@@ -17,13 +17,13 @@ from streams.kafka.errors.meanings import TABLE
 
 
 class KafkaFailure(OperatorError):
-    """An error of Kafka's, in words."""
+    """A Kafka error, in words."""
 
 
-#: Characters of what an error says itself.
+#: How many characters of Kafka's own text are kept.
 _LONG: Final = 120
 
-#: What a right is on, and the operation that is missing; None: where the error occurred it may be noted.
+#: What a right is on, and the operation that is missing. None: it may be noted where the error occurred.
 _RIGHTS: Final[dict[str, tuple[str, str | None]]] = {
     "TopicAuthorizationFailedError": ("topic", None),
     "GroupAuthorizationFailedError": ("group", "Read"),
@@ -33,7 +33,7 @@ _RIGHTS: Final[dict[str, tuple[str, str | None]]] = {
 
 
 def told(error: BaseException) -> BaseException:
-    """An error of Kafka's in words, as an OperatorError; any other error as it is."""
+    """A Kafka error in words, as an OperatorError; any other error unchanged."""
     lacking = missing_operation(error)
     name = _name(error := _unwrapped(error))
     if name is None:
@@ -50,7 +50,7 @@ def told(error: BaseException) -> BaseException:
 
 
 def _unwrapped(error: BaseException) -> BaseException:
-    """The error of which aiokafka has made one of no kind: its cause, or what its text names."""
+    """The error behind an unspecific one of aiokafka's: its cause, or the one that its text names."""
     if type(error).__name__ != "KafkaError":
         return error
     found, text = error.__cause__, " ".join(map(str, error.args))
@@ -71,20 +71,20 @@ def _kinds(parent: type[BaseException]) -> Iterator[type[BaseException]]:
 
 
 def _name(error: BaseException) -> str | None:
-    """The name under which the table has an error; None for one that is not Kafka's."""
+    """The name of an error in the table; None for one that is not Kafka's."""
     classes = type(error).__mro__
     if any(each.__module__ == "aiokafka.errors" for each in classes):
         name = next(each.__name__ for each in classes if each.__name__ in TABLE)
-        # Of no kind either, when each broker has been asked for metadata and none could be reached.
+        # Unspecific, too: every broker was asked for metadata, and none could be reached.
         return "NodeNotReadyError" if name == "KafkaError" and "cluster metadata" in str(error) else name
-    # What aiokafka raises where a broker offers only versions of a request that it does not know.
+    # What aiokafka raises if a broker supports only versions of a request that it does not know.
     if isinstance(error, NotImplementedError) and str(error).startswith("Support for "):
         return "UnsupportedVersionError"
     return None
 
 
 def _bare(error: BaseException) -> str:
-    """The error in Kafka's own words, on one line: what one looks for in the web or in a broker's log."""
+    """The error in Kafka's own words, on one line: what people search for on the web or in a broker's log."""
     code, details = getattr(error, "errno", None), " ".join(map(str, error.args))
     if len(details) > _LONG:
         details = ""  # aiokafka's own advice, which is for programmers

@@ -15,21 +15,22 @@ _PATHS: Final[dict[Path, str]] = {
     "reading": "Reading",
     "writing": "Writing",
     "transactions": "Transactions",
-    "topics": "Making and changing topics",
+    "topics": "Creating and changing topics",
     "ours": "Faults of this program or its client",
-    "others": "All others",
+    "others": "Others",
 }
 
 
 _INTRODUCTION = """\
 # What errors mean
 
-Every command ends with exit code 1 and one line, `error: …`, when the settings, the data or the surroundings are in the
-way; a worker's log ends with the same line. It says what was wrong and where, what that means for the data, and what to
-do next. A traceback is a fault of this program: report it.
+A command that cannot do its work exits 1 with one line, `error: …`, and a worker's log ends with the same line. The
+line says what was wrong and where, what that means for the data, and what to do next. A traceback is a fault of this
+program: report it.
 
-Whatever the line is: what a worker has committed stays, and what it has not is done again by the next start. Never move
-the group's offsets, delete the changelog or recreate a topic because of an error, unless its line says so.
+Whatever the line says, what a worker has committed stays committed, and what it has not is processed again after the
+next start. Never move the group's offsets, delete the changelog or recreate a topic because of an error, unless the
+line says so.
 
 ## Errors of this program
 
@@ -40,14 +41,15 @@ the group's offsets, delete the changelog or recreate a topic because of an erro
 _REFUSED = """
 ## Connections that are refused
 
-Beside `no Kafka broker answers at …`, which ends with the reason of the operating system: *the Kafka brokers at …*
+Besides `no Kafka broker answers at …`, which ends with the operating system's reason, the line may say that *the Kafka
+brokers at …*
 
 """
 
 _KAFKA = """
 ## Errors of Kafka
 
-By the name at the end of the line. Topic, partition and offsets stand at its beginning where they are known.
+Look for the name at the end of the line. Topic, partition and offsets are at its beginning, if they are known.
 """
 
 

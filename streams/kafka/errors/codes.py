@@ -1,4 +1,4 @@
-"""Errors of Kafka's protocol that aiokafka has no class for, and calls unknown: it is given one for each."""
+"""Errors of Kafka's protocol that are unknown to aiokafka: each is given a class."""
 
 from __future__ import annotations
 
@@ -69,9 +69,8 @@ NEWER: Final = {
 
 
 def name_all(errors: Any) -> None:
-    """Give aiokafka (`errors` is its module of that name) a class for each error of Kafka's that it calls unknown.
-
-    They are as that one is: nothing else in it goes by them.
+    """Give aiokafka (`errors` is its module of that name) a class for each Kafka error that it does not know. It treats
+    them like its class for unknown errors.
     """
     for code, name in NEWER.items():
         if code not in errors.kafka_errors:

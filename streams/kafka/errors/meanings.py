@@ -1,4 +1,4 @@
-"""What each error of Kafka means to people: one table of all that its brokers and its client can say, on every path."""
+"""What each Kafka error means to people: one table of all errors that brokers and client can report, on every path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Path: TypeAlias = Literal[
 
 
 class Meaning(NamedTuple):
-    """Of an error: on which path it comes, what it says, what that means for the data, and the next step."""
+    """The path on which an error occurs, what it says, what that means for the data, and what to do next."""
 
     path: Path
     says: str
@@ -23,26 +23,26 @@ class Meaning(NamedTuple):
     do: str
 
 
-_KEPT: Final = "Nothing is lost: the next start goes on from the last commit"
+_KEPT: Final = "Nothing is lost: the next start continues from the last commit"
 _NONE: Final = "Nothing was read or written"
 _GAP: Final = "Nothing is skipped: the partition stays where it is until somebody decides"
-_RETRIED: Final = "Nothing is lost: it was tried again for as long as that makes sense"
+_RETRIED: Final = "Nothing is lost: it was retried for as long as that makes sense"
 
 _REPORT: Final = (
-    "Start it again; if it comes back, report it with this line and the versions of telefonie and the brokers"
+    "Start it again; if it happens again, report it with this line and the versions of telefonie and "
+    "the brokers"
 )
 _REACH: Final = (
-    "See that this broker runs, that its advertised.listeners resolve and can be reached from "
-    "here, and that the ports "
-    f"in {PREFIX}BROKERS are those of {PREFIX}SECURITY_PROTOCOL"
+    "Check that this broker runs, that its advertised.listeners resolve and can be reached from here, "
+    f"and that the ports in {PREFIX}BROKERS are those of {PREFIX}SECURITY_PROTOCOL"
 )
-_BROKERS: Final = "Look at the state and the logs of the brokers, then start it again"
+_BROKERS: Final = "Check the state and the logs of the brokers, then start it again"
 _CHECK: Final = (
     "Run `telefonie topics check`, which names the setting, and `telefonie topics alter`, which changes it"
 )
-_LOGIN: Final = f"Look at {PREFIX}SECURITY_PROTOCOL and the settings that begin with {PREFIX}SASL_"
+_LOGIN: Final = f"Check {PREFIX}SECURITY_PROTOCOL and the settings that begin with {PREFIX}SASL_"
 _UPGRADE: Final = (
-    f"Use brokers of Kafka {OLDEST_KAFKA} or later, without a proxy between that hides what they can do"
+    f"Use Kafka {OLDEST_KAFKA} or later, without a proxy in between that hides what the brokers support"
 )
 
 ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
@@ -58,15 +58,15 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
     (
         "UnrecognizedBrokerVersion IncompatibleBrokerVersion UnsupportedVersionError "
         "UnsupportedForMessageFormatError",
-        Meaning("connection", "the brokers are too old for what is asked of them", _NONE, _UPGRADE),
+        Meaning("connection", "the brokers are too old for a request", _NONE, _UPGRADE),
     ),
     (
         "ThrottlingQuotaExceeded QuotaViolationError",
         Meaning(
             "connection",
-            "the brokers limit what this user may ask of them",
+            "the brokers limit the requests of this user",
             _KEPT,
-            "Ask the people who run the brokers for a higher quota, or do less at a time",
+            "Ask the people who run the brokers for a higher quota, or do less at once",
         ),
     ),
     (
@@ -80,7 +80,7 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
         "TransactionalIdAuthorizationFailed",
         Meaning(
             "rights",
-            "the brokers refuse this user: an ACL is missing, which the line names",
+            "the brokers refuse this user: an ACL is missing, and the line names it",
             _NONE,
             "Have it added: docs/security.md lists all that are needed",
         ),
@@ -91,7 +91,7 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
             "rights",
             "the brokers have no authorizer",
             _NONE,
-            "Ask the people who run the brokers whether it should be so",
+            "Ask the people who run the brokers whether this is intended",
         ),
     ),
     (
@@ -99,9 +99,9 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
         "StaleMemberEpoch",
         Meaning(
             "group",
-            "the group went on without this worker, which had been silent for too long",
+            "the group continued without this worker, which had been silent for too long",
             _KEPT,
-            f"Start it again; where it happens often, give the worker more CPU or raise {PREFIX}SESSION_TIMEOUT",
+            f"Start it again; if it happens often, give the worker more CPU or raise {PREFIX}SESSION_TIMEOUT",
         ),
     ),
     (
@@ -148,16 +148,15 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
             "group",
             "the broker that coordinates the group or its transactions is not ready",
             _RETRIED,
-            "See that __consumer_offsets and __transaction_state have leaders and enough replicas in "
-            "sync, then start it "
-            "again",
+            "Check that __consumer_offsets and __transaction_state have leaders and enough in-sync "
+            "replicas, then start it again",
         ),
     ),
     (
         "OffsetMetadataTooLargeError",
         Meaning(
             "group",
-            "the brokers do not take the note that goes with each offset",
+            "the brokers do not accept the metadata of an offset",
             _KEPT,
             "Set their offset.metadata.max.bytes to the default, 4096",
         ),
@@ -168,14 +167,15 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
             "group",
             "the group's offsets are part of a transaction that has not ended",
             _RETRIED,
-            "It ends by itself after 30 s; if not, `kafka-transactions.sh find-hanging` finds it and `abort` ends it",
+            "It ends by itself after 30 s; if not, find it with `kafka-transactions.sh find-hanging` "
+            "and end it with `abort`",
         ),
     ),
     (
         "NonEmptyGroup GroupIdNotFound GroupSubscribedToTopic",
         Meaning(
             "group",
-            f"the group {PREFIX}APP_ID is not in the state that this needs",
+            f"the group {PREFIX}APP_ID is not in the required state",
             _NONE,
             "Run `telefonie status`",
         ),
@@ -184,11 +184,10 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
         "OffsetOutOfRangeError NoOffsetForPartitionError OffsetMovedToTieredStorage PositionOutOfRange",
         Meaning(
             "reading",
-            "the log does not hold the offset that comes next: records were removed before they were "
-            "read, or the topic "
-            "was deleted and created again",
+            "the log does not hold the next offset: records were removed before they were read, or the "
+            "topic was deleted and created again",
             _GAP,
-            "See docs/runbook.md before you move the group; extend the topic's retention meanwhile",
+            "Read docs/runbook.md before you move the group; extend the topic's retention meanwhile",
         ),
     ),
     (
@@ -197,8 +196,8 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
             "reading",
             "a batch of records is damaged",
             _GAP,
-            "See whether Kafka's own tools can read it (`kafka-dump-log.sh`) and whether the broker's "
-            "disk is in order",
+            "Check whether Kafka's own tools can read it (`kafka-dump-log.sh`) and whether the "
+            "broker's disk is healthy",
         ),
     ),
     (
@@ -223,7 +222,7 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
         "InvalidTopicError",
         Meaning(
             "topics",
-            "the brokers do not take this as the name of a topic",
+            "the brokers do not accept this name for a topic",
             _NONE,
             "Choose another name in the settings",
         ),
@@ -235,14 +234,15 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
         "NewLeaderElected KafkaStorageError LogDirNotFound",
         Meaning(
             "reading",
-            "a partition has no leader, or one whose disk fails",
+            "a partition has no leader, or its leader's disk fails",
             _RETRIED,
-            "See which brokers are down (`kafka-topics.sh --describe --unavailable-partitions`), then start it again",
+            "Find out which brokers are down (`kafka-topics.sh --describe --unavailable-partitions`), "
+            "then start it again",
         ),
     ),
     (
         "MessageSizeTooLargeError RecordTooLargeError RecordListTooLargeError",
-        Meaning("writing", "a record is larger than its topic takes (max.message.bytes)", _KEPT, _CHECK),
+        Meaning("writing", "a record is larger than its topic accepts (max.message.bytes)", _KEPT, _CHECK),
     ),
     (
         "InvalidTimestampError",
@@ -258,7 +258,7 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
         "InvalidRecord",
         Meaning(
             "writing",
-            "a topic refuses a record, as a compacted one does that has no key",
+            "a topic refuses a record, as a compacted topic refuses records without a key",
             _KEPT,
             _CHECK,
         ),
@@ -267,19 +267,20 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
         "NotEnoughReplicasError NotEnoughReplicasAfterAppendError",
         Meaning(
             "writing",
-            "fewer replicas are in sync than min.insync.replicas asks for",
+            "fewer replicas are in sync than min.insync.replicas requires",
             _KEPT,
-            "Bring the missing brokers back; do not lower min.insync.replicas, what is acknowledged "
-            "could be lost then",
+            "Bring the missing brokers back; do not lower min.insync.replicas, since acknowledged "
+            "records could be lost then",
         ),
     ),
     (
         "OutOfOrderSequenceNumber DuplicateSequenceNumber UnknownProducerId",
         Meaning(
             "writing",
-            "the brokers do not know what was written just before: they have lost it, or forgotten the producer",
+            "the brokers do not know what was written just before: they lost it, or no longer know the "
+            "producer",
             _KEPT,
-            "Start it again, and look for an unclean leader election or a lost disk",
+            "Start it again, and check for an unclean leader election or a lost disk",
         ),
     ),
     (
@@ -295,13 +296,11 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
         "ProducerFenced ProducerFencedError InvalidProducerEpoch",
         Meaning(
             "transactions",
-            "another worker has taken this partition over, or the brokers have ended a transaction "
-            "that took longer than "
-            "its transaction.timeout.ms",
+            "another worker has taken over this partition, or the brokers have ended a transaction "
+            "that took longer than its transaction.timeout.ms",
             _KEPT,
-            f"Start it again. If it comes back, see whether two workers have the same "
-            f"{PREFIX}INSTANCE_ID, or whether "
-            "the brokers or this machine stand still for longer than 30 s",
+            "Start it again. If it happens again, check whether two workers have the same "
+            f"{PREFIX}INSTANCE_ID, or whether the brokers or this machine stall for longer than 30 s",
         ),
     ),
     (
@@ -312,7 +311,7 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
             "transactions",
             "the brokers and this worker do not agree on the state of a transaction",
             _KEPT,
-            "Start it again: that ends the transaction. If it comes back, look at the replicas of "
+            "Start it again: that ends the transaction. If it happens again, check the replicas of "
             "__transaction_state",
         ),
     ),
@@ -320,29 +319,31 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
         "InvalidTransactionTimeout",
         Meaning(
             "transactions",
-            "the brokers allow no transactions of 30 s",
+            "the brokers do not allow transactions of 30 s",
             _NONE,
-            "Raise their transaction.max.timeout.ms, the default is 15 minutes",
+            "Raise their transaction.max.timeout.ms; the default is 15 minutes",
         ),
     ),
     (
         "TopicAlreadyExistsError",
-        Meaning("topics", "the topic exists already", _NONE, "Run it again: what exists is left as it is"),
+        Meaning(
+            "topics", "the topic exists already", _NONE, "Run it again: existing topics are left unchanged"
+        ),
     ),
     (
         "InvalidPartitionsError InvalidReplicationAssignmentError",
         Meaning(
             "topics",
-            "the brokers do not take this number of partitions",
+            "the brokers do not accept this number of partitions",
             _NONE,
-            f"Look at {PREFIX}PARTITIONS; a topic never gets fewer",
+            f"Check {PREFIX}PARTITIONS; the number cannot be reduced",
         ),
     ),
     (
         "InvalidReplicationFactorError",
         Meaning(
             "topics",
-            f"there are fewer brokers than {PREFIX}REPLICATION asks for",
+            f"there are fewer brokers than {PREFIX}REPLICATION requires",
             _NONE,
             "Lower it, or wait until all brokers are up",
         ),
@@ -351,9 +352,9 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
         "InvalidConfigurationError",
         Meaning(
             "topics",
-            "the brokers do not take a setting of a topic",
+            "the brokers do not accept a setting of a topic",
             _NONE,
-            "docs/topics.md says which are needed",
+            "docs/topics.md lists those that are needed",
         ),
     ),
     (
@@ -361,9 +362,9 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
         "UnknownControllerId",
         Meaning(
             "topics",
-            "the cluster is being changed at this moment",
+            "the cluster is being changed at the moment",
             _NONE,
-            "Wait for it to end, and try again",
+            "Wait until that has ended, and try again",
         ),
     ),
     (
@@ -383,9 +384,9 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
         "BrokerResponseError UnknownError",
         Meaning(
             "others",
-            "a broker has failed and does not say why",
+            "a broker failed without giving a reason",
             _KEPT,
-            "Its log at this moment has the reason; start it again",
+            "Look for the reason in the broker's log at this time; start it again",
         ),
     ),
     (
@@ -400,9 +401,9 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
         "StreamsTopologyFenced ShareSessionLimitReached",
         Meaning(
             "others",
-            "a broker sent an answer that is meant for brokers, controllers or clients of another kind",
+            "a broker sent an error that is meant for brokers, controllers or other kinds of clients",
             _KEPT,
-            f"See that {PREFIX}BROKERS names brokers, not controllers; else report it",
+            f"Check that {PREFIX}BROKERS names brokers, not controllers; otherwise report it",
         ),
     ),
 )
@@ -413,44 +414,46 @@ TABLE: Final[dict[str, Meaning]] = {name: meaning for names, meaning in ROWS for
 SIGNS: Final = {
     "SaslAuthenticationFailed": f"refuse this user: look at {PREFIX}SASL_USERNAME, {PREFIX}SASL_PASSWORD and "
     f"{PREFIX}SASL_MECHANISM",
-    "UnsupportedSaslMechanism": f"do not take this {PREFIX}SASL_MECHANISM",
+    "UnsupportedSaslMechanism": f"do not support this {PREFIX}SASL_MECHANISM",
     "wrong signature": f"do not know {PREFIX}SASL_PASSWORD themselves: they are not who they claim to be",
     "(?i)(address|hostname) mismatch": f"show a certificate that is not for the names in {PREFIX}BROKERS",
-    "certificate has expired": f"show a certificate that has expired, which no {PREFIX}SSL_CA makes good: renew theirs",
+    "certificate has expired": f"show a certificate that has expired: renew it there, {PREFIX}SSL_CA cannot help",
     "CERTIFICATE_VERIFY_FAILED": f"show a certificate that {PREFIX}SSL_CA does not vouch for",
     "ALERT_CERTIFICATE_REQUIRED": f"ask for a client certificate: set {PREFIX}SSL_CERT and {PREFIX}SSL_KEY",
     "ALERT_[A-Z_]*(CERTIFICATE|CA)": f"refuse the client certificate in {PREFIX}SSL_CERT: it has expired, or they "
     "do not trust who signed it",
 }
-"""What the errors of a connection say that is refused, by us or by them, and what that means, said of the brokers; the
-first that fits."""
+"""Patterns in the errors of refused connections, and what each means, as a statement about the brokers. The first match
+counts."""
 
 OWN: Final = {
     "SettingsError": (
         "a setting is unknown, missing or ill-typed, or contradicts another; the line names the variable",
         "`telefonie settings` prints all of them, and what each takes",
     ),
-    "Unreachable": ("no broker answers, or none lets us in", "see the two lists below"),
+    "Unreachable": ("no broker answers, or none accepts the login", "see the two lists below"),
     "TopicsError": (
-        "a topic is missing, would break the processor as it is, or the brokers refuse to make or change it",
-        "`telefonie topics check` says what is wrong with all of them, [topics.md](topics.md) why it matters",
+        "a topic is missing or would break the processor as it is, or the brokers refuse to create or "
+        "change it",
+        "`telefonie topics check` says what is wrong with each of them, [topics.md](topics.md) why it "
+        "matters",
     ),
     "NotAllowedError": (
         "an ACL is missing; the line names it",
         "have it added: [security.md](security.md#rights) lists all that are needed",
     ),
-    "KafkaFailure": ("an error of Kafka's, in words", "see the last list below"),
+    "KafkaFailure": ("a Kafka error, in words", "see the last list below"),
     "RecordsLostError": (
-        "the log does not hold what comes next, or is another one than before",
-        "the line says what was lost, and how to go on without it on purpose",
+        "the log does not hold the next record, or is not the same log as before",
+        "the line says what was lost, and how to continue without it on purpose",
     ),
     "UnreadableError": (
         "a batch of records in the log cannot be read",
-        "see whether Kafka's own tools can; the line says how to go on without it",
+        "check whether Kafka's own tools can; the line says how to continue without it",
     ),
     "RecordTooLargeError": (
-        "a record is larger than its topic takes, also compressed and in its smallest form",
-        "raise `max.message.bytes` of that topic to what the line says; nothing was written, and nothing is lost",
+        "a record is larger than its topic accepts, even compressed and in its smallest form",
+        "raise `max.message.bytes` of that topic as the line says; nothing was written, and nothing is lost",
     ),
     "TopicRefusedError": (
         "a topic refuses batches, however small they are made",
@@ -458,7 +461,8 @@ OWN: Final = {
     ),
     "StateLostError": (
         "the changelog does not hold the state that the group's last commit proves",
-        "the line says how to go on without it on purpose: calls that were open would be half billed",
+        "the line says how to continue without it on purpose: calls that were open would be billed "
+        "only in part",
     ),
     "StateVersionError": (
         "the state was written by a release that this one does not know",
@@ -470,13 +474,13 @@ OWN: Final = {
     ),
     "BrokersLostError": (
         "no broker could be reached, or nothing committed, for two minutes",
-        "look at the brokers; start the worker again, it goes on from its last commit",
+        "check the brokers, then start the worker again: it continues from its last commit",
     ),
-    "EmbeddedKafkaError": ("the embedded Kafka cannot be started", "the line says what is in its way"),
-    "ChildEnded": ("a program that was started has ended by itself", "the end of its log is shown"),
+    "EmbeddedKafkaError": ("the embedded Kafka cannot be started", "the line says what prevents it"),
+    "ChildEnded": ("a child process has ended unexpectedly", "the end of its log is shown"),
     "NobodyAnswersError": (
         "no worker answers over HTTP",
-        "give `--url`, or see with `telefonie status` whether one runs",
+        "pass `--url`, or check with `telefonie status` whether a worker runs",
     ),
 }
-"""Errors of our own that people meet, by the names of their classes: when, and what to do."""
+"""This program's own errors that people see, by the names of their classes: when they occur, and what to do."""
