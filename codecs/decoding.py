@@ -24,11 +24,7 @@ A property that is carried on takes at most 8,192 bytes of UTF-8, as the text th
 escaped; a Call with a longer one is `too-large`.
 """
 
-import re
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import accumulate
 from math import inf
 from typing import Any, Final, Literal, cast
 
@@ -36,7 +32,9 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from streams.codecs.call import Call
+from streams.codecs.malformed import explain
 from streams.codecs.messagepack import UnreadableError, is_harmless, known
+from streams.codecs.nesting import MAX_DEPTH, SMALL, is_deep, on_any_stack
 from streams.codecs.properties import CHECKS, REQUIRED, are_valid
 from streams.codecs.rejection import Rejected
 from streams.records import Headers, LeftOut
@@ -44,13 +42,8 @@ from streams.records import Headers, LeftOut
 MAX_PROPERTY_BYTES: Final = 8192
 """Of a property that is carried on, as UTF-8 (semantics, section 2): what makes the size of every output known."""
 
-MAX_DEPTH: Final = 512
-"""Of arrays and objects, the document's own object counted (semantics, section 2)."""
-
 _OPENING_BRACE: Final = 0x7B
 _FRAME_SIZE: Final = 5
-#: A shorter document is neither nested too deeply nor has it a property that is too large.
-_SMALL: Final = 2 * MAX_DEPTH
 
 # A few URIs stand in nearly every Call; those that were found valid need no second look.
 _URIS_REMEMBERED: Final = 1024
@@ -96,9 +89,9 @@ class CallDecoder:
             call = _decode_typed(value)
             value.isascii() or value.decode()  # the typed decode skips what it does not know unread
             if _has_valid_strings(call):
-                if len(value) < _SMALL:
+                if len(value) < SMALL:
                     return call
-                if not _is_deep(value):
+                if not is_deep(value):
                     return _fitting(call)
         except _UNREADABLE:
             pass  # the second tier knows better what to say
@@ -197,19 +190,6 @@ _TEXTS: Final = {
 }
 
 
-def _is_deep(document: bytes) -> bool:
-    """Whether arrays and objects are nested too deeply in a document, which is JSON."""
-    if document.count(b"[") + document.count(b"{") <= MAX_DEPTH:
-        return False
-    brackets = _STRING.sub(b"", document).translate(None, _NO_BRACKETS)
-    return max(accumulate(map(_STEPS.__getitem__, brackets))) > MAX_DEPTH
-
-
-_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
-_STEPS: Final = {0x5B: 1, 0x7B: 1, 0x5D: -1, 0x7D: -1}
-_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _STEPS)
-
-
 def _is_msgpack(headers: Headers) -> bool:
     """Whether the record announces MessagePack rather than JSON; raises `Rejected` on anything else."""
     for name, value in reversed(headers):
@@ -255,21 +235,12 @@ def _unframe(value: bytes | None) -> bytes:
 def _read_json(document: bytes) -> object:
     """The document before any rule of the schema."""
     try:
-        found = _on_any_stack(_read_whole_or_parts, document)
-        if len(document) >= _SMALL and _is_deep(document):
+        found = on_any_stack(_read_whole_or_parts, document)
+        if len(document) >= SMALL and is_deep(document):
             raise RecursionError
         return found
     except _UNREADABLE as error:
-        raise Rejected("malformed", f"the value is not JSON in UTF-8: {_explain(error, document)}") from None
-
-
-def _on_any_stack(read: Callable[[bytes], object], document: bytes) -> object:
-    """What `read` finds, however deep the caller's stack is: its limit must not decide about a record."""
-    try:
-        return read(document)
-    except RecursionError:
-        with ThreadPoolExecutor(1) as thread:  # whose stack is its own
-            return thread.submit(read, document).result()
+        raise Rejected("malformed", f"the value is not JSON in UTF-8: {explain(error, document)}") from None
 
 
 def _read_whole_or_parts(document: bytes) -> object:
@@ -298,43 +269,10 @@ def _read_part(part: Raw) -> object:
 def _read_msgpack(document: bytes) -> object:
     try:
         if is_harmless(document):
-            return _on_any_stack(_decode_msgpack, document)
+            return on_any_stack(_decode_msgpack, document)
         return known(document, CHECKS, MAX_DEPTH)
     except _UNREADABLE as error:
-        raise Rejected("malformed", f"the value is not MessagePack: {_explain(error, b'')}") from None
-
-
-_UTF_16: Final = "it begins with the byte-order mark of UTF-16; write UTF-8"
-_GLUE: Final = (
-    "it begins like a frame of AWS Glue Schema Registry; only Confluent's (byte 0, 4-byte id) is skipped"
-)
-#: How values begin that are written for others, and what to say of them.
-_FOREIGN: Final = {
-    b"\xef\xbb\xbf": "it begins with a byte-order mark; write it without one",
-    b"\xff\xfe": _UTF_16,
-    b"\xfe\xff": _UTF_16,
-    b"\x03\x00": _GLUE,
-    b"\x03\x05": _GLUE,
-}
-
-
-def _explain(error: Exception, document: bytes) -> str:
-    """What a decoder found wrong with a JSON document (empty: with another one), without anything of the value."""
-    for beginning, explanation in _FOREIGN.items():
-        if document.startswith(beginning):
-            return explanation
-    if document[:1] == b"\0" and document[4:5] == b"{":  # what is left of 9 bytes when 5 are skipped
-        return "it begins like a frame with an 8-byte schema id; only Confluent's (byte 0 and a 4-byte id) is skipped"
-    if isinstance(error, UnreadableError):
-        return str(error)
-    # Where decoders end differs from one interpreter to the next; what is said does not.
-    if isinstance(error, RecursionError) or (len(document) >= _SMALL and _is_deep(document)):
-        return "it is nested too deeply"
-    if isinstance(error, UnicodeDecodeError):
-        return "it has invalid UTF-8"
-    if "truncated" in str(error):  # msgspec's answer to a lone surrogate, too
-        return "it ends too early or has a lone surrogate"
-    return str(error).rpartition("malformed: ")[2]
+        raise Rejected("malformed", f"the value is not MessagePack: {explain(error, b'')}") from None
 
 
 def _rejected_nulls(names: list[str]) -> Rejected:

@@ -99,20 +99,33 @@ def replay(
     topics = {kind: name for kind, name in targets.items() if name is not None}
     if not (output or topics or compare):
         raise click.UsageError("nothing to do: give --output, --completed-topic, --kpis-topic or --compare")
-    is_time = start is not None and start[0] == "time"
-    if warm_up is not None and not is_time:
+    if warm_up is not None and (start is None or start[0] != "time"):
         raise click.UsageError("--warm-up needs a time as --from")
     from streams import logs
-    from streams.operations.replay import Comparison, Range
+    from streams.operations.replay import Range
 
     settings = Settings.load(os.environ)
     logs.configure(settings)
     if warm_up is None:
         warm_up = settings.call_timeout + settings.call_retention + 2 * settings.max_clock_skew
+    if not _run(settings, Range(start, end, partitions, warm_up), output, topics, compare, as_json):
+        raise SystemExit(1)
+
+
+def _run(
+    settings: Settings,
+    wanted: Range,
+    output: Path | None,
+    topics: dict[str, str],
+    compare: bool,
+    as_json: bool,
+) -> bool:
+    """Replay and report; False when the comparison, if there is one, does not hold."""
+    from streams.operations.replay import Comparison
+
     begun = time.monotonic()
     differences: list[Difference] = []
     comparison = Comparison(settings, _write if as_json else _few(differences)) if compare else None
-    wanted = Range(start, end, partitions, warm_up)
     done = asyncio.run(_replay(settings, wanted, output, topics, comparison))
     result = {**msgspec.to_builtins(done), "seconds": round(time.monotonic() - begun, 3)}
     if as_json:
@@ -121,8 +134,7 @@ def replay(
         _report(done, result["seconds"])
         if comparison:
             _report_comparison(comparison, differences)
-    if comparison and (comparison.faults or comparison.is_empty or not done.is_covered):
-        raise SystemExit(1)
+    return not comparison or (done.is_covered and not comparison.faults and not comparison.is_empty)
 
 
 def _write(found: Any) -> None:

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from streams.codecs import messagepack
-from streams.codecs.decoding import MAX_DEPTH
 from streams.codecs.messagepack import UnreadableError, is_harmless
+from streams.codecs.nesting import MAX_DEPTH
 
 NAMES = dict.fromkeys(("url", "price"))
 #: The formats of the specification, each with more in it than a length misread by one would leave.

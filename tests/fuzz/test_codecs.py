@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from streams.calls.partition import CallsPartition, Rules
 from streams.codecs import REASONS, Call, CallDecoder, Rejected
-from streams.codecs.decoding import MAX_DEPTH
 from streams.codecs.messagepack import UnreadableError, known
+from streams.codecs.nesting import MAX_DEPTH
 from streams.codecs.properties import CHECKS
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))

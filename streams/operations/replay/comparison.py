@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from hashlib import blake2b
-from math import inf
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from aiokafka import TopicPartition
@@ -19,11 +18,18 @@ from streams.kafka import reading
 from streams.kafka.reading import Progress
 from streams.operations.replay.extent import UNKNOWN, Completed, Extent, WindowPlace
 from streams.operations.replay.spill import Spill
+from streams.operations.replay.verdicts import (
+    FAULTS,
+    Fault,
+    Revision,
+    Sums,
+    call_verdict,
+    is_removed,
+    revision_verdicts,
+    window_verdict,
+)
 from streams.records import Output
 from streams.settings import Settings
-
-Fault = Literal["missing", "differing", "extra"]
-FAULTS: Final[tuple[Fault, ...]] = ("missing", "differing", "extra")
 
 
 class _Window(Struct):
@@ -40,41 +46,13 @@ class _Window(Struct):
         return self.window_start, self.direction, self.country
 
 
-class _Revision(Struct, array_like=True):
-    """One published revision, replayed or real."""
-
-    partition: int
-    id: str
-    is_real: bool
-    number: int
-    digest: bytes
-    timestamp: int
-    #: The earliest event time of its call.
-    begun: str
-    #: Of the real ones: whether a replay of the range must come to it too.
-    expected: bool
-    #: Where the call is counted; None when all events lie in the log.
-    window: WindowPlace | None
-
-
-class _Sums(Struct, array_like=True):
-    """One published KPI window, replayed or real."""
-
-    partition: int
-    key: str
-    is_real: bool
-    digest: bytes
-    place: WindowPlace
-    end: str
-
-
-_Entry: TypeAlias = _Revision | _Sums
+_Entry: TypeAlias = Revision | Sums
 
 _decode_call: Final = msgspec.json.Decoder(Completed).decode
 _decode_window: Final = msgspec.json.Decoder(_Window).decode
 _pack: Final = msgspec.msgpack.Encoder().encode
-_unpack_revision: Final = msgspec.msgpack.Decoder(_Revision).decode
-_unpack_sums: Final = msgspec.msgpack.Decoder(_Sums).decode
+_unpack_revision: Final = msgspec.msgpack.Decoder(Revision).decode
+_unpack_sums: Final = msgspec.msgpack.Decoder(Sums).decode
 
 
 class Difference(Struct):
@@ -147,7 +125,7 @@ class Comparison:
             self._put(_sums(partition, _decode_window(value), key, value, is_real=False))
 
     def _put(self, entry: _Entry) -> None:
-        if isinstance(entry, _Revision):
+        if isinstance(entry, Revision):
             self._calls.put(b"%d %b" % (entry.partition, entry.id.encode()), _pack(entry))
         else:
             self._windows.put(entry.key.encode(), _pack(entry))
@@ -189,7 +167,7 @@ class Comparison:
 
     def _real_call(
         self, key: bytes | None, value: bytes, timestamp: int, keyed: int | None
-    ) -> _Revision | None:
+    ) -> Revision | None:
         try:
             call = _decode_call(value)
         except msgspec.MsgspecError:
@@ -204,7 +182,7 @@ class Comparison:
 
     def _real_window(
         self, key: bytes | None, value: bytes, _timestamp: int, _keyed: int | None
-    ) -> _Sums | None:
+    ) -> Sums | None:
         try:
             window = _decode_window(value)
         except msgspec.MsgspecError:
@@ -217,18 +195,18 @@ class Comparison:
     def compare(self) -> None:
         """Judge all that was replayed and read."""
         for part in self._calls.parts():
-            calls: dict[tuple[int, str], tuple[list[_Revision], list[_Revision]]] = {}
+            calls: dict[tuple[int, str], tuple[list[Revision], list[Revision]]] = {}
             for entry in map(_unpack_revision, part):
                 calls.setdefault((entry.partition, entry.id), ([], []))[entry.is_real].append(entry)
             for (number, call_id), (replayed, real) in sorted(calls.items(), key=lambda item: item[0]):
                 self._judge(self._extents[number], number, call_id, replayed, real)
         for part in self._windows.parts():
-            windows: dict[str, dict[bool, _Sums]] = {}
+            windows: dict[str, dict[bool, Sums]] = {}
             for sums in map(_unpack_sums, part):  # the last value of a key is the one that counts
                 windows.setdefault(sums.key, {})[sums.is_real] = sums
             for key, found in sorted(windows.items()):
                 either = found.get(False) or found[True]
-                verdict = _window_verdict(self._extents[either.partition], found.get(False), found.get(True))
+                verdict = window_verdict(self._extents[either.partition], found.get(False), found.get(True))
                 self._count(self.windows, verdict, either.partition, window=key)
         self._calls.close()
         self._windows.close()
@@ -238,8 +216,8 @@ class Comparison:
         extent: Extent,
         number: int,
         call_id: str,
-        replayed: Sequence[_Revision],
-        real: Sequence[_Revision],
+        replayed: Sequence[Revision],
+        real: Sequence[Revision],
     ) -> None:
         both = [*replayed, *real]
         has_all = all(extent.has_all_of(each.begun) for each in both)
@@ -247,13 +225,13 @@ class Comparison:
             # Whatever it did later: where a replay takes it for new, it may still have been remembered, or the other
             # way round.
             extent.partial.update(each.window for each in both if each.window is not None)
-        if not has_all or _is_removed(extent, replayed, real):
+        if not has_all or is_removed(extent, replayed, real):
             self.calls["incomparable"] += 1
             self.revisions["incomparable"] += len(replayed) or len(real)
             return
         skew = self._settings.max_clock_skew
-        self._count(self.calls, _last(replayed, real, skew), number, id=call_id)
-        for revision, verdict in _each(replayed, real, skew):
+        self._count(self.calls, call_verdict(replayed, real, skew), number, id=call_id)
+        for revision, verdict in revision_verdicts(replayed, real, skew):
             self._count(self.revisions, verdict, number, id=call_id, revision=revision)
 
     def _count(self, counts: Counter[str], verdict: str | None, partition: int, **what: Any) -> None:
@@ -275,9 +253,9 @@ def _revision(
     timestamp: int,
     window: WindowPlace | None,
     expected: bool | None = None,
-) -> _Revision:
+) -> Revision:
     """A real one when it is said whether it is `expected`."""
-    return _Revision(
+    return Revision(
         partition,
         call.id,
         expected is not None,
@@ -290,77 +268,6 @@ def _revision(
     )
 
 
-def _sums(partition: int, window: _Window, key: bytes, value: bytes, *, is_real: bool) -> _Sums:
+def _sums(partition: int, window: _Window, key: bytes, value: bytes, *, is_real: bool) -> Sums:
     digest = blake2b(value, digest_size=16).digest()
-    return _Sums(partition, key.decode("utf-8", "replace"), is_real, digest, window.place, window.window_end)
-
-
-def _is_removed(extent: Extent, replayed: Sequence[_Revision], real: Sequence[_Revision]) -> bool:
-    """Whether the call is missing because its topic keeps records no longer."""
-    removed = extent.removed.get("completed", "")
-    return not real and all(instant(each.timestamp) <= removed for each in replayed)
-
-
-def _is_same(replayed: _Revision, real: _Revision, skew: int) -> bool:
-    return replayed.digest == real.digest and real.timestamp >= replayed.timestamp - skew
-
-
-def _last(replayed: Sequence[_Revision], real: Sequence[_Revision], skew: int) -> str | None:
-    """The verdict on a call; None when it is none of the range."""
-    if not replayed:
-        return "extra" if any(each.expected for each in real) else None
-    if not real:
-        return "missing"
-    wanted = replayed[-1]
-    inside = [each for each in real if each.expected]
-    if any(_is_same(wanted, each, skew) for each in (inside[-1:] or real)):
-        return "equal"
-    if not inside and all(each.number > wanted.number for each in real):
-        return "later"
-    return "differing"
-
-
-def _each(replayed: Sequence[_Revision], real: Sequence[_Revision], skew: int) -> Iterator[tuple[int, str]]:
-    """Number and verdict of each revision; a second one for what is stamped otherwise."""
-    stamps: dict[bytes, list[int]] = {}
-    for each in real:
-        stamps.setdefault(each.digest, []).append(each.timestamp)
-    numbers = {each.number for each in real}
-    highest, least_later = max(numbers, default=0), inf
-    for each in reversed(replayed):
-        # A call that was forgotten and begun anew counts its revisions anew, under the same key.
-        begun_anew = least_later <= each.number
-        least_later = min(least_later, each.number)
-        same = [at for at in stamps.get(each.digest, ()) if at >= each.timestamp - skew]
-        if same:
-            yield each.number, "equal"
-            if each.timestamp not in same:
-                yield each.number, "restamped"
-        elif each.number in numbers and not begun_anew:
-            yield each.number, "differing"
-        else:
-            gone = (begun_anew and numbers) or highest > each.number
-            yield each.number, "compacted" if gone else "missing"
-    known = {each.number for each in replayed}
-    for each in real:
-        if each.expected and each.number not in known:
-            yield each.number, "extra"
-
-
-def _window_verdict(extent: Extent, replayed: _Sums | None, real: _Sums | None) -> str | None:
-    """The verdict on a KPI window; None when it is none of the range."""
-    either = replayed or real
-    assert either is not None, "there is one of them"
-    start = either.place[0]
-    if replayed is None and either.end <= extent.begun:
-        return None
-    if not extent.has_all_of(start) or either.place in extent.partial:
-        return "incomparable"
-    if replayed is not None and real is not None and replayed.digest == real.digest:
-        return "equal"
-    is_final = either.end < extent.settled or not (extent.goes_on or start in extent.due)
-    if either.end > extent.reached or not is_final:
-        return "open"
-    if real is None:
-        return "incomparable" if either.end <= extent.removed.get("kpis", "") else "missing"
-    return "extra" if replayed is None else "differing"
+    return Sums(partition, key.decode("utf-8", "replace"), is_real, digest, window.place, window.window_end)
