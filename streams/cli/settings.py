@@ -12,13 +12,13 @@ from streams.settings import TABLE, Setting, Settings
 _INTRODUCTION = """\
 # Settings
 
-Environment variables, read once at the start. An unknown `TELEFONIE_*` name, an empty or an ill-typed value
-stops the start with one line that says what is wrong. `telefonie settings` prints this list with the present
+Settings are environment variables, read once at the start. An unknown `TELEFONIE_*` name, or an empty or ill-typed
+value, stops the start with one line that says what is wrong. `telefonie settings` prints this list with the current
 values, secrets hidden.
 
-Any setting `NAME` can be given as `NAME_FILE` instead: the path of a file that holds the value, without its
-last line end. Secrets are marked with an asterisk. Credentials for the brokers that are files are read again for each
-connection. Durations read `250ms`, `30s`, `5m`, `6h`, `1d`.
+Any setting `NAME` can be given as `NAME_FILE` instead: the path of a file that holds the value, without its final line
+end. Secrets are marked with an asterisk. Broker credentials given as files are read again for each connection.
+Durations are written `250ms`, `30s`, `5m`, `6h` or `1d`.
 
 | variable | default | takes | meaning |
 |---|---|---|---|

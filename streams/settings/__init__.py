@@ -1,4 +1,4 @@
-"""Every setting, read once into one frozen object; and durations, which settings have in common with all else."""
+"""Every setting, read once into one frozen object, and durations, which other parts use too."""
 
 from streams.settings.durations import format_duration, parse_duration
 from streams.settings.environment import PREFIX, Setting, SettingsError

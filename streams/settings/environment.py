@@ -14,7 +14,7 @@ from streams.errors import OperatorError
 from streams.settings.kinds import Kind
 
 PREFIX = "TELEFONIE_"
-"""What the names of all variables begin with."""
+"""The prefix of all variables."""
 
 _MARKS = (BOM_UTF8, BOM_UTF16_LE, BOM_UTF16_BE)
 # What Kubernetes adds for a Service called `telefonie…` in the same namespace.
@@ -41,7 +41,7 @@ class Setting:
         return PREFIX + self.name
 
     def show(self, value: Any) -> str:
-        """The value as a person may see it: a secret never."""
+        """The value as a person may see it; secrets are hidden."""
         if value is None:
             return ""
         if self.secret:
@@ -52,14 +52,15 @@ class Setting:
 
 
 def known(variable: str, table: Mapping[str, Setting]) -> Setting:
-    """The setting that a variable gives, by itself or as a file; SettingsError when there is none in the table."""
+    """The setting that a variable gives, directly or as a file; raises SettingsError if the table has none."""
     name = variable.removeprefix(PREFIX)
     found = table.get(name) or table.get(name.removesuffix("_FILE"))
     if found:
         return found
     if _SERVICE_LINK.fullmatch(name):
         hint = (
-            "Kubernetes sets it for a Service of that name, `enableServiceLinks: false` in the pod stops it"
+            "Kubernetes sets it for a Service of that name; `enableServiceLinks: false` in the pod "
+            "prevents that"
         )
     elif close := get_close_matches(name, table, 1):
         hint = f"did you mean {PREFIX}{close[0]}?"
@@ -69,7 +70,7 @@ def known(variable: str, table: Mapping[str, Setting]) -> Setting:
 
 
 def parsed(setting: Setting, variable: str, given: str) -> Any:
-    """The value that a variable gives a setting; SettingsError when it takes no such value."""
+    """The value that a variable gives a setting; raises SettingsError if the setting does not take it."""
     from_file = variable != setting.variable
     text = _content(variable, given) if from_file else given
     takes = f"{setting.variable} takes {setting.kind.takes}"
@@ -87,8 +88,8 @@ def _content(variable: str, path: str) -> str:
         data = Path(path).read_bytes()
         if data.startswith(_MARKS):
             raise SettingsError(
-                f"the file of {variable}, {path!r}, begins with a byte-order mark, which would be taken for a part of "
-                "the value: save it as UTF-8 without one"
+                f"the file of {variable}, {path!r}, begins with a byte-order mark, which would become "
+                "part of the value: save it as UTF-8 without one"
             )
         return data.decode().replace("\r\n", "\n").removesuffix("\n")
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What settings take: for each kind the words, a parser, and how a value is written out again."""
+"""What settings take: each kind has a description, a parser, and a formatter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOREVER = -1
 
 @dataclass(frozen=True)
 class Kind:
-    """What a setting takes: in words, as a parser that raises ValueError, and written out again."""
+    """What a setting takes: a description, a parser that raises ValueError, and a formatter."""
 
     takes: str
     parse: Callable[[str], Any]
@@ -57,7 +57,7 @@ def whole(low: int, high: int) -> Kind:
 
 
 def one_of(*choices: str) -> Kind:
-    """One of a few words, in capitals or not."""
+    """One of a few words, case-insensitive."""
     spelled = {choice.lower(): choice for choice in choices}
     words = " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
 
@@ -75,7 +75,7 @@ FLAG = Kind(
 
 
 def text(takes: str, pattern: str) -> Kind:
-    """Text that fits a pattern as a whole."""
+    """Text that matches a pattern as a whole."""
     compiled = re.compile(pattern, re.ASCII | re.DOTALL)
 
     def parse(text: str) -> str:

@@ -5,8 +5,7 @@ object. Any setting NAME can be given as `NAME_FILE` instead: the path of a file
 value, which is how secrets are mounted. An unknown name, an empty or an ill-typed value and settings
 that contradict each other stop the start with one line that names the variable and what it takes.
 
-The fields of `Settings` are the only list there is: `telefonie settings` and docs/settings.md are
-written from it.
+The fields of `Settings` are the only list: `telefonie settings` and docs/settings.md are generated from it.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from streams.settings import kinds
 from streams.settings.environment import PREFIX, Setting, SettingsError, known, parsed
 from streams.settings.kinds import FOREVER, Kind
 
-# What is read again when its file changes; all else holds from start to end.
+# Read again when its file changes; all others are read once, at the start.
 _ROTATED = {"SASL_USERNAME", "SASL_PASSWORD", "SSL_CA", "SSL_CERT", "SSL_KEY"}
 
 
@@ -32,8 +31,8 @@ def _setting(kind: Kind, default: str, meaning: str, secret: bool = False) -> An
 class Settings:
     """All settings of one process. Durations are whole milliseconds; secrets stay out of `repr`.
 
-    Read them with `Settings.load`. An object made directly, or by `dataclasses.replace`, is checked
-    for contradictions all the same and raises SettingsError.
+    Read them with `Settings.load`. An object made directly, or by `dataclasses.replace`, is also checked for
+    contradictions, and raises SettingsError.
     """
 
     brokers: str | None = _setting(
@@ -49,37 +48,43 @@ class Settings:
     kpis_topic: str = _setting(kinds.TOPIC, "telefonie.calls.kpis", "topic of KPI windows (out)")
     dead_topic: str = _setting(kinds.TOPIC, "telefonie.calls.dead", "topic of rejected records (out)")
     partitions: int = _setting(
-        kinds.whole(1, 10_000), "4", "partitions of the topics that `topics create` makes"
+        kinds.whole(1, 10_000), "4", "partitions of the topics that `topics create` creates"
     )
-    replication: int = _setting(kinds.whole(1, 100), "1", "replicas of the topics that `topics create` makes")
+    replication: int = _setting(
+        kinds.whole(1, 100), "1", "replicas of the topics that `topics create` creates"
+    )
     input_retention: int = _setting(
         kinds.retention(),
         "7d",
-        "how long `topics create` has the calls topic keep records, by their timestamps",
+        "retention of the calls topic that `topics create` sets, by record timestamp",
     )
     output_retention: int = _setting(
         kinds.retention(),
         "365d",
-        "the same for the output topics, whose records carry event times: "
-        "it must exceed the age of whatever is replayed",
+        "the same for the output topics, whose records carry event times: it must exceed the age of "
+        "anything that is replayed",
     )
     guarantee: Literal["exactly_once", "at_least_once"] = _setting(
-        kinds.one_of("exactly_once", "at_least_once"), "exactly_once", "what a crash may do to the output"
+        kinds.one_of("exactly_once", "at_least_once"),
+        "exactly_once",
+        "what readers of the output may see after a crash",
     )
     commit_interval: int = _setting(
         kinds.duration("1h"),
         "",
-        "time between commits: the upper bound of output latency under exactly_once; "
-        "100ms for exactly_once, 1s for at_least_once unless set",
+        "time between commits, which is the upper bound of output latency under exactly_once; by "
+        "default 100ms for exactly_once and 1s for at_least_once",
     )
     call_timeout: int = _setting(
-        kinds.duration(), "6h", "an open call without events for so long in stream time is closed"
+        kinds.duration(),
+        "6h",
+        "an open call is closed when it has had no event for this long, in stream time",
     )
     call_retention: int = _setting(
         kinds.duration(),
         "24h",
-        "how long a closed call is remembered: longer than the longest gap between the end of a call and its "
-        "last amendment",
+        "how long a closed call is remembered: must exceed the longest gap between the end of a call "
+        "and its last amendment",
     )
     max_clock_skew: int = _setting(
         kinds.duration(),
@@ -90,18 +95,19 @@ class Settings:
     repartition: bool = _setting(
         kinds.FLAG,
         "false",
-        "whether events are sent through an internal topic keyed by call id first: for producers that do not put all "
-        "events of a call into one partition; another value needs another TELEFONIE_APP_ID",
+        "whether events first go through an internal topic keyed by call id, for producers that do not "
+        "put all events of a call into one partition; changing it requires another TELEFONIE_APP_ID",
     )
     nulls: Literal["reject", "absent"] = _setting(
         kinds.one_of("reject", "absent"),
         "reject",
-        "an optional property that is null: rejected as the schema says, or counted as absent",
+        "whether a record with an optional property that is null is rejected, as the schema says, or "
+        "the property counts as absent",
     )
     store: Literal["memory", "rocksdb"] = _setting(
         kinds.one_of("memory", "rocksdb"),
         "memory",
-        "where the state of calls lives, besides the changelog topic, which always holds it",
+        "where the state of calls is kept, in addition to the changelog topic",
     )
     data_dir: str = _setting(
         kinds.LINE,
@@ -111,34 +117,41 @@ class Settings:
     instance_id: str | None = _setting(
         kinds.NAME,
         "",
-        "name for static group membership, such as the pod's: a quick restart moves no partitions",
+        "name for static group membership, such as the pod's name: a quick restart then moves no partitions",
     )
     session_timeout: int = _setting(
-        kinds.duration("30m"), "10s", "after so long the partitions of a silent worker move"
+        kinds.duration("30m"), "10s", "after this time the partitions of a silent worker move to others"
     )
     http_bind: str = _setting(kinds.HOST, "127.0.0.1", "address the web server listens on")
-    http_port: int = _setting(kinds.whole(0, 65535), "6066", "its port; 0 takes any free one")
+    http_port: int = _setting(
+        kinds.whole(0, 65535), "6066", "port the web server listens on; 0 takes any free one"
+    )
     http_advertise: str | None = _setting(
         kinds.URL,
         "",
-        "where the other workers of the group reach this one; unless set, the address it listens on, or that from "
-        "which it reaches the brokers when it listens on all",
+        "URL at which the other workers of the group reach this one; by default the address it listens "
+        "on or, if it listens on all addresses, the one from which it reaches the brokers",
     )
     api_token: str | None = _setting(
-        kinds.TOKEN, "", "bearer token; without one call data is served to loopback only", secret=True
+        kinds.TOKEN,
+        "",
+        "bearer token for call data; without one, call data is served to loopback only",
+        secret=True,
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = _setting(
         kinds.one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
         "PLAINTEXT",
-        "how to talk to the brokers",
+        "protocol for connections to the brokers",
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = _setting(
-        kinds.one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), "", "how to log in to the brokers"
+        kinds.one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
+        "",
+        "SASL mechanism for logging in to the brokers",
     )
     sasl_username: str | None = _setting(kinds.LINE, "", "user name at the brokers")
     sasl_password: str | None = _setting(kinds.LINE, "", "password at the brokers", secret=True)
     ssl_ca: str | None = _setting(
-        kinds.PEM, "", "certificates to trust the brokers by; the system's own unless set"
+        kinds.PEM, "", "CA certificates to verify the brokers with; by default the system's"
     )
     ssl_cert: str | None = _setting(kinds.PEM, "", "client certificate with its chain, for mutual TLS")
     ssl_key: str | None = _setting(kinds.PEM, "", "private key of the client certificate", secret=True)
@@ -146,7 +159,7 @@ class Settings:
         kinds.one_of("debug", "info", "warning", "error"), "info", "the least severe log records to write"
     )
     log_format: Literal["text", "json"] = _setting(
-        kinds.one_of("text", "json"), "text", "log records for people, or as JSON lines"
+        kinds.one_of("text", "json"), "text", "log lines as text for people, or as JSON"
     )
     #: Not a setting: the paths of the credentials that were given as files, by the setting's name.
     files: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -179,7 +192,7 @@ class Settings:
 
     @property
     def redriven_topic(self) -> str:
-        """The topic that records which dead letters have been sent back: one for all groups that share them."""
+        """The topic that records which dead letters have been sent back, shared by all groups."""
         return f"{self.dead_topic}-redriven"
 
     @classmethod
@@ -200,7 +213,7 @@ class Settings:
         return cls(**values, files=files)
 
     def renewed(self) -> Settings:
-        """The same, with the credentials that were given as files read again; SettingsError as `load`."""
+        """A copy in which credentials given as files have been read again; raises SettingsError as `load` does."""
         settings = (setting for setting in TABLE if setting.name in self.files)
         again = {
             each.name.lower(): parsed(each, f"{each.variable}_FILE", self.files[each.name])
@@ -259,5 +272,5 @@ def _topic_clashes(settings: Settings) -> Iterator[str]:
 
 
 def _metric_name(topic: str) -> str:
-    # Brokers refuse two topics that differ only in this.
+    # Brokers refuse two topics whose names differ only in this.
     return topic.replace(".", "_")

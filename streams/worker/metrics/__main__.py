@@ -7,12 +7,11 @@ from streams.worker.metrics.table import TABLE, Metric
 _INTRODUCTION = """\
 # Metrics
 
-The worker serves them at `/metrics`, in the Prometheus text format, or as OpenMetrics when asked for.
-Counters start at 0 with the process. A histogram has the series `_bucket`, `_sum` and `_count`.
+A worker exposes its metrics at `/metrics`, in the Prometheus text format, or as OpenMetrics on request. Counters start
+at 0 with the process. A histogram has the series `_bucket`, `_sum` and `_count`.
 
-A worker tells of the partitions that are assigned to it, so sum over the workers. No label carries anything
-of a call, and each takes few values: `currency` is an active code of ISO 4217, or `other`. Beside these there
-are the customary `process_…` metrics.
+A worker reports the partitions that are assigned to it, so sum over the workers. No label carries data of a call, and
+each has few values: `currency` is an active ISO 4217 code, or `other`. The usual `process_…` metrics are exposed, too.
 
 | metric | type | labels | meaning |
 |---|---|---|---|

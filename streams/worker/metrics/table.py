@@ -1,6 +1,6 @@
 """Every metric, once: its name, type, labels, buckets and meaning.
 
-There is no other list: the exposition and docs/metrics.md are written from this one.
+There is no other list: the exposition and docs/metrics.md are generated from this one.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ _UNITS: Final = ("seconds", "records")
 class Metric:
     """One metric: `name` as it is exposed, `help` in words.
 
-    The values of a label are a closed set; those of one with an empty tuple come from the deployment or the
-    data. A counter whose labels are all closed shows each series from the start, at 0, so that a rate sees
-    the first event.
+    The values of a label are a closed set; an empty tuple means that they come from the deployment or the data. A
+    counter whose labels are all closed exposes each series from the start, at 0, so that a rate includes the first
+    event.
     """
 
     name: str
     kind: Literal["counter", "gauge", "histogram", "info"]
     help: str
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    #: Upper bounds of a histogram's buckets, each included; the last one, infinity, goes without saying.
+    #: Upper bounds of a histogram's buckets, inclusive, without the last one, infinity.
     buckets: tuple[float, ...] = ()
 
     @property
     def unit(self) -> str:
-        """The unit the name ends with, as OpenMetrics declares it; "" without one."""
+        """The unit in which the name ends, as OpenMetrics declares it; "" if there is none."""
         return next((unit for unit in _UNITS if self.name.endswith(f"_{unit}")), "")
 
     def series(self) -> Iterator[tuple[str, ...]]:
-        """The label values of the series that are there from the start."""
+        """The label values of the series that exist from the start."""
         return product(*self.labels.values())
 
 
@@ -62,20 +62,20 @@ EVENTS = _counter(
 REJECTED = _counter("telefonie_records_rejected_total", "Records sent to the dead letters.", reason=REASONS)
 UNCHANGED = _counter(
     "telefonie_call_events_unchanged_total",
-    "Call events that are a duplicate (it says nothing new) or out of order (its call is further already).",
+    "Call events that are a duplicate (nothing new) or out of order (the call is already in a later state).",
     kind=("duplicate", "out-of-order"),
 )
 KEY_MISMATCHES = _counter(
     "telefonie_records_key_mismatch_total",
-    "Call events whose record key is not their call id: events of one call may then lie in two partitions.",
+    "Call events whose record key is not their call id: the events of a call may then be in two partitions.",
 )
 TIMEOUTS_FAILED = _counter(
     "telefonie_call_timeouts_failed_total",
-    "Calls that could not be closed by their timeout since the processor itself raised; they stay open.",
+    "Calls that could not be closed by their timeout because the processor itself raised; they stay open.",
 )
 COMPLETED = _counter(
     "telefonie_calls_completed_total",
-    "Calls closed, by the last status known then; amendments are not counted again.",
+    "Calls closed, by their last status at that time; amendments are not counted again.",
     status=STATUSES,
     direction=_DIRECTIONS,
     closed_by=get_args(ClosedBy),
@@ -89,27 +89,28 @@ ANSWERED = _counter(
 AMENDED = _counter("telefonie_calls_amended_total", "Revisions of closed calls published after their first.")
 ANOMALIES_FOUND = _counter(
     "telefonie_call_anomalies_total",
-    "Anomalies of closed calls, each once a call.",
+    "Anomalies of closed calls, each counted once per call.",
     anomaly=tuple(ANOMALIES),
 )
 CHARGES = _counter(
     "telefonie_call_charges_total",
-    "What closed calls cost, in units of the currency; rounded: for watching, not for billing.",
+    "Charges of closed calls, in units of the currency; rounded, for watching, not for billing.",
     currency=(),
 )
 REFUNDS = _counter(
     "telefonie_call_refunds_total",
-    "What prices above zero and amendments gave back, in units of the currency; rounded like the charges.",
+    "Amounts refunded by positive prices and by amendments, in units of the currency; rounded like the "
+    "charges.",
     currency=(),
 )
 DURATION = _histogram(
     "telefonie_call_duration_seconds",
-    "Duration of closed calls, as reported, else from start to end.",
+    "Duration of closed calls, as reported, otherwise from start to end.",
     *(1, 5, 10, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400),
 )
 RING = _histogram(
     "telefonie_call_ring_seconds",
-    "Time that closed calls rang until they were answered or given up.",
+    "Time for which closed calls rang until they were answered or ended.",
     *(1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120),
 )
 OPEN = _gauge(
@@ -122,42 +123,44 @@ OLDEST_OPEN = _gauge(
 )
 CALL_TIMEOUT = _gauge(
     "telefonie_call_timeout_seconds",
-    "The setting: an open call of which nothing is heard for longer is closed.",
+    "The setting TELEFONIE_CALL_TIMEOUT: an open call without events for longer than this is closed.",
 )
 EVENT_AGE = _histogram(
     "telefonie_event_age_seconds",
-    "Time from the timestamp of a record to the commit of what it did; the records of a batch share one.",
+    "Time from the timestamp of a record to the commit of its effects; the records of a batch share "
+    "one value.",
     *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200, 43_200, 172_800),
 )
 LAG = _gauge(
     "telefonie_consumer_lag_records",
-    "Records between the committed offset and the end of the partition, those behind an open transaction included.",
+    "Records between the committed offset and the end of the partition, including those behind an open "
+    "transaction.",
     topic=(),
     partition=(),
 )
 HIDDEN = _gauge(
     "telefonie_records_hidden",
-    "Records behind an open transaction: they cannot be read before it ends.",
+    "Records behind an open transaction, which cannot be read before it ends.",
     topic=(),
     partition=(),
 )
 SKIPPED = _counter(
     "telefonie_records_skipped_total",
-    "Records that the group was moved past without processing them, as the state counts them since it began; back to 0 "
-    "once they are accepted.",
+    "Records that the group was moved past without processing them, counted in the state since the "
+    "partition was first read; 0 again once they are accepted.",
     topic=(),
     partition=(),
 )
 LOG_END = _gauge(
     "telefonie_log_end_offset",
-    "The end of the partition (the high watermark): whatever the worker does, it grows with the topic.",
+    "The end of the partition (the high watermark): it grows with the topic, whatever the worker does.",
     topic=(),
     partition=(),
 )
 OFFSET_AGE = _gauge(
     "telefonie_committed_offset_age_seconds",
-    "How far commits are behind in time: what lay in the partition so long ago is committed; 0 when all is. "
-    "It grows while records wait and nothing is committed.",
+    "How far commits are behind, in time: everything that was in the partition this long ago is "
+    "committed; 0 when everything is. It grows while records wait and nothing is committed.",
     topic=(),
     partition=(),
 )
@@ -169,12 +172,12 @@ LAST_COMMIT = _gauge(
 )
 BATCH_RECORDS = _histogram(
     "telefonie_batch_records",
-    "Records processed in one go.",
+    "Records processed at once.",
     *(1, 10, 50, 100, 250, 500, 1_000, 2_500, 5_000),
 )
 BATCH_SECONDS = _histogram(
     "telefonie_batch_seconds",
-    "Time to process them; the event loop does nothing else meanwhile.",
+    "Time to process a batch; meanwhile the event loop does nothing else.",
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
 )
 COMMIT_SECONDS = _histogram(
@@ -184,7 +187,8 @@ COMMIT_SECONDS = _histogram(
 )
 PARTITIONS = _gauge(
     "telefonie_calls_topic_partitions",
-    "Partitions of the topic whose events are applied: the assigned partitions of all workers should add up to it.",
+    "Partitions of the topic whose events are applied: the assigned partitions of all workers should "
+    "add up to this.",
 )
 RECOVERY = _gauge(
     "telefonie_recovery_records_remaining",
@@ -199,13 +203,13 @@ STREAM_TIME = _gauge(
 )
 CLOCK_OFFSET = _gauge(
     "telefonie_clock_offset_seconds",
-    "This machine's clock less the brokers', which is the one that counts; absent while they have not told the time.",
+    "This machine's clock minus the brokers' clock, which is the one used; absent until it is known.",
 )
 REBALANCES = _counter("telefonie_rebalances_total", "Times that partitions were assigned to this worker.")
 BUILD = Metric(
     "telefonie_build_info",
     "info",
-    "What runs: always 1.",
+    "The version and the settings of this worker; always 1.",
     {"version": (), "python": (), "guarantee": (), "store": ()},
 )
 
