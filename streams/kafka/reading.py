@@ -108,11 +108,17 @@ async def ranges(
     What comes before the first record stamped `since` or later is left out; what follows it may be older.
     Raises as `chosen`.
     """
-    everything = await whole(consumer, await chosen(consumer, topic, only))
-    if since is None:
-        return everything
-    found = await consumer.offsets_for_times(dict.fromkeys(everything, max(since, 0)))
-    return {log: (found[log].offset if found.get(log) else end, end) for log, (_, end) in everything.items()}
+    return await since_time(consumer, await whole(consumer, await chosen(consumer, topic, only)), since)
+
+
+async def since_time(
+    consumer: Any, ranges: Ranges, since: int | None
+) -> dict[TopicPartition, tuple[int, int]]:
+    """Of ranges that reach to the ends of their partitions what lies there from a time on (epoch ms), as `ranges`."""
+    if since is None or not ranges:
+        return dict(ranges)
+    found = await consumer.offsets_for_times(dict.fromkeys(ranges, max(since, 0)))
+    return {log: (found[log].offset if found.get(log) else end, end) for log, (_, end) in ranges.items()}
 
 
 async def read(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from streams.kafka.reading import LogRecord
 from streams.settings import Settings
 from streams.worker.metrics import Metrics
 from streams.worker.web import WebServer
-from streams.worker.web.topics import Look, Match, Places
+from streams.worker.web.look import Look, Wanted
 
 PHONE = "+12125550123"
 MINUTE = 60_000
@@ -158,17 +158,18 @@ class MadeUpTopics:
     def __call__(self, _: Settings) -> MadeUpTopics:
         return self
 
-    async def look(
-        self, topic: str, match: Match[Any], *, before: Places | None = None, **_: object
-    ) -> Look[Any]:
+    async def look(self, wanted: Wanted[Any], answer: Callable[[Look[Any]], bytes]) -> bytes:
         """Two records before a place."""
-        lying = self.records[topic.rpartition(".")[2]]
-        end = (before or {}).get(0, len(lying))
-        piece = lying[max(0, end - 2) : end]
-        found = [each for each in map(match, reversed(piece)) if each is not None]
-        back_to = min((each.timestamp for each in piece), default=None)
+        lying = self.records[wanted.topic.rpartition(".")[2]]
+        end = (wanted.before or {}).get(0, len(lying))
+        piece = [each for each in lying[max(0, end - 2) : end] if not wanted.keys or each.key in wanted.keys]
+        found = [each for each in map(wanted.match, reversed(piece)) if each is not None]
+        back_to = min((each.timestamp for each in lying[max(0, end - 2) : end]), default=None)
         seen = {} if back_to is None else {0: back_to}
-        return Look(found, {0: end - 2} if end > 2 else {}, seen, [0], 1)
+        return answer(Look(found, {0: end - 2} if end > 2 else {}, seen, [0], 1))
+
+    async def stop(self) -> None:
+        """There is nothing to close."""
 
     async def read(self, _: str, job: partial[Any]) -> Any:
         """What is told of the place that the job is about."""

@@ -50,7 +50,10 @@ class Runner(web.AppRunner):
     __slots__ = ()
 
     def __init__(self, app: web.Application, **options: Any) -> None:
-        super().__init__(app, access_log=None, keepalive_timeout=IDLE_SECONDS, **options)
+        # Nobody works for a client that is gone.
+        super().__init__(
+            app, access_log=None, keepalive_timeout=IDLE_SECONDS, handler_cancellation=True, **options
+        )
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()

@@ -12,13 +12,13 @@ _BUSY: Final = 0.5
 #: How long (s) its use of the core is looked at, at least.
 _SPAN: Final = 1.0
 #: Beside a busy worker a look takes about so much CPU (s), and then rests for so many times as long.
-_CPU, _REST = 0.05, 100.0
+_CPU, _REST = 0.02, 150.0
 #: Nobody waits longer (s) for the rest of others.
-_LONGEST: Final = 8.0
+_LONGEST: Final = 6.0
 
 
 class Pace:
-    """Lets looks take a hundredth of the time of a busy worker, and as much as they like of one that is idle."""
+    """Lets looks take less than a hundredth of a busy worker's time, and as much as they like of an idle one's."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, used: Callable[[], float] = time.process_time

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from streams.calls.times import instant
 from streams.codecs import REASONS
+from streams.kafka import reading
 from streams.kafka.reading import LogRecord
 from streams.operations.completed_calls import published
 from streams.operations.dead_letters import (
@@ -32,8 +33,9 @@ from streams.settings import Settings
 from streams.worker.web import page
 from streams.worker.web.access import authorize
 from streams.worker.web.calls import limited
+from streams.worker.web.look import Look, Wanted, require
 from streams.worker.web.problems import Problem
-from streams.worker.web.topics import Look, Topics, partitions_of
+from streams.worker.web.topics import Topics
 
 _PAGE: Final = page.page("rejected")
 _PAGE_OF_ONE: Final = page.page("letter")
@@ -50,6 +52,10 @@ class PublishedApi:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._topics = settings, Topics(settings)
 
+    async def stop(self) -> None:
+        """Answer those who wait, and close what reads."""
+        await self._topics.stop()
+
     def routes(self) -> Collection[web.RouteDef]:
         """To be added to an application that answers a `Problem` in its shape."""
         return (
@@ -63,24 +69,18 @@ class PublishedApi:
         authorize(request, self._settings.api_token)
         query = _Query(request, {"partition", "before", "since", "limit"})
         key = _bytes(request.match_info["id"])
-
-        def match(record: LogRecord) -> LogRecord | None:
-            return record if record.key == key else None
-
-        look = await self._topics.look(
-            self._settings.completed_topic,
-            match,
+        wanted = Wanted(
+            topic=self._settings.completed_topic,
+            match=lambda record: record,
+            limit=query.limit(),
             key=key,
+            keys={key},
             only=query.numbers("partition"),
             before=query.places("before"),
             since=query.moment("since"),
-            limit=query.limit(),
             enough=_is_first,
         )
-        newest = look.found[0] if look.found else None
-        erased = None if newest is None or newest.value is not None else _place(newest)
-        revisions = [_revision(each) for each in look.found]
-        return _answer(look, {"revisions": [each for each in revisions if each], "erased": erased})
+        return web.json_response(body=await self._topics.look(wanted, _revisions))
 
     async def _dead(self, request: web.Request) -> web.Response:
         """Dead letters without what is in them, the newest first."""
@@ -91,27 +91,25 @@ class PublishedApi:
         since, reasons = query.moment("since"), frozenset(query.texts("reason"))
         if not reasons <= set(REASONS):
             raise _bad(f"reason takes {', '.join(REASONS)}")
+        keys = frozenset(map(_bytes, query.texts("key")))
         selection = DeadLetterSelection(
-            reasons=reasons,
-            paths=frozenset(query.texts("path")),
-            keys=frozenset(map(_bytes, query.texts("key"))),
-            since=since,
+            reasons=reasons, paths=frozenset(query.texts("path")), keys=keys, since=since
         )
 
         def match(record: LogRecord) -> DeadLetter | None:
             letter = letter_of(record)
             return letter if letter is not None and selection.holds(letter) else None
 
-        look = await self._topics.look(
-            self._settings.dead_topic,
-            match,
+        wanted = Wanted(
+            topic=self._settings.dead_topic,
+            match=match,
+            limit=query.limit(),
+            keys=keys,
             only=query.numbers("partition"),
             before=query.places("before"),
             since=since,
-            limit=query.limit(),
         )
-        letters = sorted(look.found, key=lambda letter: (-letter.written, letter.partition, -letter.offset))
-        return _answer(look, {"letters": [_letter(each) for each in letters]})
+        return web.json_response(body=await self._topics.look(wanted, _letters))
 
     async def _one(self, request: web.Request) -> web.Response:
         """A dead letter with what is in it, and whether it has been sent back."""
@@ -125,7 +123,8 @@ class PublishedApi:
         return web.json_response(found)
 
     async def _found(self, place: tuple[int, int], consumer: Any) -> dict[str, Any] | None:
-        await partitions_of(consumer, self._settings.dead_topic, place[:1])
+        of = len(await reading.chosen(consumer, self._settings.dead_topic))
+        require(self._settings.dead_topic, place[:1], of)
         selection = DeadLetterSelection(places=frozenset({place}))
         async with aclosing(select(consumer, self._settings, selection)) as letters:
             letter = await anext(letters, None)
@@ -190,9 +189,21 @@ class _Query:
             raise _bad(f"{name} takes an RFC 3339 time such as 2026-11-25T00:00:00Z") from None
 
 
-def _answer(look: Look[Any], found: dict[str, Any]) -> web.Response:
+def _revisions(look: Look[LogRecord]) -> bytes:
+    newest = look.found[0] if look.found else None
+    erased = None if newest is None or newest.value is not None else _place(newest)
+    revisions = [_revision(each) for each in look.found]
+    return _answer(look, {"revisions": [each for each in revisions if each], "erased": erased})
+
+
+def _letters(look: Look[DeadLetter]) -> bytes:
+    letters = sorted(look.found, key=lambda letter: (-letter.written, letter.partition, -letter.offset))
+    return _answer(look, {"letters": [_letter(each) for each in letters]})
+
+
+def _answer(look: Look[Any], found: dict[str, Any]) -> bytes:
     left = ",".join(f"{partition}:{offset}" for partition, offset in sorted(look.left.items()))
-    return web.json_response(
+    return msgspec.json.encode(
         found
         | {
             "partitions": look.partitions,

@@ -107,12 +107,14 @@ class WebServer:
         group = Group(self._settings, lookup)
         live = Live(self._settings, lookup, group)
         app.add_routes(CallsApi(self._settings, lookup, group).routes())
-        app.add_routes(PublishedApi(self._settings).routes())
+        published = PublishedApi(self._settings)
+        app.add_routes(published.routes())
         app.add_routes(KpisApi(self._settings, lookup, group).routes())
         app.add_routes([*live.routes(), *openapi.routes(), *page.routes(_INDEX + _INDEX_OF_CALLS)])
 
         async def stop(_: web.Application) -> None:
             await live.stop()
+            await published.stop()
             await group.stop()
 
         app.on_shutdown.append(stop)

@@ -31,7 +31,7 @@ def test_an_idle_worker_is_looked_at_without_a_rest() -> None:
         assert (pace.rest(), pace.budget()) == (0, inf)
 
 
-def test_looks_take_a_hundredth_of_a_busy_worker() -> None:
+def test_looks_take_less_than_a_hundredth_of_a_busy_worker() -> None:
     machine = Machine()
     pace = Pace(lambda: machine.now, lambda: machine.used)
     machine.run(2, 0.9)
@@ -42,7 +42,7 @@ def test_looks_take_a_hundredth_of_a_busy_worker() -> None:
         machine.run(pace.rest(), 0.9)
         look(machine, pace, pace.budget(), beside=0.9)
         looked += pace.budget()
-    assert 0.005 < looked / (machine.now - begun) < 0.015
+    assert 0.005 < looked / (machine.now - begun) < 0.008
 
 
 def test_nobody_waits_for_long_and_a_worker_that_is_idle_again_lets_all_look() -> None:
@@ -51,6 +51,6 @@ def test_nobody_waits_for_long_and_a_worker_that_is_idle_again_lets_all_look() -
     machine.run(2, 0.9)
     pace.budget()
     look(machine, pace, 3.0, beside=0.9)
-    assert pace.rest() == 8
+    assert pace.rest() == 6
     machine.run(4, 0.1)
     assert pace.rest() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
@@ -10,15 +11,20 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from support.kafka import Record, create_topics, produce
 from support.pages import PHONE, MadeUpWorker
 
 from streams.calls.times import instant
 from streams.codecs import CompletedCall, Rejected, Source, Timeline, dead_headers, encode_completed
 from streams.engine.writer import partition_of
+from streams.kafka import reading
 from streams.settings import Settings
 from streams.worker.metrics import Metrics
-from streams.worker.web import WebServer, published, topics
+from streams.worker.web import WebServer, look, published, topics
+from streams.worker.web import reader as web_reader
+from streams.worker.web.look import Wanted
+from streams.worker.web.pace import Pace
 
 pytestmark = pytest.mark.kafka
 
@@ -132,8 +138,8 @@ def test_what_is_not_there_says_where_was_looked(values: dict[str, object]) -> N
 def test_a_look_is_bounded_and_goes_on_where_it_ended(
     values: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(topics, "_BYTES", 1)
-    monkeypatch.setattr(topics, "_FIRST_STEP", 7)
+    monkeypatch.setattr(look, "_BYTES", 1)
+    monkeypatch.setattr(look, "_FIRST_STEP", 7)
 
     async def scene(ask: Ask) -> None:
         looks, query, revisions = 0, "", []
@@ -152,7 +158,7 @@ def test_a_look_is_bounded_and_goes_on_where_it_ended(
 def test_once_the_first_revision_is_found_nothing_more_is_read(
     values: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(topics, "_FIRST_STEP", 3)
+    monkeypatch.setattr(look, "_FIRST_STEP", 3)
 
     async def scene(ask: Ask) -> None:
         _, found = await ask("/completed/" + quote(ODD, safe=""))
@@ -163,7 +169,7 @@ def test_once_the_first_revision_is_found_nothing_more_is_read(
 
 
 def test_what_is_found_is_bounded_too(values: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topics, "_FOUND_BYTES", 400)
+    monkeypatch.setattr(look, "_FOUND_BYTES", 400)
 
     async def scene(ask: Ask) -> None:
         _, first = await ask("/completed/one")
@@ -290,26 +296,139 @@ def test_a_topic_that_cannot_be_read_is_named(values: dict[str, object]) -> None
     serve(values | {"dead_topic": "no-such-topic"}, scene)
 
 
-def test_one_looks_at_a_time_and_few_wait(values: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topics, "_WAITING", 3)
-    running: list[int] = []
-    most = 0
-    look = topics._Wanted.look
+@pytest.fixture
+def rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks rest, as beside a busy worker: who asks meanwhile has to wait."""
+    monkeypatch.setattr(Pace, "rest", lambda _: 0.5)
 
-    async def counted(wanted: Any, consumer: Any) -> Any:
-        nonlocal most
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many looks were under way when one began, for each that has begun."""
+    running: list[int] = []
+    seen: list[int] = []
+    real = Wanted.look
+
+    async def look(wanted: Any, *shared: Any) -> Any:
         running.append(1)
-        most = max(most, len(running))
+        seen.append(len(running))
         try:
-            return await look(wanted, consumer)
+            return await real(wanted, *shared)
         finally:
             running.pop()
 
-    monkeypatch.setattr(topics._Wanted, "look", counted)
+    monkeypatch.setattr(Wanted, "look", look)
+    return seen
+
+
+@pytest.mark.usefixtures("rest")
+def test_one_looks_at_a_time_and_so_many_wait(
+    values: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topics, "_WAITING", 3)
+    seen = counted(monkeypatch)
 
     async def scene(ask: Ask) -> None:
         answers = await asyncio.gather(*(ask("/completed/one") for _ in range(6)))
         assert sorted(status for status, _ in answers) == [200, 200, 200, 503, 503, 503]
-        assert most == 1
+        assert seen == [1, 1, 1]
+
+    serve(values, scene)
+
+
+@pytest.mark.usefixtures("rest")
+def test_looks_that_have_waited_share_what_is_read(
+    values: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    real = reading.read
+
+    def read(consumer: Any, ranges: Any) -> Any:
+        reads.append(len(ranges))
+        return real(consumer, ranges)
+
+    monkeypatch.setattr(look.reading, "read", read)
+
+    async def scene(ask: Ask) -> None:
+        paths = ("/dead", "/dead?key=one", "/dead?partition=1", "/dead?limit=5", "/dead?reason=empty")
+        found = [len(each["letters"]) for _, each in await asyncio.gather(*map(ask, paths))]
+        assert found == [10, 8, 3, 5, 1]
+        assert [n for n in reads if n] == [4], "each partition is read once"
+        alone = [len((await ask(path))[1]["letters"]) for path in paths]
+        assert alone == found
+
+    serve(values, scene)
+
+
+@pytest.mark.usefixtures("rest")
+def test_who_waits_too_long_is_told_so(values: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topics, "_WAIT_SECONDS", 0.1)
+
+    async def scene(ask: Ask) -> None:
+        status, problem = await ask("/dead")
+        assert (status, "not this request's turn" in problem["detail"]) == (503, True)
+
+    serve(values, scene)
+
+
+@pytest.mark.usefixtures("rest")
+def test_nobody_looks_for_a_client_that_is_gone(
+    values: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = counted(monkeypatch)
+
+    async def scene(ask: Ask) -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(ask("/dead"), 0.1)
+        assert (await ask("/dead"))[0] == 200
+        assert len(seen) == 1
+
+    serve(values, scene)
+
+
+def test_the_consumer_is_kept_for_a_while_and_not_after_a_failure(
+    values: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    real = reading.reader
+
+    def reader(settings: Any, **options: Any) -> Any:
+        made.append(options)
+        return real(settings, **options)
+
+    monkeypatch.setattr(reading, "reader", reader)
+    monkeypatch.setattr(web_reader, "_IDLE", 1.0)
+
+    def threads() -> int:
+        return sum(each.name == "pages" for each in threading.enumerate())
+
+    async def scene(ask: Ask) -> None:
+        for path in ("/dead", "/dead/0:0", "/completed/one", "/completed/one?partition=9"):
+            await ask(path)
+        assert (len(made), threads()) == (1, 1)
+        monkeypatch.setattr(Wanted, "look", failing)
+        assert (await ask("/dead"))[0] == 503
+        monkeypatch.undo()
+        monkeypatch.setattr(reading, "reader", reader)
+        assert (await ask("/dead"))[0] == 200
+        assert len(made) == 2
+
+    async def failing(*_: Any) -> Any:
+        raise KafkaConnectionError("gone")
+
+    serve(values, scene)
+    assert threads() == 0
+
+
+def test_the_consumer_is_closed_when_nobody_looks(
+    values: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_reader, "_IDLE", 0.1)
+
+    async def scene(ask: Ask) -> None:
+        assert (await ask("/dead"))[0] == 200
+        for thread in [each for each in threading.enumerate() if each.name == "pages"]:
+            await asyncio.to_thread(thread.join, 10)
+            assert not thread.is_alive()
+        assert (await ask("/dead"))[0] == 200
 
     serve(values, scene)
