@@ -1,29 +1,18 @@
 """Asking the workers' web servers."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 
 from streams.errors import OperatorError
 from streams.settings import PREFIX, Settings
+from streams.worker.endpoint import NoAnswerError, get, local_url
 
 _TIMEOUT = 15.0  # seconds
-
-
-def default_url(settings: Settings) -> str:
-    """Where a worker with these settings listens, seen from its own machine."""
-    host = settings.http_bind
-    with suppress(ValueError):
-        if (bound := ip_address(host)).is_unspecified:  # it listens on every address
-            host = "::1" if bound.version == 6 else "127.0.0.1"
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.http_port}"
 
 
 class NobodyAnswersError(OperatorError):
@@ -56,7 +45,7 @@ class Workers:
         if self.urls:
             yield from self.urls
             return
-        here = default_url(self.settings)
+        here = local_url(self.settings)
         yield here
         if self.settings.brokers is not None:
             from streams.operations.worker_addresses import addresses
@@ -77,36 +66,21 @@ class Workers:
 
 
 def _get(url: str, path: str, token: str | None) -> tuple[int, dict[str, Any]]:
-    connection = _connection(url)
-    headers: Mapping[str, str] = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        return answer.status, _document(answer)
-    except (OSError, HTTPException) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        answer = get(url, path, seconds=_TIMEOUT, token=token)
+    except NoAnswerError as error:
         raise NobodyAnswersError(
-            f"no worker answers at {url} ({reason}): --url says where one listens, the settings {PREFIX}HTTP_BIND and "
+            f"no worker answers at {url} ({error}): --url says where one listens, the settings {PREFIX}HTTP_BIND and "
             f"{PREFIX}HTTP_PORT where else it is looked for, or {PREFIX}BROKERS whom to ask"
         ) from None
-    finally:
-        connection.close()
-
-
-def _connection(url: str) -> HTTPConnection:
-    parts = urlsplit(url)
-    try:
-        if parts.scheme in ("http", "https") and parts.hostname:
-            kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-            return kind(parts.hostname, parts.port, timeout=_TIMEOUT)
     except ValueError:
-        pass
-    raise OperatorError(f"{url!r} is no URL of a worker such as http://127.0.0.1:6066")
+        raise OperatorError(f"{url!r} is no URL of a worker such as http://127.0.0.1:6066") from None
+    return answer.status, _document(answer.body)
 
 
-def _document(answer: HTTPResponse) -> dict[str, Any]:
+def _document(body: bytes) -> dict[str, Any]:
     try:
-        found = msgspec.json.decode(answer.read())
+        found = msgspec.json.decode(body)
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

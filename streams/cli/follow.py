@@ -1,36 +1,22 @@
 """What a worker is doing, in one line for people."""
 
 from collections import defaultdict
-from http.client import HTTPConnection, HTTPException
+from http import HTTPStatus
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from streams.worker.endpoint import NoAnswerError, get
 
 _TIMEOUT = 2.0  # seconds
 
 
-class Page:
-    """The web server of a worker on this machine."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
-
-    def get(self, path: str) -> str | None:
-        """What it answers to a GET; None when it does not answer, or not with 200."""
-        connection = HTTPConnection(self._host, self._port, timeout=_TIMEOUT)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.read().decode() if answer.status == 200 else None
-        except (OSError, HTTPException):
-            return None
-        finally:
-            connection.close()
-
-    @property
-    def url(self) -> str:
-        """Its address for a browser."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+def asked(url: str, path: str) -> str | None:
+    """What the worker at a URL answers to a GET; None when it does not answer, or not with 200."""
+    try:
+        status, body = get(url, path, seconds=_TIMEOUT)
+    except NoAnswerError:
+        return None
+    return body.decode() if status == HTTPStatus.OK else None
 
 
 def figures(metrics: str) -> str:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,12 +16,13 @@ import click
 from streams import logs
 from streams.cli.embedded import embedded_kafka, sigterm_is_ctrl_c
 from streams.cli.feed import records
-from streams.cli.follow import Page, figures
+from streams.cli.follow import asked, figures
 from streams.embedded.processes import Child, ChildEnded
 from streams.kafka import topics
 from streams.kafka.topics import TopicsError
 from streams.operations.traffic import Tally, send
 from streams.settings import PREFIX, Settings, SettingsError
+from streams.worker.endpoint import local_url
 
 _RATE = 50.0
 # Seconds that a part has to stop: a worker gives itself a little less than the first. Once something has failed
@@ -79,14 +79,14 @@ def _serve(rate: float) -> None:
     with _kafka() as (settings, checks), ExitStack() as running:
         worker = running.enter_context(_child("worker", settings))
         checks.append(worker.check)
-        page = _page(settings)
-        while page.get("/ready") is None:
+        url = local_url(settings)
+        while asked(url, "/ready") is None:
             _look(checks)
         if rate:
             traffic = running.enter_context(_child("simulate", settings, "--rate", str(rate)))
             checks.append(traffic.check)
-        click.echo(_where(settings, page, rate))
-        _follow(page, checks)
+        click.echo(_where(settings, url, rate))
+        _follow(url, checks)
 
 
 def _feed(file: BinaryIO, as_json: bool) -> None:
@@ -162,23 +162,14 @@ def _child(command: str, settings: Settings, *options: str, shares_stdout: bool 
         child.stop(patience)
 
 
-def _page(settings: Settings) -> Page:
-    host = settings.http_bind
-    with suppress(ValueError):  # a name
-        address = ip_address(host)
-        if address.is_unspecified:
-            host = "127.0.0.1" if address.version == 4 else "::1"
-    return Page(host, settings.http_port)
-
-
-def _where(settings: Settings, page: Page, rate: float) -> str:
+def _where(settings: Settings, url: str, rate: float) -> str:
     logs = ", ".join(
         f"{settings.data_dir}/{name}.log" for name in ["worker", *(["simulate"] if rate else [])]
     )
     return (
         f"Kafka      {settings.brokers}\n"
-        f"live page  {page.url}\n"
-        f"metrics    {page.url}/metrics\n"
+        f"live page  {url}\n"
+        f"metrics    {url}/metrics\n"
         f"calls      {settings.calls_topic}\n"
         f"completed  {settings.completed_topic}\n"
         f"rejected   {settings.dead_topic}\n"
@@ -191,7 +182,7 @@ def _where(settings: Settings, page: Page, rate: float) -> str:
     )
 
 
-def _follow(page: Page, checks: Sequence[Check]) -> None:
+def _follow(url: str, checks: Sequence[Check]) -> None:
     """Look after the parts for ever; on a terminal, show what the worker does."""
     if not sys.stderr.isatty():
         while True:
@@ -201,7 +192,7 @@ def _follow(page: Page, checks: Sequence[Check]) -> None:
     with Console(stderr=True).status("") as status:
         while True:
             _look(checks)
-            if (metrics := page.get("/metrics")) is not None:
+            if (metrics := asked(url, "/metrics")) is not None:
                 status.update(figures(metrics))
 
 

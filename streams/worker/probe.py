@@ -3,12 +3,12 @@
 For health checks where no HTTP client is installed. Exits 0 when it answers 200; else prints what it says and exits 1.
 """
 
-import http.client
 import os
 import sys
-from ipaddress import ip_address
+from http import HTTPStatus
 
 from streams.settings import PREFIX, Settings
+from streams.worker.endpoint import NoAnswerError, get, local_url
 
 SECONDS = 4.0
 """How long an answer may take."""
@@ -16,25 +16,12 @@ SECONDS = 4.0
 
 def problem(settings: Settings, path: str) -> str | None:
     """What the worker says is wrong, or that it does not answer; None when all is well."""
-    host = _address(settings.http_bind)
-    connection = http.client.HTTPConnection(host, settings.http_port, timeout=SECONDS)
+    url = local_url(settings)
     try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        said = response.read().decode(errors="replace").strip()
-    except (OSError, http.client.HTTPException) as error:
-        return f"no worker answers at {host}:{settings.http_port} ({PREFIX}HTTP_PORT): {error}"
-    finally:
-        connection.close()
-    return None if response.status == http.HTTPStatus.OK else said
-
-
-def _address(bind: str) -> str:
-    """Where to ask: all addresses can be listened on, not called."""
-    try:
-        return "localhost" if ip_address(bind).is_unspecified else bind
-    except ValueError:
-        return bind
+        status, body = get(url, path, seconds=SECONDS)
+    except NoAnswerError as error:
+        return f"no worker answers at {url} ({PREFIX}HTTP_BIND, {PREFIX}HTTP_PORT): {error}"
+    return None if status == HTTPStatus.OK else body.decode(errors="replace").strip()
 
 
 def main(path: str = "/live") -> None:

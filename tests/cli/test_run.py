@@ -18,7 +18,7 @@ from support.kafka import read_topic
 
 from streams.cli import main
 from streams.cli.feed import key, records
-from streams.cli.follow import Page, figures
+from streams.cli.follow import asked, figures
 from streams.errors import OperatorError
 
 SAMPLE = Path(__file__).parent.parent / "data" / "sample-calls.jsonl"
@@ -270,7 +270,5 @@ def test_the_figures_are_sums() -> None:
     assert figures(exposed) == "1,234 events, 0 calls completed, 2 open, 0 records rejected, 0 waiting"
 
 
-def test_a_page_that_does_not_answer_is_none() -> None:
-    page = Page("::1", 1)
-    assert page.get("/ready") is None
-    assert page.url == "http://[::1]:1"
+def test_a_worker_that_does_not_answer_has_said_nothing() -> None:
+    assert asked("http://[::1]:1", "/ready") is None

@@ -63,5 +63,7 @@ def test_where_no_worker_answers_it_is_said_where_it_was_looked_for() -> None:
         pass
     code, said = probe(port)
     assert code == 1
-    assert said.startswith(f"no worker answers at localhost:{port} (TELEFONIE_HTTP_PORT): ")
+    assert said.startswith(
+        f"no worker answers at http://127.0.0.1:{port} (TELEFONIE_HTTP_BIND, TELEFONIE_HTTP_PORT): "
+    )
     assert said.count("\n") == 1

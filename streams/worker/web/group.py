@@ -13,8 +13,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from ipaddress import ip_address
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -23,6 +21,7 @@ import msgspec
 
 from streams.engine.members import Member, MembersUnknownError
 from streams.settings import PREFIX, Settings
+from streams.worker.endpoint import is_wildcard, url_of
 
 MEMBER: Final = "Telefonie-Member"
 """The header that names the member of the group that is asked, for what it holds itself."""
@@ -172,10 +171,9 @@ def advertised(settings: Settings, address: str) -> str:
         return settings.http_advertise
     parts = urlsplit(address)
     host = parts.hostname or ""
-    with suppress(ValueError):  # a name
-        if (bound := ip_address(host)).is_unspecified:
-            host = _own_address(settings, socket.AF_INET if bound.version == 4 else socket.AF_UNSPEC)
-    return f"http://{f'[{host}]' if ':' in host else host}:{parts.port}"
+    if is_wildcard(host):
+        host = _own_address(settings, socket.AF_UNSPEC if ":" in host else socket.AF_INET)
+    return url_of(host, parts.port)
 
 
 def _own_address(settings: Settings, family: socket.AddressFamily) -> str:

@@ -20,6 +20,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from streams.errors import OperatorError
 from streams.settings import PREFIX, Settings
+from streams.worker.endpoint import url_of
 from streams.worker.metrics import Metrics
 from streams.worker.single_flight import SingleFlight
 from streams.worker.web import openapi, page
@@ -142,7 +143,7 @@ class WebServer:
     def address(self) -> str:
         """Where it listens, with the true port: `http://127.0.0.1:6066`. Only between `start` and `stop`."""
         host, port = self._runner.addresses[0][:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return url_of(host, port)
 
     async def _live(self, _: web.Request) -> web.Response:
         return _verdict(self._health.live())

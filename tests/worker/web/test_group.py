@@ -254,6 +254,7 @@ def test_a_member_without_an_address_is_named() -> None:
         ({"http_advertise": "http://w-0.example.com:80"}, "http://0.0.0.0:6066", "http://w-0.example.com:80"),
         ({"brokers": "127.0.0.1:9092"}, "http://0.0.0.0:7", "http://127.0.0.1:7"),
         ({"brokers": "127.0.0.1:9092,x:1"}, "http://[::]:7", "http://127.0.0.1:7"),
+        ({"brokers": "127.0.0.1:9092"}, "http://:7", "http://127.0.0.1:7"),
     ],
 )
 def test_where_others_reach_a_worker(values: dict[str, Any], address: str, wanted: str) -> None:
