@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from streams.kafka.credentials import client_options
-from streams.settings import FOREVER, TABLE, Settings, SettingsError, format_duration, parse_duration
+from streams.settings import (
+    FOREVER,
+    TABLE,
+    Settings,
+    SettingsError,
+    approximate_duration,
+    format_duration,
+    parse_duration,
+)
 
 SECRETS = {"API_TOKEN", "SASL_PASSWORD", "SSL_KEY"}
 
@@ -78,6 +86,22 @@ def test_values_are_read_as_their_types() -> None:
 def test_durations(text: str, ms: int) -> None:
     assert parse_duration(text) == ms
     assert format_duration(ms) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.9, "0s"),
+        (-5, "0s"),
+        (7, "7s"),
+        (307, "5m 7s"),
+        (4_320, "1h 12m"),
+        (3_600, "1h 0m"),
+        (183_600, "2d 3h"),
+    ],
+)
+def test_durations_for_people(seconds: float, text: str) -> None:
+    assert approximate_duration(seconds) == text
 
 
 @pytest.mark.parametrize(

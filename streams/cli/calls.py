@@ -15,7 +15,7 @@ from streams.cli.options import Duration, country_option, json_option
 from streams.cli.terminal import fields, table, text
 from streams.codecs import STATUSES
 from streams.errors import OperatorError
-from streams.settings import Settings
+from streams.settings import Settings, approximate_duration
 
 _url_option = click.option(
     "--url",
@@ -131,22 +131,12 @@ def _rows(found: Iterable[dict[str, Any]]) -> Iterable[Sequence[str]]:
         yield (
             call["id"],
             call["status"],
-            _age(now - datetime.fromisoformat(call["opened_at"]).timestamp()),
+            approximate_duration(now - datetime.fromisoformat(call["opened_at"]).timestamp()),
             call["last_event_at"],
             text(call.get("from_country")),
             text(call.get("to_country")),
             call["due_at"],
         )
-
-
-def _age(seconds: float) -> str:
-    """`2d 3h`, `1h 12m`, `5m 7s`: the two largest units."""
-    left, parts = max(0, int(seconds)), list[str]()
-    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
-        n, left = divmod(left, size)
-        if n or parts or unit == "s":
-            parts.append(f"{n}{unit}")
-    return " ".join(parts[:2])
 
 
 def _workers(urls: tuple[str, ...]) -> Workers:

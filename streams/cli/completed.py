@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -12,10 +12,9 @@ import msgspec
 
 from streams.calls.times import instant
 from streams.cli.options import Moment, country_option, json_option
-from streams.cli.terminal import fields, progress, table, text
+from streams.cli.terminal import endless_table, fields, progress, table, text
 from streams.codecs import STATUSES
 from streams.errors import OperatorError
-from streams.printable import printable
 from streams.settings import Settings
 
 _LAST = 10
@@ -141,9 +140,7 @@ async def _tail(settings: Settings, selection: Any, lines: int, following: bool,
     async with reading.reader(settings) as consumer:
         with progress("completed calls") as shown:
             found, ends = await last_of(consumer, settings, selection, lines, shown)
-        show = _write if as_json else _print
-        if not as_json and sys.stdout.isatty():
-            click.secho(_aligned(_HEADS), bold=True)
+        show = _write if as_json else _table()
         show(found)
         if following:
             async with aclosing(follow(consumer, ends, selection)) as more:
@@ -151,22 +148,16 @@ async def _tail(settings: Settings, selection: Any, lines: int, following: bool,
                     show([each])
 
 
+def _table() -> Callable[[Iterable[Any]], None]:
+    show = endless_table(_HEADS, _WIDTHS)
+    return lambda found: show(map(_row, found))
+
+
 def _write(found: Iterable[Any]) -> None:
     """The records as they lie in the topic, a line each: to JSON, a line end outside of a text is any blank."""
     for each in found:
         sys.stdout.buffer.write(each.value.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n")
     sys.stdout.buffer.flush()
-
-
-def _print(found: Iterable[Any]) -> None:
-    """A line each; they come one by one, so their columns cannot wait for the widest."""
-    for each in found:
-        cells = [printable(cell) for cell in _row(each)]
-        click.echo(_aligned(cells) if sys.stdout.isatty() else "\t".join(cells))
-
-
-def _aligned(cells: Iterable[str]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip()
 
 
 _WIDTHS = (24, 36, 3, 11, 9, 4, 2, 9, 14, 0)

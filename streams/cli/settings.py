@@ -6,7 +6,7 @@ import sys
 import click
 import msgspec
 
-from streams.printable import printable
+from streams.cli.terminal import Styled, table
 from streams.settings import TABLE, Setting, Settings
 
 _INTRODUCTION = """\
@@ -46,10 +46,9 @@ def settings(as_json: bool, markdown: bool) -> None:
         for setting in TABLE:
             click.echo(msgspec.json.encode(_row(setting, present)))
     elif sys.stdout.isatty():
-        _print_table(present)
+        table(("setting", "value", "meaning"), (_for_people(_row(setting, present)) for setting in TABLE))
     else:
-        for setting in TABLE:
-            click.echo("\t".join(map(printable, _row(setting, present).values())))
+        table((), (list(_row(setting, present).values()) for setting in TABLE))
 
 
 def reference() -> str:
@@ -67,22 +66,19 @@ def _row(setting: Setting, present: Settings) -> dict[str, str]:
     }
 
 
+def _for_people(row: dict[str, str]) -> tuple[str, str | Styled, str]:
+    """What fits a terminal: the value stands out where it is not the default, which is then told."""
+    is_default = row["default"] in ("", row["value"])
+    value = row["value"] or "-"
+    default = "" if is_default else f" (default {row['default']})"
+    return (
+        row["name"],
+        value if is_default else Styled(value, "bold"),
+        f"{row['meaning']}; {row['takes']}{default}",
+    )
+
+
 def _markdown_row(setting: Setting) -> str:
     default = f"`{setting.default}`" if setting.default else "none"
     star = "\\*" if setting.secret else ""
     return f"| `{setting.variable}`{star} | {default} | {setting.kind.takes} | {setting.meaning} |\n"
-
-
-def _print_table(present: Settings) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("setting", "value", "meaning", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for setting in TABLE:
-        row = _row(setting, present)
-        value = Text(printable(row["value"]) or "-")
-        if row["default"] not in ("", row["value"]):
-            value = Text.assemble((printable(row["value"]), "bold"), f"\n(default {row['default']})")
-        table.add_row(Text(row["name"]), value, Text.assemble(row["meaning"], (f"; {row['takes']}", "dim")))
-    Console().print(table)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from streams.cli.terminal import counted, progress, table, text
+from streams.calls.times import instant
+from streams.cli.terminal import Styled, counted, progress, table, text
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _show(found: Status) -> None:
     opened = (
         str(found.open) if found.recounted else f"{found.open} (opened less closed; --recount counts them)"
     )
-    counts = [
+    counts: list[tuple[str, str | Styled]] = [
         ("group", found.group),
         ("read", str(found.read)),
         ("applied", str(found.applied)),
@@ -90,9 +90,8 @@ def _show(found: Status) -> None:
     ]
     for each in found.equations:
         verdict = "ok" if each.holds else f"violated: {each.left} and {each.right}"
-        counts.append((each.equation, click.style(verdict, fg="green" if each.holds else "red")))
-    for name, value in counts:
-        click.echo(f"{name:<30}{value}")
+        counts.append((each.equation, Styled(verdict, "green" if each.holds else "red")))
+    table(("", ""), counts)
     for _, partitions in groupby(found.partitions, lambda each: each.topic):
         click.echo()
         _show_partitions(list(partitions))
@@ -118,10 +117,4 @@ def _show_partitions(partitions: list[Partition]) -> None:
 
 
 def _time(ms: int | None) -> str:
-    if ms is None:
-        return "-"
-    try:
-        moment = datetime.fromtimestamp(ms / 1000, UTC)
-    except (ValueError, OverflowError, OSError):  # a timestamp may be any number
-        return f"{ms} ms"
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return "-" if ms is None else instant(ms)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -20,11 +20,18 @@ def say(text: str, *, err: bool = False) -> None:
     click.echo(printable(text), err=err)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+class Styled(NamedTuple):
+    """A cell that stands out on a terminal: `style` is as rich has it, such as `red` or `bold`."""
+
+    cell: str
+    style: str
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str | Styled]]) -> None:
     """Print rows: aligned under their headings on a terminal, separated by tabs elsewhere, each as it comes."""
     if not sys.stdout.isatty():
         for row in rows:
-            click.echo("\t".join(map(printable, row)))
+            _print_tabbed(row)
         return
     from rich.console import Console
     from rich.table import Table
@@ -32,9 +39,32 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     shown = Table(*columns, box=None, show_header=any(columns), pad_edge=False, padding=(0, 2, 0, 0))
     for row in rows:
-        shown.add_row(*(Text(printable(cell)) for cell in row))
+        cells = (each if isinstance(each, Styled) else Styled(each, "") for each in row)
+        shown.add_row(*(Text(printable(cell), style) for cell, style in cells))
     with Console() as console:
         console.print(shown)
+
+
+def endless_table(columns: Sequence[str], widths: Sequence[int]) -> Callable[[Iterable[Sequence[str]]], None]:
+    """A printer of rows that come by and by, as `table` does: no column can wait for its widest cell."""
+
+    def aligned(row: Sequence[str]) -> str:
+        return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+    def show(rows: Iterable[Sequence[str]]) -> None:
+        for row in rows:
+            if sys.stdout.isatty():
+                click.echo(aligned([printable(cell) for cell in row]))
+            else:
+                _print_tabbed(row)
+
+    if sys.stdout.isatty():
+        click.secho(aligned(columns), bold=True)
+    return show
+
+
+def _print_tabbed(row: Iterable[str | Styled]) -> None:
+    click.echo("\t".join(printable(each.cell if isinstance(each, Styled) else each) for each in row))
 
 
 def text(value: object) -> str:

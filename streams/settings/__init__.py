@@ -1,6 +1,6 @@
 """Every setting, read once into one frozen object, and durations, which other parts use too."""
 
-from streams.settings.durations import format_duration, parse_duration
+from streams.settings.durations import approximate_duration, format_duration, parse_duration
 from streams.settings.environment import PREFIX, Setting, SettingsError
 from streams.settings.kinds import FOREVER
 from streams.settings.settings import TABLE, Settings
@@ -12,6 +12,7 @@ __all__ = [
     "Setting",
     "Settings",
     "SettingsError",
+    "approximate_duration",
     "format_duration",
     "parse_duration",
 ]

@@ -19,3 +19,13 @@ def format_duration(ms: int) -> str:
     """Milliseconds as the shortest exact duration: 90000 is `90s`, 3600000 is `1h`."""
     unit = next(unit for unit in reversed(_MS) if ms % _MS[unit] == 0)
     return f"{ms // _MS[unit]}{unit}"
+
+
+def approximate_duration(seconds: float) -> str:
+    """The two largest units of a duration, for people: `2d 3h`, `1h 12m`, `5m 7s`; `0s` for a negative one."""
+    left, parts = max(0, int(seconds * 1000)), list[str]()
+    for unit, size in reversed(_MS.items()):
+        n, left = divmod(left, size)
+        if unit != "ms" and (n or parts or unit == "s"):
+            parts.append(f"{n}{unit}")
+    return " ".join(parts[:2])

@@ -22,6 +22,7 @@ from support.worker import Setup, run_until_caught_up
 
 from streams.calls.times import instant
 from streams.cli import main
+from streams.cli.terminal import Styled, endless_table, table
 from streams.codecs import CompletedCall, Rejected, Source, Timeline, dead_headers, encode_completed
 from streams.printable import printable
 
@@ -48,6 +49,22 @@ OURS = re.compile(r"\x1b\[[0-9;]*[mKAG]|\x1b\[\?25[lh]")
 def test_what_acts_or_is_not_seen_becomes_an_escape(text: str, shown: str) -> None:
     assert printable(text) == shown
     assert printable(shown) == shown
+
+
+@pytest.mark.parametrize("people", [True, False])
+def test_every_table_is_aligned_for_people_and_tabbed_for_programs(
+    people: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: people)
+    rows = [("one", "1"), ("three", "3")]
+    table(("name", "n"), [(first, Styled(second, "bold")) for first, second in rows])
+    at_once = [OURS.sub("", line).rstrip() for line in capsys.readouterr().out.splitlines()]
+    show = endless_table(("name", "n"), (5, 0))
+    for row in rows:
+        show([row])
+    one_by_one = [OURS.sub("", line) for line in capsys.readouterr().out.splitlines()]
+    aligned = ["name   n", "one    1", "three  3"]
+    assert at_once == one_by_one == (aligned if people else ["one\t1", "three\t3"])
 
 
 def calm(output: str) -> bool:
