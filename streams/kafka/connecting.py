@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager, contextmanager
 from ssl import SSLError
 from typing import Any, Protocol, TypeVar
 
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import IllegalSaslStateError, KafkaConnectionError
 
 from streams.errors import OperatorError
-from streams.kafka.credentials import causes, meaning_of
+from streams.kafka.credentials import causes, client_options, meaning_of
 from streams.settings import PREFIX, Settings
 
 CONNECT_SECONDS = 10.0
@@ -44,6 +45,14 @@ async def connected(client: C, settings: Settings) -> AsyncIterator[C]:
         yield client
     finally:
         await stop()
+
+
+@asynccontextmanager
+async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client that asks and changes what the brokers know; closed at the end. Raises as `connected`."""
+    client = AIOKafkaAdminClient(request_timeout_ms=int(CONNECT_SECONDS * 1000), **client_options(settings))
+    async with connected(client, settings):
+        yield client
 
 
 async def _start(client: Client, settings: Settings) -> None:

@@ -53,7 +53,7 @@ def silent(_read: int, _total: int) -> None:
 
 @asynccontextmanager
 async def reader(settings: Settings, **options: Any) -> AsyncIterator[Any]:
-    """A consumer without a group, read_committed unless `options` (of aiokafka's) say otherwise.
+    """A consumer without a group, read_committed, unless `options` (of aiokafka's) say otherwise.
 
     Raises Unreachable when no broker answers.
     """

@@ -26,8 +26,7 @@ from streams.engine.restore import (
 )
 from streams.errors import OperatorError
 from streams.kafka import reading
-from streams.kafka.connecting import CONNECT_SECONDS, connected
-from streams.kafka.credentials import client_options
+from streams.kafka.connecting import CONNECT_SECONDS, admin
 from streams.kafka.reading import Progress
 from streams.kafka.topics import ABSENT
 from streams.settings import Settings
@@ -115,17 +114,19 @@ async def recounted(
 
 async def committed_offsets(settings: Settings, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
     """The offsets that a group has committed, by partition."""
-    async with connected(AIOKafkaAdminClient(**client_options(settings)), settings) as admin:
-        offsets = await _offsets(admin, group)
+    async with admin(settings) as client:
+        offsets = await _offsets(client, group)
     return {log: place for log, place in offsets.items() if place.offset >= 0}
 
 
-async def _offsets(admin: AIOKafkaAdminClient, group: str) -> Mapping[TopicPartition, OffsetAndMetadata]:
+async def _offsets(client: AIOKafkaAdminClient, group: str) -> Mapping[TopicPartition, OffsetAndMetadata]:
     """The offsets of a group. New brokers make the topic of offsets when they are first asked for some."""
     give_up = time.monotonic() + CONNECT_SECONDS
     while True:
         try:
-            found: Mapping[TopicPartition, OffsetAndMetadata] = await admin.list_consumer_group_offsets(group)
+            found: Mapping[TopicPartition, OffsetAndMetadata] = await client.list_consumer_group_offsets(
+                group
+            )
             return found
         except KafkaError as error:
             if not error.retriable or time.monotonic() > give_up:

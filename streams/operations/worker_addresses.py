@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streams.engine.members import MembersUnknownError, described
 from streams.errors import OperatorError
-from streams.kafka.connecting import CONNECT_SECONDS, Unreachable, connected
-from streams.kafka.credentials import client_options
+from streams.kafka.connecting import CONNECT_SECONDS, Unreachable, admin
 from streams.kafka.errors import told
 from streams.settings import PREFIX, Settings
 
 
 async def addresses(settings: Settings) -> list[str]:
     """The URLs of the workers of the group, of those that tell it. Raises OperatorError when there are none."""
-    async with connected(AIOKafkaAdminClient(**client_options(settings)), settings) as admin:
+    async with admin(settings) as client:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                (answer,) = await admin.describe_consumer_groups([settings.app_id])
+                (answer,) = await client.describe_consumer_groups([settings.app_id])
             members = described(answer.groups[0], settings.calls_topic)
         except (KafkaError, MembersUnknownError) as error:
             raise OperatorError(

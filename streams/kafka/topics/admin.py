@@ -21,8 +21,8 @@ from aiokafka.errors import (
 )
 
 from streams.errors import OperatorError
-from streams.kafka.connecting import CONNECT_SECONDS, Unreachable, connected
-from streams.kafka.credentials import client_options
+from streams.kafka import connecting
+from streams.kafka.connecting import Unreachable
 from streams.kafka.errors import told
 from streams.kafka.errors.meanings import TABLE
 from streams.kafka.topics.comparison import ABSENT, Cluster, Finding, changes, findings, growth, summary
@@ -155,11 +155,10 @@ def _missing(cluster: Mapping[str, Existing], names: Iterable[str]) -> None:
 
 @asynccontextmanager
 async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    client = AIOKafkaAdminClient(request_timeout_ms=int(CONNECT_SECONDS * 1000), **client_options(settings))
-    async with connected(client, settings) as admin:
+    async with connecting.admin(settings) as client:
         try:
             async with asyncio.timeout(_DEADLINE_SECONDS):
-                yield admin
+                yield client
         except TimeoutError:
             raise Unreachable(
                 f"the Kafka brokers behind {settings.brokers} do not answer: are their advertised listeners "
