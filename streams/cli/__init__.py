@@ -1,7 +1,7 @@
-"""The command `telefonie`: one file a command.
+"""The command `telefonie`: one file per command.
 
-Data goes to stdout, everything else to stderr. Exit code 0 is success, 1 what the input, the data or the
-surroundings got wrong (one line, `error: …`), 2 a wrong command line.
+Data goes to stdout, everything else to stderr. Exit code 0 means success, 1 a problem with the input, the data or the
+environment (one line, `error: …`), 2 a wrong command line.
 """
 
 from collections.abc import Iterator
@@ -19,17 +19,17 @@ from streams.printable import printable
 _COMMANDS = {
     "run": "Run everything on this machine, with an embedded Kafka unless TELEFONIE_BROKERS is set.",
     "worker": "Run one worker of the consumer group.",
-    "topics": "Make the topics, or compare what exists with what is needed.",
-    "status": "Say how far the group is, and whether its sums are right.",
-    "calls": "Look into the calls that the workers hold: one by its id, or the open ones.",
-    "completed": "Look into the completed calls that have been published.",
-    "dead": "Look into the dead letters, and send them back once corrected.",
-    "replay": "Compute the completed calls of a part of the log once more, and compare.",
+    "topics": "Create the topics, check them, or alter their settings.",
+    "status": "Show how far the group is, and whether its sums are right.",
+    "calls": "Show calls that the workers hold: one by its id, or the open ones.",
+    "completed": "Show published completed calls.",
+    "dead": "Show dead letters, and send them back once corrected.",
+    "replay": "Recompute the completed calls of a range of the log, and compare.",
     "simulate": "Send simulated calls to the calls topic.",
-    "validate": "Say of every JSON line whether it is a valid Call.",
+    "validate": "Check whether each JSON line is a valid Call.",
     "schema": "Print a JSON Schema, or the AsyncAPI document of all topics.",
     "settings": "Print every setting with its value, default and meaning.",
-    "broker": "Run the embedded Kafka alone.",
+    "broker": "Run only the embedded Kafka.",
 }
 
 
@@ -63,7 +63,7 @@ class Commands(click.Group):
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turns what people can fix into one line and exit code 1; a bug keeps its traceback."""
+    """Turns errors that people can fix into one line and exit code 1; a bug keeps its traceback."""
     try:
         yield
     except OperatorError as error:
@@ -79,7 +79,7 @@ def _explained() -> Iterator[None]:
 def main() -> None:
     """Turns Telefonie Call events from Kafka into completed-call records, KPI windows and metrics.
 
-    Settings come from environment variables, `telefonie settings` lists them.
+    Settings come from environment variables; `telefonie settings` lists them.
 
     \b
     Example:

@@ -16,21 +16,22 @@ _TIMEOUT = 15.0  # seconds
 
 
 class NobodyAnswersError(OperatorError):
-    """There is no worker at the URL."""
+    """No worker answers at the URL."""
 
 
 @dataclass
 class Workers:
     """The workers of the group, each of which answers for all.
 
-    Without `urls` the one on this machine is asked, and when there is none, those that the group's coordinator knows.
+    Without `urls`, the worker on this machine is asked, and if there is none, those that the group's coordinator knows.
     """
 
     settings: Settings
     urls: Sequence[str] = ()
 
     def ask(self, path: str, query: Sequence[tuple[str, str]] = ()) -> tuple[int, dict[str, Any]]:
-        """The status, 200 or 404, and the document of the first that answers so; OperatorError when none does."""
+        """The status, 200 or 404, and the document of the first worker that answers with one; raises OperatorError if
+        none does."""
         whole = f"{path}?{urlencode(query)}" if query else path
         failure: OperatorError | None = None
         for url in self._candidates():
@@ -70,8 +71,8 @@ def _get(url: str, path: str, token: str | None) -> tuple[int, dict[str, Any]]:
         answer = get(url, path, seconds=_TIMEOUT, token=token)
     except NoAnswerError as error:
         raise NobodyAnswersError(
-            f"no worker answers at {url} ({error}): --url says where one listens, the settings {PREFIX}HTTP_BIND and "
-            f"{PREFIX}HTTP_PORT where else it is looked for, or {PREFIX}BROKERS whom to ask"
+            f"no worker answers at {url} ({error}): pass the address of one with --url, or set "
+            f"{PREFIX}HTTP_BIND and {PREFIX}HTTP_PORT, or {PREFIX}BROKERS to look it up in the group"
         ) from None
     except ValueError:
         raise OperatorError(f"{url!r} is no URL of a worker such as http://127.0.0.1:6066") from None

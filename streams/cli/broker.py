@@ -15,25 +15,27 @@ from streams.settings import Settings
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where its data is kept; the next start there goes on with it.  [default: kafka in TELEFONIE_DATA_DIR]",
+    help="Where its data is kept; the next start there continues with it.  [default: kafka in "
+    "TELEFONIE_DATA_DIR]",
 )
 @click.option(
     "--port",
     type=click.IntRange(1, 65527),
-    help="Port of the first broker, the next has the next one.  [default: that of last time or a free one]",
+    help="Port of the first broker; the next broker takes the next port.  [default: the previous one, or a "
+    "free one]",
 )
 @click.option(
     "--nodes",
     type=click.IntRange(1, 9),
     default=1,
     show_default=True,
-    help="Brokers; three or more keep three copies of everything.",
+    help="Number of brokers; three or more keep three copies of everything.",
 )
 def broker(data_dir: Path | None, port: int | None, nodes: int) -> None:
-    """Run the embedded Kafka alone, in the foreground; Ctrl-C stops it.
+    """Run only the embedded Kafka, in the foreground; Ctrl-C stops it.
 
-    Prints its address to stdout when it is ready. It listens on 127.0.0.1 only. The first start of all loads
-    Apache Kafka (45 MB), later ones need no network.
+    Prints its address to stdout when it is ready. It listens on 127.0.0.1 only. The very first start downloads Apache
+    Kafka (45 MB); later ones need no network.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`telefonie calls get` and `calls open`: asked of the workers."""
+"""`telefonie calls get` and `calls open`: answers from the workers."""
 
 import os
 import time
@@ -22,17 +22,17 @@ _url_option = click.option(
     "urls",
     multiple=True,
     metavar="URL",
-    help="Where a worker listens, any of the group; repeat it for others to ask when it does not answer.  "
-    "[default: as HTTP_BIND and HTTP_PORT say, else as the group at BROKERS says]",
+    help="URL of any worker of the group; repeatable: the others are asked if it does not answer.  "
+    "[default: from HTTP_BIND and HTTP_PORT, otherwise from the group at BROKERS]",
 )
 
 
 @click.group()
 def calls() -> None:
-    """Look into the calls that the workers hold: open ones, and closed ones that are still remembered.
+    """Show calls that the workers hold: open ones, and closed ones that are still remembered.
 
-    Any worker answers for all of them. Where the setting API_TOKEN is set it is sent along; without one a worker
-    answers only on its own machine.
+    Any worker answers for all of them. The token in the setting API_TOKEN is sent along, if there is one; without a
+    token, a worker answers only clients on its own machine.
 
     \b
     Example:
@@ -48,8 +48,8 @@ def calls() -> None:
 def get(call_id: str, urls: tuple[str, ...], as_json: bool) -> None:
     """Show the state of one call with its timeline.
 
-    Exits 1 when there is no such call. A call that closed longer ago than CALL_RETENTION is forgotten:
-    `telefonie completed get` finds what was published of it.
+    Exits 1 if there is no such call. A call that closed longer ago than CALL_RETENTION is forgotten:
+    `telefonie completed get` finds what was published for it.
 
     \b
     Example:
@@ -59,7 +59,7 @@ def get(call_id: str, urls: tuple[str, ...], as_json: bool) -> None:
     status, document = _workers(urls).ask(f"/calls/{quote(os.fsencode(call_id), safe='')}")
     if status == 404:
         raise OperatorError(
-            "no such call is open, or remembered since it closed; `telefonie completed get` finds what was published"
+            "no such call is open or still remembered; `telefonie completed get` finds what was published"
         )
     _show(document, as_json)
 
@@ -80,11 +80,15 @@ def _show(document: dict[str, Any], as_json: bool) -> None:
     "statuses",
     type=click.Choice(STATUSES[:3]),
     multiple=True,
-    help="Only of this status; repeatable.",
+    help="Only calls with this status; repeatable.",
 )
 @country_option
 @click.option(
-    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="The oldest so many."
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=50,
+    show_default=True,
+    help="How many calls to list, oldest first.",
 )
 @_url_option
 @json_option
@@ -96,10 +100,10 @@ def open_(
     urls: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """List open calls, those that have been open for longest first.
+    """List open calls, longest open first.
 
-    The table shows no phone numbers, --json the whole calls. Exits 1 when a worker could not tell: then its calls are
-    missing.
+    The table shows no phone numbers; --json prints whole calls. Exits 1 if a worker did not answer: its calls are
+    missing then.
 
     \b
     Example:

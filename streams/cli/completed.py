@@ -22,7 +22,7 @@ _LAST = 10
 
 @click.group()
 def completed() -> None:
-    """Look into the completed calls that have been published.
+    """Show published completed calls.
 
     \b
     Example:
@@ -36,15 +36,15 @@ def completed() -> None:
 @click.option(
     "--since",
     type=Moment(),
-    help="Look only at what is stamped from this time on, which is quicker: RFC 3339, or 2h for two hours ago.",
+    help="Only records stamped at or after this time, which is faster: RFC 3339, or 2h for two hours ago.",
 )
 @json_option
 def get(call_id: str, since: int | None, as_json: bool) -> None:
     """Show all revisions of a completed call that are still in the topic.
 
-    Exits 1 when there is none: the call is open (`telefonie calls get` asks the workers), was never seen, or has been
+    Exits 1 if there is none: the call is open (`telefonie calls get` asks the workers), was never seen, or has been
     erased by a tombstone. Kafka compacts the topic: of an older call only the last revision may be left. The partition
-    in which the call should lie is read from its beginning, or from --since on; the others only if it is not there.
+    in which the call is expected is read from its beginning, or from --since; the others only if it is not there.
 
     \b
     Example:
@@ -59,7 +59,9 @@ def get(call_id: str, since: int | None, as_json: bool) -> None:
             f"{tombstone.partition} at offset {tombstone.offset}, written {instant(tombstone.timestamp)}"
         )
     if not found:
-        what = "no completed call of this id" if since is None else f"none of this id since {instant(since)}"
+        what = (
+            "no completed call with this id" if since is None else f"none with this id since {instant(since)}"
+        )
         raise OperatorError(f"{settings.completed_topic} holds {what}")
     if as_json:
         _write(found)
@@ -85,25 +87,25 @@ async def _get(settings: Settings, key: bytes, since: int | None) -> Any:
     type=click.IntRange(1),
     default=_LAST,
     show_default=True,
-    help="How many of the last ones.",
+    help="How many calls to show.",
 )
 @click.option(
     "-f",
     "--follow",
     "following",
     is_flag=True,
-    help="Go on with what is published from now on, until Ctrl-C.",
+    help="Continue with what is published from now on, until Ctrl-C.",
 )
 @click.option(
     "--status",
     "statuses",
     type=click.Choice(STATUSES),
     multiple=True,
-    help="Only of this status; repeatable.",
+    help="Only calls with this status; repeatable.",
 )
 @country_option
 @click.option(
-    "--since", type=Moment(), help="Only revisions from this time on: RFC 3339, or 2h for two hours ago."
+    "--since", type=Moment(), help="Only revisions at or after this time: RFC 3339, or 2h for two hours ago."
 )
 @json_option
 def tail(
@@ -114,7 +116,7 @@ def tail(
     since: int | None,
     as_json: bool,
 ) -> None:
-    """Show the completed calls that were published last, oldest first; with --json the records as they are.
+    """Show the latest completed calls, oldest first; with --json the records as they are.
 
     Each line is one revision. Times are event times.
 
@@ -154,7 +156,7 @@ def _table() -> Callable[[Iterable[Any]], None]:
 
 
 def _write(found: Iterable[Any]) -> None:
-    """The records as they lie in the topic, a line each: to JSON, a line end outside of a text is any blank."""
+    """The records as they are in the topic, one per line: in JSON, a line end outside a string is white space."""
     for each in found:
         sys.stdout.buffer.write(each.value.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n")
     sys.stdout.buffer.flush()

@@ -18,16 +18,16 @@ from streams.cli.terminal import progress, progress_beside_output, table, text
 from streams.errors import OperatorError
 from streams.settings import Settings
 
-_ON_A_TERMINAL = 50  # dead letters, unless told otherwise
+_ON_A_TERMINAL = 50  # dead letters, by default
 _AT_ONCE = 500  # dead letters
 
 
 @click.group()
 def dead() -> None:
-    """Look into the dead letters: records that were rejected; and send them back once corrected.
+    """Show dead letters, which are records that were rejected, and send them back once corrected.
 
-    A dead letter is named by its place, PARTITION:OFFSET, in the topic of dead letters. Earlier releases did not record
-    when a record was rejected: for their letters the time of the record counts.
+    A dead letter is named by its place, PARTITION:OFFSET, in the topic of dead letters. Release 0.1 did not store when
+    a record was rejected: for its letters the record's own time counts.
 
     \b
     Example:
@@ -45,13 +45,13 @@ dead.add_command(redrive)
 @click.option(
     "--limit",
     type=click.IntRange(0),
-    help=f"Only the newest so many, 0 for all.  [default: {_ON_A_TERMINAL} on a terminal, else all]",
+    help=f"Only this many of the newest, 0 for all. [default: {_ON_A_TERMINAL} on a terminal, otherwise all]",
 )
 @json_option
 def list_(selection: Any, limit: int | None, as_json: bool) -> None:
-    """List dead letters with their reasons; never what is in them.
+    """List dead letters with their reasons, but not their contents.
 
-    With a limit, the newest by when they were rejected; without one, partition after partition, as they are read.
+    With a limit, the most recently rejected ones; without one, partition by partition, as they are read.
 
     \b
     Example:
@@ -85,7 +85,7 @@ async def _list(settings: Settings, selection: Any, limit: int | None, as_json: 
 
 
 async def _stream(letters: AsyncIterator[Any], done: set[bytes], as_json: bool) -> None:
-    """Write them as they are read, so that any number of them takes no memory."""
+    """Write them as they are read, so that memory does not grow with their number."""
     rows: list[dict[str, Any]] = []
     async for letter in letters:
         rows.append(_row(letter, done))
@@ -111,7 +111,7 @@ def _stamp(letter: Any) -> tuple[int, int, int]:
 
 
 def _row(letter: Any, done: set[bytes]) -> dict[str, Any]:
-    """What may be shown of a dead letter to anyone."""
+    """What anyone may see of a dead letter."""
     said = letter.rejection
     return {
         "place": f"{letter.partition}:{letter.offset}",
@@ -141,7 +141,7 @@ def _time(ms: int) -> str | None:
 def show(place: tuple[int, int], only_value: bool, as_json: bool) -> None:
     """Show one dead letter: its reason, origin and headers; its value only with --value.
 
-    Key and headers are the record's own and may hold what a call says.
+    Key and headers are the record's own, and may hold data of the call.
 
     \b
     Example:
@@ -175,12 +175,12 @@ def show(place: tuple[int, int], only_value: bool, as_json: bool) -> None:
 
 
 def _name(header: str) -> str:
-    """The name of a header with the bytes that are not UTF-8 as escapes."""
+    """The name of a header, with bytes that are not UTF-8 as escapes."""
     return header.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _whereabouts(letter: Any, whole: Any) -> str:
-    """Where the record's value is: its topic may not have taken the letter with it."""
+    """Where the record's value is: the letter may have been too large for its topic."""
     if letter.rejection.value_bytes is None:
         return "in the dead letter"
     return "gone" if whole is None else "at its origin"
@@ -189,14 +189,15 @@ def _whereabouts(letter: Any, whole: Any) -> str:
 def _gone(letter: Any, settings: Settings) -> str:
     said = letter.rejection
     return (
-        f"dead letter {letter.partition}:{letter.offset} is without its value ({letter.size} bytes), which "
-        f"{settings.dead_topic} could not take, and its record is gone from {said.topic} partition {said.partition} "
-        f"offset {said.offset}: it cannot be shown or sent back. Ask its producer for it"
+        f"dead letter {letter.partition}:{letter.offset} has no value ({letter.size} bytes were too "
+        f"large for {settings.dead_topic}), and its record is gone from {said.topic} partition "
+        f"{said.partition} offset {said.offset}: it cannot be shown or sent back. Ask its producer for "
+        "it"
     )
 
 
 async def _find(settings: Settings, place: tuple[int, int]) -> tuple[Any, Any, set[bytes]]:
-    """The dead letter, the same with the record's value (None when that is gone), and what has been sent back."""
+    """The dead letter, the same with the record's value (None if that is gone), and what has been sent back."""
     from streams.kafka.reading import reader
     from streams.operations.dead_letters import DeadLetterSelection, complete, select, sent_back
 
@@ -208,4 +209,4 @@ async def _find(settings: Settings, place: tuple[int, int]) -> tuple[Any, Any, s
             found = [letter async for letter in letters]
         if found:
             return found[0], await complete(consumer, found[0]), done
-    raise OperatorError(f"there is no dead letter at {place[0]}:{place[1]} of {settings.dead_topic}")
+    raise OperatorError(f"there is no dead letter at {place[0]}:{place[1]} in {settings.dead_topic}")

@@ -1,4 +1,4 @@
-"""The options by which the commands about dead letters choose some of them."""
+"""The options with which commands select dead letters."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from streams.codecs import REASONS
 
 
 class Place(click.ParamType):
-    """Where a record lies in its topic: `PARTITION:OFFSET`."""
+    """The place of a record in its topic: `PARTITION:OFFSET`."""
 
     name = "partition:offset"
 
@@ -33,37 +33,38 @@ _CHOICES = (
         "origins",
         type=Place(),
         multiple=True,
-        help="Only what came from this place, as the live page and the logs name it; repeatable.",
+        help="Only records that came from this place, as the live page and the logs name it; repeatable.",
     ),
     click.option(
-        "--key", "keys", multiple=True, help="Only those with this key, mostly a call id; repeatable."
+        "--key", "keys", multiple=True, help="Only records with this key, usually a call id; repeatable."
     ),
-    click.option("--path", "paths", multiple=True, help="Only those with this JSON path; repeatable."),
+    click.option("--path", "paths", multiple=True, help="Only letters with this JSON path; repeatable."),
     click.option(
         "--partition",
         "partitions",
         type=click.IntRange(0),
         multiple=True,
-        help="Only of this partition; repeatable.",
+        help="Only letters in this partition; repeatable.",
     ),
-    click.option("--until", type=Moment(), help="Only those rejected before this."),
+    click.option("--until", type=Moment(), help="Only records rejected before this time."),
     click.option(
         "--since",
         type=Moment(),
-        help="Only those rejected from this on: RFC 3339, or 2h for two hours ago.",
+        help="Only records rejected at or after this time: RFC 3339, or 2h for two hours ago.",
     ),
     click.option(
         "--reason",
         "reasons",
         type=click.Choice(REASONS),
         multiple=True,
-        help="Only those rejected for this; repeatable.",
+        help="Only records rejected for this reason; repeatable.",
     ),
 )
 
 
 def selecting(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that choose dead letters: the command is given them as `selection`; all given ones must hold."""
+    """The options that select dead letters: the command gets them as `selection`; a letter must match all that are
+    given."""
 
     @wraps(command)
     def selected(

@@ -22,7 +22,7 @@ def embedded_kafka(data_dir: Path, port: int | None = None, nodes: int = 1) -> I
         cluster.start()
     try:
         took = time.monotonic() - begun
-        click.echo(f"Apache Kafka is ready after {took:.1f} s, its data lies in {data_dir}", err=True)
+        click.echo(f"Apache Kafka is ready after {took:.1f} s; its data is in {data_dir}", err=True)
         yield cluster
     finally:
         click.echo("stopping Apache Kafka", err=True)
@@ -31,7 +31,7 @@ def embedded_kafka(data_dir: Path, port: int | None = None, nodes: int = 1) -> I
 
 @contextmanager
 def _download() -> Iterator[Progress]:
-    """Tells of the first start's download as it goes on; silent when there is nothing to load."""
+    """Reports the progress of the first start's download; silent if there is nothing to download."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
@@ -41,7 +41,7 @@ def _download() -> Iterator[Progress]:
 
         def progress(done: int, total: int) -> None:
             if not bar.tasks:
-                click.echo("loading Apache Kafka (45 MB, only this once)", err=True)
+                click.echo("downloading Apache Kafka (45 MB, only this once)", err=True)
                 bar.add_task("jars", total=total)
             bar.update(bar.task_ids[0], completed=done)
 

@@ -7,7 +7,7 @@ import msgspec
 
 from streams.errors import OperatorError
 
-# What producers and brokers take unless told otherwise is 1 MiB with the record's frame.
+# By default producers and brokers accept 1 MiB, including the record's framing.
 _LONGEST = 1_000_000  # bytes
 
 
@@ -19,9 +19,9 @@ _decode = msgspec.json.Decoder(_Document).decode
 
 
 def records(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes | None, bytes]]:
-    """Event time (the present, epoch ms), key and value of each line; an empty line is an empty record.
+    """Event time (now, epoch ms), key and value of each line; an empty line is an empty record.
 
-    Raises OperatorError for a line that is too long to be a record.
+    Raises OperatorError for a line that is too long for a record.
     """
     for number, line in enumerate(lines, 1):
         value = line.removesuffix(b"\n").removesuffix(b"\r")
@@ -33,7 +33,7 @@ def records(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes | None, bytes]]
 
 
 def key(value: bytes) -> bytes | None:
-    """The `id` of a JSON object if it has one and that is a string."""
+    """The `id` of a JSON object, if it has one that is a string."""
     try:
         return _decode(value).id.encode()
     except (msgspec.MsgspecError, UnicodeError, RecursionError):

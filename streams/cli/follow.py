@@ -11,7 +11,7 @@ _TIMEOUT = 2.0  # seconds
 
 
 def asked(url: str, path: str) -> str | None:
-    """What the worker at a URL answers to a GET; None when it does not answer, or not with 200."""
+    """The answer of the worker at a URL to a GET; None if it does not answer, or not with 200."""
     try:
         status, body = get(url, path, seconds=_TIMEOUT)
     except NoAnswerError:

@@ -8,12 +8,12 @@ import click
 
 from streams.settings import parse_duration
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 _NOT_ISO = {"UK": "GB", "EL": "GR"}
 
 
 class Country(click.ParamType):
-    """A region of phone numbers, as libphonenumber has them: mostly ISO 3166-1 alpha-2, in capitals or not."""
+    """A region of phone numbers, as libphonenumber defines them: mostly ISO 3166-1 alpha-2, case-insensitive."""
 
     name = "country"
 
@@ -37,7 +37,7 @@ country_option = click.option(
     type=Country(),
     multiple=True,
     metavar="CODE",
-    help="Only from or to this country (such as DE); repeatable.",
+    help="Only calls from or to this country (such as DE); repeatable.",
 )
 
 
@@ -54,7 +54,8 @@ class Duration(click.ParamType):
 
 
 class Moment(click.ParamType):
-    """A time in epoch milliseconds: RFC 3339 (UTC unless it has an offset), or a duration: so long ago."""
+    """A time in epoch milliseconds: RFC 3339 (UTC unless it has an offset), or a duration, which means that long
+    ago."""
 
     name = "time"
 

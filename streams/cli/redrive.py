@@ -24,20 +24,22 @@ _TRANSFORM_SECONDS = 30.0
 @click.command()
 @click.argument("places", type=Place(), nargs=-1, metavar="[PARTITION:OFFSET]...")
 @selecting
-@click.option("--all", "everything", is_flag=True, help="All dead letters, when nothing else chooses some.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Send all dead letters; needed if no other option selects some."
+)
+@click.option("--limit", type=click.IntRange(1), help="Send at most this many.")
 @click.option(
     "--transform",
     metavar="COMMAND",
-    help="A shell command that gets each value on stdin and writes the corrected one to stdout.",
+    help="A shell command that reads each value from stdin and writes the corrected one to stdout.",
 )
 @click.option(
-    "--now-timestamp", is_flag=True, help="Stamp the records with the present time instead of their own."
+    "--now-timestamp", is_flag=True, help="Stamp the records with the current time instead of their own."
 )
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Send nothing; say of each what would be sent, and whether it is a valid Call.",
+    help="Send nothing; print what would be sent, and whether each record is a valid Call.",
 )
 @json_option
 def redrive(
@@ -52,17 +54,17 @@ def redrive(
 ) -> None:
     """Send dead letters back to the topic and partition that they came from.
 
-    Each is sent once: what has been sent back is remembered in the topic {DEAD_TOPIC}-redriven, and left out the
-    next time, also when this is killed and run again, or run with another APP_ID. The headers dead-… are removed,
-    and redriven-from is added with the place of the dead letter. Keys and timestamps stay as they were. A worker
-    reads the record like any other; if it rejects it again, that is a new dead letter.
+    Each is sent once: the topic {DEAD_TOPIC}-redriven records what has been sent back, and the next run skips it, even
+    if this one is killed, or if the next one has another APP_ID. The headers dead-… are removed, and redriven-from is
+    added with the place of the dead letter. Keys and timestamps are unchanged. A worker reads the record like any
+    other; if it rejects it again, that is a new dead letter.
 
-    A value for which the transform writes nothing stays where it is; a transform that fails ends the redrive. A letter
-    without its value, which its topic could not take, is sent as its record lies at its origin; where that is gone, it
-    is counted, and the exit code is 1.
+    A value for which the transform writes nothing stays where it is; a transform that fails ends the redrive. If a
+    letter has no value, because it was too large for its topic, the record is read at its origin; if it is gone there,
+    it is counted, and the exit code is 1.
 
-    Dead letters that were too-early can be sent back as they are once their time has come. --now-timestamp sends
-    one that was too-late as a new event of the present: its call then starts over.
+    Dead letters that were too-early can be sent back unchanged once their time has come. --now-timestamp sends one that
+    was too-late as a new, current event: its call then starts over.
 
     \b
     Example:
@@ -75,7 +77,8 @@ def redrive(
     selection = replace(selection, places=frozenset(places))
     if (selection == DeadLetterSelection()) != everything:
         raise click.UsageError(
-            "choose dead letters by place, --reason, --since, --until, --partition, --path, --key or --origin; or --all"
+            "select dead letters by place, --reason, --since, --until, --partition, --path, --key or "
+            "--origin; or all with --all"
         )
     settings = Settings.load(os.environ)
     logs.configure(settings)
@@ -94,7 +97,7 @@ def _redrive(settings: Settings, selection: Any, correction: Any, limit: int | N
         with progress("dead letters") as shown:
             asyncio.run(redrive(settings, selection, correction, tally, limit, shown))
     except BaseException:
-        if tally.sent:  # what it did before it failed or was interrupted
+        if tally.sent:  # what was done before it failed or was interrupted
             _report(tally, as_json)
         raise
     _report(tally, as_json)
@@ -122,7 +125,7 @@ def _report(tally: Any, as_json: bool) -> None:
 async def _rehearse(
     settings: Settings, selection: Any, correction: Any, limit: int | None, as_json: bool
 ) -> None:
-    """Say what a redrive would do; nothing is written, and a redrive that runs goes on."""
+    """Print what a redrive would do; nothing is written, and a running redrive is not disturbed."""
     from streams.kafka.reading import reader
     from streams.operations.dead_letters import complete, select, sent_back
 
@@ -152,7 +155,7 @@ async def _rehearse(
 
 
 def _verdict(decoder: CallDecoder, value: bytes | None, headers: Any) -> str | None:
-    """Why a worker would reject it; None when it is a valid Call."""
+    """Why a worker would reject it; None if it is a valid Call."""
     try:
         decoder.decode(value, headers)
     except Rejected as rejected:
@@ -191,8 +194,8 @@ def _through(command: str) -> Callable[[Any], Any]:
                 process.kill()
         if process.returncode:
             raise OperatorError(
-                f"the transform of {place} failed with exit code {process.returncode}: correct the command, or choose "
-                "other dead letters; run again, what was sent is not sent twice"
+                f"the transform of {place} failed with exit code {process.returncode}: correct the "
+                "command, or select other dead letters, and run it again; nothing is sent twice"
             )
         return corrected
 

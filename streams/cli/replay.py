@@ -22,7 +22,7 @@ from streams.settings import Settings
 if TYPE_CHECKING:
     from streams.operations.replay import Comparison, Destination, Difference, Done, Range, Span
 
-#: Differences that are shown to people; --json shows all.
+#: How many differences are shown to people; --json shows all.
 _SHOWN = 20
 
 
@@ -40,33 +40,39 @@ class _BoundType(click.ParamType):
 
 @click.command()
 @click.option(
-    "--from", "start", type=_BoundType(), help="Begin at this offset of each partition, or this time."
+    "--from", "start", type=_BoundType(), help="Begin at this offset in each partition, or at this time."
 )
 @click.option(
-    "--to", "end", type=_BoundType(), help="End before this offset or time.  [default: the present end]"
+    "--to", "end", type=_BoundType(), help="End before this offset or time. [default: the current end]"
 )
 @click.option(
     "--warm-up",
     type=Duration(),
-    help="With a time: read from so long before it, without output, to know the calls that were under way.  "
-    "[default: CALL_TIMEOUT + CALL_RETENTION + 2 MAX_CLOCK_SKEW]",
+    help="If --from is a time: start reading this long before it, without output, to know the calls that "
+    "were in progress.  [default: CALL_TIMEOUT + CALL_RETENTION + 2 MAX_CLOCK_SKEW]",
 )
 @click.option(
-    "--partition", "partitions", type=click.IntRange(0), multiple=True, help="Only this one; repeatable."
+    "--partition",
+    "partitions",
+    type=click.IntRange(0),
+    multiple=True,
+    help="Only this partition; repeatable.",
 )
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write completed calls and KPI windows to this file, one JSON line a record.",
+    help="Write completed calls and KPI windows to this file, one JSON line per record.",
 )
-@click.option("--completed-topic", help="Write completed calls to this topic, not one of the worker's.")
+@click.option(
+    "--completed-topic", help="Write completed calls to this topic, which must not be one of the worker's."
+)
 @click.option("--kpis-topic", help="Write KPI windows to this topic.")
 @click.option(
     "--compare",
     is_flag=True,
-    help="Compare with what the topics of completed calls and KPI windows hold.",
+    help="Compare with the topics of completed calls and KPI windows.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Every difference and the result as JSON lines.")
+@click.option("--json", "as_json", is_flag=True, help="Print every difference and the result as JSON lines.")
 def replay(
     start: Any,
     end: Any,
@@ -78,17 +84,17 @@ def replay(
     compare: bool,
     as_json: bool,
 ) -> None:
-    """Compute the completed calls and KPI windows of a part of the log once more.
+    """Recompute the completed calls and KPI windows of a range of the log.
 
     Neither the consumer group nor its state is touched, and the same log gives the same bytes. A time means the first
-    record stamped at or after it. Calls of which a part lies before the range are known as far as the warm-up reaches
-    back. Records that the dead letters name as too early are left out as they were then.
+    record stamped at or after it. Calls that began before the range are known as far as the warm-up reaches back.
+    Records that the dead letters name as too early are left out, as they were then.
 
     With --compare, every call, revision and KPI window that is missing, differing or extra in the output topics is
-    named. Calls that may have events before the log that was read are not compared but counted as incomparable. The
-    exit code is 1 if anything differs, if nothing could be compared, or if the log does not cover the range that was
-    asked for; what it covers is printed for each partition. The comparison takes some 120 bytes of the directory for
-    temporary files (TMPDIR) for each revision and window on either side.
+    named. Calls that may have events before the log that was read are not compared, but counted as incomparable. The
+    exit code is 1 if anything differs, if nothing could be compared, or if the log does not cover the requested range;
+    what it covers is printed for each partition. The comparison needs about 120 bytes in the directory for temporary
+    files (TMPDIR) for each revision and window on either side.
 
     \b
     Example:
@@ -98,7 +104,7 @@ def replay(
     targets = {"completed": completed_topic, "kpis": kpis_topic}
     topics = {kind: name for kind, name in targets.items() if name is not None}
     if not (output or topics or compare):
-        raise click.UsageError("nothing to do: give --output, --completed-topic, --kpis-topic or --compare")
+        raise click.UsageError("nothing to do: pass --output, --completed-topic, --kpis-topic or --compare")
     if warm_up is not None and (start is None or start[0] != "time"):
         raise click.UsageError("--warm-up needs a time as --from")
     from streams import logs
@@ -210,6 +216,6 @@ def _report_comparison(comparison: Comparison, differences: Sequence[Difference]
         say(f"and {more} more: --json names all")
     if comparison.is_empty:
         click.echo(
-            "nothing could be compared: every call may have events before the log that was read. Read from further "
-            "back, or keep the log for longer"
+            "nothing could be compared: every call may have events before the log that was read. Read "
+            "from further back, or retain the log for longer"
         )

@@ -25,8 +25,8 @@ from streams.settings import PREFIX, Settings, SettingsError
 from streams.worker.endpoint import local_url
 
 _RATE = 50.0
-# Seconds that a part has to stop: a worker gives itself a little less than the first. Once something has failed
-# that is most likely Kafka, and nothing can be committed any more.
+# Seconds that a part has to stop: a worker gives itself a little less than the first. Once something has failed, it is
+# most likely Kafka, and nothing can be committed any more.
 _PATIENCE, _PATIENCE_AFTER_FAILURE = 30.0, 5.0
 _LOOK = 0.5  # seconds
 
@@ -38,24 +38,24 @@ Check = Callable[[], None]
     "--simulate",
     "rate",
     type=click.FloatRange(0),
-    help=f"Simulated calls that start in a second; 0 for none.  [default: {_RATE:g}]",
+    help=f"Simulated calls per second; 0 for none.  [default: {_RATE:g}]",
 )
 @click.option(
     "--input",
     "file",
     type=click.File("rb"),
-    help="Feed this file of JSON lines (- is stdin) instead, say what became of it, and end.",
+    help="Feed this file of JSON lines (- is stdin) instead, print the result, and end.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Say that as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def run(rate: float | None, file: BinaryIO | None, as_json: bool) -> None:
     """Run everything on this machine: Kafka, the topics, a worker, and simulated calls.
 
-    Unless TELEFONIE_BROKERS is set, an embedded Kafka is started; the first start of all loads 45 MB for it.
-    Everything is kept in TELEFONIE_DATA_DIR (.telefonie in the current directory), and the next run goes on from
-    there. Ctrl-C stops all of it.
+    Unless TELEFONIE_BROKERS is set, an embedded Kafka is started; the very first start downloads 45 MB for it. Data is
+    kept in TELEFONIE_DATA_DIR (by default .telefonie in the current directory), and the next run continues from there.
+    Ctrl-C stops everything.
 
-    With --input every line of the file becomes a record, in order, stamped with the present time, with the "id"
-    of its document as the key. That some are rejected is no error.
+    With --input, every line of the file becomes a record, in order, with the current time as its timestamp and the "id"
+    of the document as its key. Rejected records are not an error.
 
     \b
     Example:
@@ -63,7 +63,7 @@ def run(rate: float | None, file: BinaryIO | None, as_json: bool) -> None:
       telefonie run --input calls.jsonl
     """
     if file and rate is not None:
-        raise click.UsageError("--input and --simulate exclude each other")
+        raise click.UsageError("--input and --simulate are mutually exclusive")
     if as_json and not file:
         raise click.UsageError("--json needs --input")
     sigterm_is_ctrl_c()
@@ -75,7 +75,7 @@ def run(rate: float | None, file: BinaryIO | None, as_json: bool) -> None:
 
 
 def _serve(rate: float) -> None:
-    """Run until Ctrl-C; raises ChildEnded when a part ends by itself."""
+    """Run until Ctrl-C; raises ChildEnded if a part ends by itself."""
     with _kafka() as (settings, checks), ExitStack() as running:
         worker = running.enter_context(_child("worker", settings))
         checks.append(worker.check)
@@ -90,7 +90,7 @@ def _serve(rate: float) -> None:
 
 
 def _feed(file: BinaryIO, as_json: bool) -> None:
-    """Send the file, have a worker catch up with it, which prints what it did."""
+    """Send the file, and have a worker catch up with it, which prints what it did."""
     with _kafka() as (settings, checks):
         tally = Tally()
         asyncio.run(send(settings, records(file), live=False, tally=tally))
@@ -100,14 +100,16 @@ def _feed(file: BinaryIO, as_json: bool) -> None:
             worker.wait()
         where = settings.brokers if not checks else "the embedded Kafka (`telefonie broker` starts it alone)"
         click.echo(
-            f"completed calls lie in {settings.completed_topic}, rejected records in {settings.dead_topic} at {where}",
+            f"completed calls are in {settings.completed_topic}, rejected records in "
+            f"{settings.dead_topic}, at {where}",
             err=True,
         )
 
 
 @contextmanager
 def _kafka() -> Iterator[tuple[Settings, list[Check]]]:
-    """The settings with brokers that answer and all topics made; and what raises when the brokers have ended."""
+    """The settings with brokers that answer, once all topics exist; and a check that raises if the brokers have
+    ended."""
     settings = Settings.load(os.environ)
     logs.configure(settings)
     Path(settings.data_dir).mkdir(exist_ok=True, parents=True)
@@ -140,7 +142,7 @@ def _free_port(bind: str) -> int:
 
 @contextmanager
 def _child(command: str, settings: Settings, *options: str, shares_stdout: bool = False) -> Iterator[Child]:
-    """A command of ours as a child process, told to stop at the end."""
+    """One of these commands as a child process, stopped at the end."""
     told = {"BROKERS": str(settings.brokers), "HTTP_PORT": str(settings.http_port)}
     inherited = {name: value for name, value in os.environ.items() if name != f"{PREFIX}HTTP_PORT_FILE"}
     child = Child(
@@ -183,7 +185,7 @@ def _where(settings: Settings, url: str, rate: float) -> str:
 
 
 def _follow(url: str, checks: Sequence[Check]) -> None:
-    """Look after the parts for ever; on a terminal, show what the worker does."""
+    """Watch the parts forever; on a terminal, show what the worker does."""
     if not sys.stderr.isatty():
         while True:
             _look(checks)

@@ -16,7 +16,7 @@ _SCHEMAS = {"call": call_schema, "completed-call": completed_call_schema, "kpi-w
 def schema(record: str) -> None:
     """Print the JSON Schema of a call event (the default), a completed call or a KPI window.
 
-    With asyncapi: the AsyncAPI 3 document of all four topics, under the names that the settings give them.
+    With asyncapi, print the AsyncAPI 3 document of all four topics, under the names from the settings.
 
     \b
     Example:

@@ -26,12 +26,14 @@ Durations are written `250ms`, `30s`, `5m`, `6h` or `1d`.
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per setting and line.")
-@click.option("--markdown", is_flag=True, help="The list without present values, as docs/settings.md has it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per setting and line.")
+@click.option(
+    "--markdown", is_flag=True, help="Print the list without current values, as in docs/settings.md."
+)
 def settings(as_json: bool, markdown: bool) -> None:
     """Print every setting with its value, default and meaning.
 
-    Outside of a terminal the columns are separated by tabs. Secrets are not shown.
+    If the output is not a terminal, columns are separated by tabs. Secrets are not shown.
 
     \b
     Example:
@@ -52,7 +54,7 @@ def settings(as_json: bool, markdown: bool) -> None:
 
 
 def reference() -> str:
-    """docs/settings.md, written from the table of settings."""
+    """docs/settings.md, generated from the table of settings."""
     return _INTRODUCTION + "".join(_markdown_row(setting) for setting in TABLE)
 
 

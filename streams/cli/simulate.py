@@ -30,18 +30,18 @@ def _share(name: str, meaning: str) -> Callable[[Callable[..., None]], Callable[
 
 
 @click.command()
-@click.option("--calls", type=click.IntRange(1), help="How many calls; without it they go on until Ctrl-C.")
+@click.option("--calls", type=click.IntRange(1), help="Number of calls. [default: calls until Ctrl-C]")
 @click.option(
     "--rate",
     type=click.FloatRange(0),
     default=_DENSITY,
     show_default=True,
-    help="Calls that start in a second; 0 sends past calls as fast as possible.",
+    help="Calls per second; 0 sends past calls as fast as possible.",
 )
 @click.option("--seed", type=int, help="The same seed gives the same calls.  [default: a new one each time]")
 @_share("duplicates", "events that are sent twice")
 @_share("disorder", "events that arrive after the next one of their call")
-@_share("invalid", "events that a damaged copy follows, to be rejected")
+@_share("invalid", "events followed by a damaged copy, which is rejected")
 @_share("unterminated", "calls that never end")
 @click.option(
     "--print", "printed", is_flag=True, help="Write past calls to stdout as JSON lines; needs no Kafka."
@@ -58,8 +58,8 @@ def simulate(
 ) -> None:
     """Send simulated calls to the calls topic, each event when it happens; about four events a call.
 
-    Keys are call ids, record timestamps are event times. A call goes on after it has started, so the last
-    events come some time (at most 4 minutes) after the last start.
+    Keys are call ids, record timestamps are event times. Calls last for a while, so the last events are sent some time
+    (at most 4 minutes) after the last call has started.
 
     \b
     Example:
@@ -95,7 +95,7 @@ def _print(made: Iterator[Event]) -> None:
 
 
 async def _send(settings: Settings, made: Iterable[Event], live: bool, tally: Tally) -> bool:
-    """Whether all of them were sent: Ctrl-C and SIGTERM end it sooner, and what was sent is acknowledged."""
+    """Whether all of them were sent: Ctrl-C and SIGTERM end it earlier; what was sent is acknowledged."""
     sending = asyncio.ensure_future(send(settings, made, live=live, tally=tally))
     for each in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(each, sending.cancel)

@@ -35,21 +35,21 @@ _COLUMNS = (
 @click.option(
     "--recount",
     is_flag=True,
-    help="Count the open calls in the state one by one: reads all of the changelog.",
+    help="Count the open calls in the state one by one, which reads the whole changelog.",
 )
 @click.option(
     "--accept-skipped",
     is_flag=True,
-    help="Accept the records that the group was moved past: they are no longer counted as skipped.",
+    help="Accept the records that the group was moved past, so that they no longer count as skipped.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(recount: bool, accept_skipped: bool, as_json: bool) -> None:
-    """Say how far the group is, and whether its sums are right.
+    """Show how far the group is, and whether its sums are right.
 
-    Every record that was read is applied or rejected; no record is skipped, as when somebody moves the group's offsets
-    forward, unless that was accepted; with --recount, every call that was opened is closed or open. The counts lie in
-    the committed state, so they hold since the beginning, whatever was restarted, and no worker need run. Exits 1 when
-    one of the equations is violated.
+    Every record that was read is applied or rejected. No record is skipped, as happens if somebody moves the group's
+    offsets forward, unless that was accepted. With --recount, every call that was opened is closed or open. The counts
+    are part of the committed state, so they cover everything since the beginning, across restarts, and no worker needs
+    to run. Exits 1 if one of these equations does not hold.
 
     \b
     Example:

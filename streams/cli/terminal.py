@@ -1,4 +1,4 @@
-"""How commands show what they found: to people, and to the next program in a pipe."""
+"""How commands show their results: to people, and to the next program in a pipe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print one line, whatever is in it."""
+    """Print one line, whatever it contains."""
     click.echo(printable(text), err=err)
 
 
@@ -81,7 +81,7 @@ def counted(counts: Mapping[Any, int]) -> str:
 
 
 def fields(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """A document as names and cells; what lies in an object is named `source.offset`."""
+    """A document as names and cells; a value in an object is named `source.offset`."""
     for name, value in record.items():
         if isinstance(value, dict):
             yield from fields(value, f"{prefix}{name}.")
@@ -108,7 +108,7 @@ def progress(what: str) -> Iterator[Progress]:
     task = bar.add_task(what, total=None)
 
     def show(read: int, total: int) -> None:
-        bar.start()  # once there is something to show; again, it does nothing
+        bar.start()  # once there is something to show; the second time it does nothing
         bar.update(task, completed=read, total=total)
 
     try:
@@ -119,7 +119,7 @@ def progress(what: str) -> Iterator[Progress]:
 
 @contextmanager
 def progress_beside_output(what: str) -> Iterator[Progress]:
-    """Progress of what is written as it is found: not on the terminal to which it is written."""
+    """Progress for output that is written as it is found; not shown if that goes to the same terminal."""
     if sys.stdout.isatty():
         yield lambda _read, _total: None
         return

@@ -28,7 +28,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON ob
 
 @click.group()
 def topics() -> None:
-    """Make the topics, compare what exists with what is needed, or change it accordingly.
+    """Create the topics, compare what exists with what is needed, or change it accordingly.
 
     \b
     Example:
@@ -41,11 +41,11 @@ def topics() -> None:
 @topics.command()
 @_json_option
 def create(as_json: bool) -> None:
-    """Make the topics that are missing, and add partitions where the calls topic has got more.
+    """Create the topics that are missing, and add partitions if the calls topic has gained some.
 
-    The settings PARTITIONS, REPLICATION, INPUT_RETENTION and OUTPUT_RETENTION say how. Beside a calls topic
-    that exists the others get as many partitions as it has; workers that run pick the new ones up. All else
-    about topics that exist stays as it is.
+    The settings PARTITIONS, REPLICATION, INPUT_RETENTION and OUTPUT_RETENTION apply. If the calls topic exists already,
+    the others get as many partitions as it has; running workers pick up the new ones. Nothing else about existing
+    topics is changed.
 
     \b
     Example:
@@ -57,10 +57,10 @@ def create(as_json: bool) -> None:
 @topics.command()
 @_json_option
 def check(as_json: bool) -> None:
-    """Compare the topics that exist with what is needed; exit 1 if the processor would not run on them.
+    """Compare the existing topics with what is needed; exit 1 if the processor would not run on them.
 
-    Every setting of a topic that matters is looked at; docs/topics.md says which do, and why.
-    The end of the calls topic is looked at, too: a warning says so when its keys are not the call ids.
+    Every setting of a topic that matters is checked; docs/topics.md lists them with the reasons. The end of the calls
+    topic is sampled, too: there is a warning if its keys are not call ids.
 
     \b
     Example:
@@ -72,13 +72,13 @@ def check(as_json: bool) -> None:
 @topics.command()
 @click.argument("names", metavar="[TOPIC]...", nargs=-1)
 @click.option(
-    "--dry-run", is_flag=True, help="Change nothing; print the commands of Kafka's own tool that would."
+    "--dry-run", is_flag=True, help="Change nothing; print the equivalent commands of Kafka's own tool."
 )
 @_json_option
 def alter(names: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
-    """Give the topics the settings that `check` asks for; all of them, or only these.
+    """Give all topics, or only these, the settings that `check` asks for.
 
-    Settings that `check` does not complain of stay as they are, and so do partitions and replicas.
+    Other settings, partitions and replicas are not changed.
 
     \b
     Example:
@@ -126,6 +126,6 @@ def _report(findings: list[Finding], as_json: bool) -> None:
                 f"{click.style(f'{each.verdict:<8}', fg=_COLOURS[each.verdict])} {each.topic} {each.message}"
             )
     if any(each.change for each in findings if each.verdict in ("warning", "error")):
-        click.echo("`telefonie topics alter --dry-run` shows what would put these settings right", err=True)
+        click.echo("`telefonie topics alter --dry-run` shows how to correct these settings", err=True)
     if any(each.verdict == "error" for each in findings):
         raise SystemExit(1)

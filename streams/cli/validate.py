@@ -1,4 +1,4 @@
-"""`telefonie validate`: one verdict a line for JSON lines."""
+"""`telefonie validate`: one verdict per line for JSON lines."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from streams.settings import Settings
 
 
 class Verdict(msgspec.Struct):
-    """What is to be said about one line, counted from 1; `reason` and `message` only where it is invalid."""
+    """The verdict on one line, counted from 1; `reason` and `message` only if it is invalid."""
 
     line: int
     valid: bool
@@ -24,16 +24,16 @@ class Verdict(msgspec.Struct):
 
 @click.command()
 @click.argument("file", type=click.File("rb"), default="-")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @click.option(
     "--nulls",
     type=click.Choice(["reject", "absent"]),
-    help="What a null property counts as.  [default: the setting NULLS]",
+    help="How to treat a null property. [default: the setting NULLS]",
 )
 def validate(file: BinaryIO, as_json: bool, nulls: Literal["reject", "absent"] | None) -> None:
-    """Say of every line of FILE (or stdin) whether it is a valid Call, as the worker would.
+    """Check whether each line of FILE (or stdin) is a valid Call, exactly as the worker does.
 
-    Exits 1 when any line is invalid. An empty line is an invalid one, as an empty record is.
+    Exits 1 if any line is invalid. An empty line is invalid, as an empty record is.
 
     \b
     Example:

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 @click.option(
     "--until-caught-up",
     is_flag=True,
-    help="Exit 0 once all that lay in the calls topic at the start is processed and committed.",
+    help="Exit 0 once everything that was in the calls topic at the start is processed and committed.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON, with --until-caught-up.")
+@click.option("--json", "as_json", is_flag=True, help="With --until-caught-up, print what was done as JSON.")
 def worker(until_caught_up: bool, as_json: bool) -> None:
     """Run one worker of the consumer group, in the foreground.
 
-    SIGTERM stops it in order: it commits, leaves the group, and exits 0. With --until-caught-up the idle clock is
-    off, and what this worker has done is printed at the end.
+    SIGTERM stops it cleanly: it commits, leaves the group, and exits 0. With --until-caught-up the idle clock is off,
+    and the worker prints at the end what it has done.
 
     \b
     Example:
@@ -40,7 +40,7 @@ def worker(until_caught_up: bool, as_json: bool) -> None:
     from streams.worker.worker import Worker
 
     settings = Settings.load(os.environ)
-    client_options(settings)  # says what is missing before anything starts
+    client_options(settings)  # reports what is missing before anything starts
     logs.configure(settings)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

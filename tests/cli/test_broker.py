@@ -45,7 +45,7 @@ def test_runs_until_it_is_told_to_end(broker: Command, tmp_path: Path, end: sign
     command.send_signal(end)
     rest, messages = command.communicate(timeout=20)
     assert (command.returncode, rest) == (0, "")
-    assert "its data lies in .telefonie/kafka\nstopping Apache Kafka\n" in messages
+    assert "its data is in .telefonie/kafka\nstopping Apache Kafka\n" in messages
     assert (tmp_path / ".telefonie" / "kafka" / "node-1").is_dir()
 
 

@@ -82,7 +82,7 @@ def test_get_finds_all_revisions_wherever_they_lie(scene: Scene, partition: int 
 def test_get_of_an_unknown_call_is_one_line_and_exit_1(scene: Scene) -> None:
     result = scene.run("get", "nobody")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"error: {scene.topic} holds no completed call of this id\n"
+    assert result.stderr == f"error: {scene.topic} holds no completed call with this id\n"
 
 
 def test_get_of_an_erased_call_says_so(scene: Scene) -> None:
@@ -103,7 +103,7 @@ def test_get_looks_back_as_far_as_it_is_told(scene: Scene) -> None:
     assert [json.loads(line)["revision"] for line in found.stdout.splitlines()] == [2]
     late = scene.run("get", "one", "--since", "1m")
     assert late.exit_code == 1
-    assert "holds none of this id since" in late.stderr
+    assert "holds none with this id since" in late.stderr
 
 
 @pytest.mark.parametrize(

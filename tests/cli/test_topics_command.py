@@ -63,7 +63,7 @@ def test_check_says_what_would_break(topics: Callable[..., Result], kafka: str, 
     assert (
         f"error    {changelog} has cleanup.policy delete, needed is compact: state would be" in result.stdout
     )
-    assert "`telefonie topics alter --dry-run` shows what would put these settings right" in result.stderr
+    assert "`telefonie topics alter --dry-run` shows how to correct these settings" in result.stderr
     assert f"grown    {changelog} has 4 partitions now, 3 of them new\n" in result.stdout
 
 

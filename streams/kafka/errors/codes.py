@@ -69,8 +69,9 @@ NEWER: Final = {
 
 
 def name_all(errors: Any) -> None:
-    """Give aiokafka (`errors` is its module of that name) a class for each Kafka error that it does not know. It treats
-    them like its class for unknown errors.
+    """Give aiokafka (`errors` is its module of that name) a class for each Kafka error that it does not know.
+
+    It treats them like its class for unknown errors.
     """
     for code, name in NEWER.items():
         if code not in errors.kafka_errors:
