@@ -68,6 +68,11 @@ monitoring: setup ## write the dashboard and the PrometheusRule again
 picture: setup ## draw docs/architecture.svg from the imports again
 	@PYTHONPATH=tests $(BIN)/python -m support.rooms
 
+.PHONY: plots
+plots: setup ## draw the plots of docs/performance.md again and fill in its tables, from benchmarks/results
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-plots.lock
+	@$(BIN)/python -m benchmarks.plots
+
 .PHONY: lock
 lock: ## resolve the dependencies again (needs uv on the PATH)
 	@.ci/lock
@@ -87,6 +92,10 @@ audit: setup ## ask for known vulnerabilities of the pinned packages; says so wh
 .PHONY: bench
 bench: setup ## our worker beside the peers, in one run; ARGS are passed on
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
+
+.PHONY: figures
+figures: setup ## all figures of docs/performance.md, on a machine that does nothing else (25 minutes); then: make plots
+	@$(BIN)/python -m benchmarks.figures $(ARGS)
 
 .PHONY: soak
 soak: setup ## ten minutes of a worker under load that is killed each minute; ARGS="--minutes 60" for longer

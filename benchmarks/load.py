@@ -30,7 +30,7 @@ class Load(NamedTuple):
 
 def make_topics(brokers: str, *names: str, partitions: int = PARTITIONS, **config: str) -> None:
     """Topics that keep everything unless `config` says otherwise: the load is stamped with times of the past."""
-    admin = AdminClient({"bootstrap.servers": brokers})
+    admin = AdminClient({"bootstrap.servers": brokers, "log_level": "0"})
     forever = {"retention.ms": "-1", "max.message.bytes": "2097152"} | config
     made = admin.create_topics([NewTopic(name, partitions, 1, config=forever) for name in names])
     for future in made.values():
@@ -39,7 +39,7 @@ def make_topics(brokers: str, *names: str, partitions: int = PARTITIONS, **confi
 
 def delete_topics(brokers: str, *names: str) -> None:
     """Free their space."""
-    admin = AdminClient({"bootstrap.servers": brokers})
+    admin = AdminClient({"bootstrap.servers": brokers, "log_level": "0"})
     for future in admin.delete_topics(list(names)).values():
         future.result(20)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -39,10 +40,9 @@ def keep(name: str, options: dict[str, Any], rows: Rows) -> None:
     (FOLDER / f"{name}.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 
 
-def kept(name: str, folder: Path = FOLDER) -> dict[str, Any]:
-    """Read it back. Raises FileNotFoundError when nothing was kept under that name."""
-    found: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
-    return found
+def rows_of(names: Iterable[str], folder: Path = FOLDER) -> Rows:
+    """The rows of these files, one after the other. Raises FileNotFoundError when one is missing."""
+    return [row for name in names for row in json.loads((folder / f"{name}.json").read_text())["rows"]]
 
 
 def show(rows: Rows) -> None:

@@ -1,0 +1,83 @@
+"""Takes all figures of docs/performance.md, one part after the other, on a machine that does nothing else.
+
+    python -m benchmarks.figures [--checkout released=FOLDER] [--only latency,pauses-8] [--minutes 25]
+
+Each part is a benchmark with its own file in `benchmarks/results`; `make plots` then draws them. What does not fit into
+the time is left out and named: its former figures stay.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from typing import Final, NamedTuple
+
+import click
+
+from benchmarks.contestants import with_checkouts
+from benchmarks.worker import ROOT
+
+
+class Part(NamedTuple):
+    """A benchmark with its options, and whether other checkouts take part in it."""
+
+    module: str
+    options: str
+    has_checkouts: bool = True
+
+
+PARTS: Final = {
+    "compare": Part(
+        "compare", "--calls 233000 --slow-calls 100 --rounds 1 --only worker,kafka_streams,confluent_loop"
+    ),
+    "latency": Part("latency", "--partitions 4,16,64,128,256 --warm 15 --seconds 10"),
+    "pauses-8": Part("pauses", "--partitions 8 --only worker,kafka_streams,kafka_streams_standby"),
+    "pauses-64": Part("pauses", "--partitions 64 --only worker,kafka_streams", has_checkouts=False),
+    "latency-busy": Part(
+        "latency",
+        "--rate 10000 --warm 8 --seconds 10 --only worker --variants exactly_once:100,exactly_once:25,at_least_once:25",
+    ),
+    "pauses-tls": Part("pauses", "--partitions 8 --tls --only worker", has_checkouts=False),
+}
+"""By the name of its results, in the order in which they are taken: what matters most comes first."""
+
+
+def run(name: str, checkouts: tuple[str, ...], seconds: float) -> str:
+    """Take one part within so many seconds; returns how it went."""
+    part = PARTS[name]
+    given = [f"--checkout={each}" for each in checkouts if part.has_checkouts]
+    command = [
+        sys.executable,
+        "-m",
+        f"benchmarks.{part.module}",
+        *part.options.split(),
+        *given,
+        "--record",
+        name,
+    ]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        try:
+            return "done" if process.wait(seconds) == 0 else "FAILED"
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)  # so that it ends its own processes
+            process.wait(60)
+            return "given up"
+
+
+@click.command()
+@click.option("--only", help=f"Parts, separated by commas.  [default: {','.join(PARTS)}]")
+@click.option("--minutes", default=25.0, show_default=True, help="How long all of it may take.")
+@with_checkouts
+def main(only: str | None, minutes: float, checkouts: tuple[str, ...]) -> None:
+    """Take the figures."""
+    end = time.monotonic() + minutes * 60
+    for name in only.split(",") if only else PARTS:
+        begun = time.monotonic()
+        how = run(name, checkouts, end - begun) if begun < end else "left out"
+        click.echo(f"{name}: {how} after {time.monotonic() - begun:.0f} s", err=True)
+
+
+if __name__ == "__main__":
+    main()

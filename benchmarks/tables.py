@@ -1,0 +1,145 @@
+"""The tables of docs/performance.md, from what was kept in `benchmarks/results`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from benchmarks.results import FOLDER, Rows, rows_of
+
+Line: TypeAlias = tuple[str, Callable[[str], str]]
+"""A row of a table: what it says, and the cell for a contestant; empty where nothing was measured."""
+
+
+def titles(*results: Rows) -> list[str]:
+    """The contestants, in the order in which they come."""
+    return list(dict.fromkeys(row["contestant"] for rows in results for row in rows))
+
+
+def found(rows: Rows, title: str, form: str, **wanted: Any) -> str:
+    """A cell: the row of a contestant with these values, by a format of its columns."""
+    for row in rows:
+        if row["contestant"] == title and all(row[name] == value for name, value in wanted.items()):
+            return form.format_map(row) if "None" not in form.format_map(row) else ""
+    return ""
+
+
+def line(about: str, rows: Rows, form: str, **wanted: Any) -> Line:
+    """A row whose cells are taken from the results of one benchmark."""
+    return about, lambda title: found(rows, title, form, **wanted)
+
+
+def lines_of_latency(rows: Rows) -> list[Line]:
+    """The smallest number of partitions, one in the middle, and the greatest."""
+    counts = sorted({row["partitions"] for row in rows})
+    chosen = sorted({counts[0], counts[len(counts) // 2], counts[-1]})
+    told = [
+        line(f"latency p50 / p99, {number} partitions, ms", rows, "{p50_ms} / {p99_ms}", partitions=number)
+        for number in chosen
+    ]
+    most = f"with {counts[-1]} partitions"
+    told.append(
+        line(
+            f"cores of the worker / of the broker, {most}",
+            rows,
+            "{own_cores} / {broker_cores}",
+            partitions=counts[-1],
+        )
+    )
+    told.append(line(f"TCP connections to the broker, {most}", rows, "{connections}", partitions=counts[-1]))
+    return told
+
+
+_EVENTS: Final = {
+    "join": "a worker joins",
+    "leave": "one leaves",
+    "kill": "one is killed",
+    "roll": "all are restarted",
+}
+
+
+def lines_of_pauses(rows: Rows) -> list[Line]:
+    """For each number of partitions, what happens and the silence of those that stay and of those that move."""
+    told = []
+    for number in sorted({row["partitions"] for row in rows}):
+        for event, about in _EVENTS.items():
+            for kind, which in (("stayed", "that stay"), ("moved", "that move")):
+                if any(row[kind] for row in rows if (row["partitions"], row["event"]) == (number, event)):
+                    form = f"{{{kind}_median}} / {{{kind}_worst}}"
+                    told.append(
+                        line(
+                            f"{about}: silence of partitions {which} (of {number}), s",
+                            rows,
+                            form,
+                            partitions=number,
+                            event=event,
+                        )
+                    )
+    return told
+
+
+def table(head: str, names: list[str], lines: list[Line]) -> str:
+    """Markdown: a column for each contestant."""
+    rows = [
+        [head, *names],
+        ["---"] * (1 + len(names)),
+        *([about, *map(cell, names)] for about, cell in lines),
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def summary(folder: Path) -> str:
+    """Ours beside the others."""
+    compare, latency = (rows_of([name], folder) for name in ("compare", "latency"))
+    pauses = rows_of(["pauses-8", "pauses-64"], folder)
+    exactly = {"guarantee": "exactly_once"}
+    cost = [
+        line("CPU-seconds for a million events", compare, "{cpu_seconds_per_million}", **exactly),
+        line("the broker's meanwhile", compare, "{brokers_cpu}", **exactly),
+        line("events/s at full speed", compare, "{events_per_second:,}", **exactly),
+        line("memory, MiB", compare, "{rss_mib:,}", **exactly),
+    ]
+    names = titles(latency, pauses, compare)
+    return table("exactly once", names, [*cost, *lines_of_latency(latency), *lines_of_pauses(pauses)])
+
+
+def busy(folder: Path) -> str:
+    """The latency at a high rate, for each guarantee and time between commits."""
+    rows = rows_of(["latency-busy"], folder)
+    variants = dict.fromkeys((row["guarantee"], row["commit_ms"]) for row in rows)
+    lines = [
+        line(
+            f"{guarantee}, commits each {commit} ms",
+            rows,
+            "{p50_ms} / {p99_ms} ms, {own_cores} cores",
+            guarantee=guarantee,
+            commit_ms=commit,
+        )
+        for guarantee, commit in variants
+    ]
+    return table("p50 / p99", titles(rows), lines)
+
+
+def secured(folder: Path) -> str:
+    """The pauses over TLS with passwords."""
+    rows = rows_of(["pauses-tls"], folder)
+    return table("median / worst", titles(rows), lines_of_pauses(rows))
+
+
+TABLES: Final[dict[str, Callable[[Path], str]]] = {"summary": summary, "busy": busy, "secured": secured}
+
+
+def fill(text: str, folder: Path = FOLDER) -> str:
+    """The page with each table, between its comments, written again."""
+    for name, made in TABLES.items():
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        if begin in text:
+            text = re.sub(
+                f"{begin}.*?{end}",
+                lambda _, made=made, b=begin, e=end: f"{b}\n{made(folder)}\n{e}",
+                text,
+                flags=re.DOTALL,
+            )
+    return text
