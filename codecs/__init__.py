@@ -1,7 +1,7 @@
 """Bytes to typed records and back: pure, no Kafka, no Faust, no clock, no logging.
 
-Imported as `streams.codecs` (a symbolic link in `streams/` leads here): the name `codecs` alone is that of a module
-of the standard library, which is loaded before any other code.
+Imported as `streams.codecs` (through a symbolic link in `streams/`): `codecs` alone is a module of the standard
+library, which is loaded before any other code.
 """
 
 from streams.codecs.asyncapi import asyncapi

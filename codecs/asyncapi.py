@@ -24,7 +24,7 @@ _PURPOSE: Final = {
 def asyncapi(topics: Mapping[str, str], version: str) -> bytes:
     """The document (AsyncAPI 3.0, JSON) for topics by the names `calls`, `completed`, `kpis` and `dead`.
 
-    `version` is that of the program. Schemas lie in the components, without a dialect of their own: AsyncAPI's is a
+    `version` is that of the program. The schemas are in the components, without a dialect of their own: AsyncAPI's is a
     superset of JSON Schema draft-07, and they use nothing else.
     """
     messages = _messages()
@@ -63,7 +63,7 @@ def _messages() -> dict[str, Any]:
         "calls": _message("Call", _CALL_ID, {"$ref": "#/components/schemas/Call"}, _content_type()),
         "completed": _message("CompletedCall", _CALL_ID, {"$ref": "#/components/schemas/CompletedCall"}),
         "kpis": _message("KpiWindow", window, {"$ref": "#/components/schemas/KpiWindow"}),
-        "dead": _message("DeadLetter", {"description": "That of the rejected record"}, {}, _dead_headers()),
+        "dead": _message("DeadLetter", {"description": "The rejected record's key"}, {}, _dead_headers()),
     }
 
 
@@ -85,7 +85,7 @@ def _dead_headers() -> dict[str, Any]:
     properties = {
         "dead-reason": {"type": "string", "enum": REASONS},
         "dead-message": {**text, "description": "One line for people"},
-        "dead-path": {**text, "description": "The JSON path at fault, where there is one"},
+        "dead-path": {**text, "description": "The JSON path at fault, if there is one"},
         "dead-topic": text,
         "dead-partition": number,
         "dead-offset": number,
@@ -94,7 +94,7 @@ def _dead_headers() -> dict[str, Any]:
             "pattern": "^(-1|[0-9]+)$",
             "description": "The record's own timestamp in epoch ms, -1 for none",
         },
-        "dead-value-bytes": {**number, "description": "The size of the value, where it had to be left out"},
+        "dead-value-bytes": {**number, "description": "The size of the value, if it had to be left out"},
     }
     required = [name for name in properties if name not in ("dead-path", "dead-value-bytes")]
     return {"type": "object", "properties": properties, "required": required}

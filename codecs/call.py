@@ -24,8 +24,8 @@ STATUSES: Final[tuple[Status, ...]] = (
 class Call(Struct, gc=False, omit_defaults=True):
     """One event of a call, with the schema's own names; an absent property is `UNSET`.
 
-    `duration` is in whole seconds, up to 64 bits (msgspec's bounds end at 63; the second tier of
-    `streams.codecs.decoding` takes the rest). Times, prices and URIs keep the producer's text.
+    `duration` is in whole seconds, up to 64 bits (msgspec's bounds end at 63 bits; the second tier of
+    `streams.codecs.decoding` handles the rest). Times, prices and URIs keep the producer's text.
     """
 
     id: str

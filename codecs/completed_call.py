@@ -25,7 +25,7 @@ ANOMALIES: Final = (
     "price-without-currency",
     "timed-out",
 )
-"""The closed set of oddities that a CompletedCall may carry, sorted."""
+"""The closed set of anomalies that a CompletedCall may have, sorted."""
 
 Anomaly = Annotated[str, Meta(extra_json_schema={"enum": ANOMALIES})]
 """The name of an anomaly, one of `ANOMALIES`."""
@@ -56,10 +56,10 @@ class Source(Struct, gc=False):
 
 
 class CompletedCall(Struct, gc=False, omit_defaults=True):
-    """A closed call as merged from its events, with what follows from them; a valid Telefonie Call itself.
+    """A closed call as merged from its events, with what is derived from them; a valid Telefonie Call itself.
 
-    None means absent, and is not written. The fields that are always there come first, so that the record can
-    be built by position: with keywords that takes seven times as long.
+    None means absent, and is not written. The fields that are always present come first, so that the record can be
+    built by position: with keywords it takes seven times as long.
     """
 
     id: str
@@ -72,7 +72,7 @@ class CompletedCall(Struct, gc=False, omit_defaults=True):
     closed_at: Annotated[Instant, Meta(description="When the call first closed")]
     timeline: Annotated[Timeline, Meta(description="When each status was first seen")]
     answered: Annotated[bool, Meta(description="Whether the call was ever answered")]
-    events: Annotated[int, Meta(ge=1, description="Records applied to this call so far, duplicates too")]
+    events: Annotated[int, Meta(ge=1, description="Records applied to this call so far, duplicates included")]
     source: Annotated[Source, Meta(description="The last record of this call that was applied")]
     duration: int | None = None
     start_time: str | None = None
@@ -93,11 +93,13 @@ class CompletedCall(Struct, gc=False, omit_defaults=True):
         float | None, Meta(description="Seconds from ringing to the answer, or to the end if never answered")
     ] = None
     talk_seconds: Annotated[float | None, Meta(description="Seconds from start_time to end_time")] = None
-    anomalies: Annotated[list[Anomaly] | None, Meta(description="What is odd about this call, sorted")] = None
+    anomalies: Annotated[
+        list[Anomaly] | None, Meta(description="What is unusual about this call, sorted")
+    ] = None
 
 
 encode_completed: Final[Callable[[CompletedCall], bytes]] = msgspec.json.Encoder().encode
 """A CompletedCall as JSON; the same record always gives the same bytes."""
 
 decode_completed: Final[Callable[[bytes], CompletedCall]] = msgspec.json.Decoder(CompletedCall).decode
-"""The CompletedCall in the value of an output record; raises `msgspec.MsgspecError` if it is none."""
+"""The CompletedCall in the value of an output record; raises `msgspec.MsgspecError` if there is none."""

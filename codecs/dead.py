@@ -1,4 +1,4 @@
-"""The headers of a dead letter: the record's own, then why it was rejected and where it lies (semantics, section 2)."""
+"""The headers of a dead letter: the record's own, then why it was rejected and where it is (semantics, section 2)."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ _TIMESTAMP, _VALUE_BYTES = "dead-timestamp", "dead-value-bytes"
 def dead_headers(
     headers: Headers, rejected: Rejected, topic: str, partition: int, offset: int, timestamp: int
 ) -> list[tuple[str, bytes | None]]:
-    """The headers of the dead letter for a record that lies at `offset` of a partition of `topic`.
+    """The headers of the dead letter for a record at `offset` of a partition of `topic`.
 
     `timestamp` is the record's own, in epoch ms; negative for none. Headers of the same names that the record already
     had stay where they are; the last one counts.
@@ -28,10 +28,10 @@ def dead_headers(
 
 
 def smaller_letter(letter: Output) -> Output | None:
-    """The next smaller form of a dead letter that its topic cannot take; None when there is none.
+    """The next smaller form of a dead letter that is too large for its topic; None if there is none.
 
-    First the value is left out, then also the key and the headers that the record itself had. The record still lies
-    where the headers say.
+    First the value is left out, then also the key and the headers that the record itself had. The record is still where
+    the headers say.
     """
     key, value, timestamp, headers = letter
     if value:
@@ -41,12 +41,12 @@ def smaller_letter(letter: Output) -> Output | None:
 
 
 def without_value(key: bytes | None, timestamp: int, headers: Headers, size: int) -> Output:
-    """A dead letter whose value, of so many bytes, is left out."""
+    """A dead letter without its value, which had this many bytes."""
     return key, b"", timestamp, [*headers, (_VALUE_BYTES, str(size).encode())]
 
 
 class Rejection(Struct, frozen=True):
-    """What the headers of a dead letter say: why it was rejected, and where it lies."""
+    """What the headers of a dead letter say: why the record was rejected, and where it is."""
 
     reason: str
     message: str
@@ -54,17 +54,17 @@ class Rejection(Struct, frozen=True):
     topic: str
     partition: int
     offset: int
-    #: The record's own, in epoch ms, -1 for none. None: that of the letter, as release 0.1 wrote them.
+    #: The record's own timestamp in epoch ms, -1 for none. None: that of the letter, as release 0.1 wrote it.
     timestamp: int | None = None
-    #: The size of the value, where the letter is without it.
+    #: The size of the value, if the letter does not have it.
     value_bytes: int | None = None
 
 
 def split_headers(headers: Headers) -> tuple[list[tuple[str, bytes | None]], Rejection] | None:
     """The inverse of `dead_headers`: the headers that the record itself had, and the rejection.
 
-    None when the last headers are not those of a dead letter. A `dead-path` that the record brought along is
-    not taken for ours: ours come last, in a fixed order.
+    None if the last headers are not those of a dead letter. A `dead-path` that the record already had is not mistaken
+    for ours: ours come last, in a fixed order.
     """
     own, added = _split(headers)
     if not added:
@@ -74,7 +74,7 @@ def split_headers(headers: Headers) -> tuple[list[tuple[str, bytes | None]], Rej
 
 
 def _split(headers: Headers) -> tuple[list[tuple[str, bytes | None]], list[tuple[str, bytes | None]]]:
-    """The record's own headers, and ours; none of ours in what is no dead letter."""
+    """The record's own headers, and those of the dead letter; the latter are empty if it is not a dead letter."""
     names = [name for name, _ in headers[-len(_NAMES) - 2 :]]
     tail = 0
     for name in (_VALUE_BYTES, _TIMESTAMP):

@@ -1,10 +1,10 @@
 """Bytes to Call: accepts exactly what the Call schema accepts (draft-07, `format` asserted).
 
-Two tiers. The first is a typed decode at C speed, then one validator call for the strings with a grammar; it
-refuses some good documents (`60.0`) but never accepts a bad one. Whatever it refuses goes to the second tier,
-which looks at one property after another and decides: a Call, or a `Rejected` with reason, path and message.
+Two tiers. The first is a typed decode at C speed, then one validator call for the strings with a grammar; it refuses
+some good documents (`60.0`) but never accepts a bad one. Everything it refuses goes to the second tier, which looks at
+one property after another and decides: a Call, or a `Rejected` with reason, path and message.
 
-Where JSON leaves room, this is what was chosen:
+Where JSON leaves room, these choices hold:
 
 - Of duplicate names the last stands, and only the last is checked.
 - Numbers in properties that the schema does not know may be of any size and precision. `duration` may have
@@ -40,12 +40,13 @@ from streams.codecs.rejection import Rejected
 from streams.records import Headers, LeftOut
 
 MAX_PROPERTY_BYTES: Final = 8192
-"""Of a property that is carried on, as UTF-8 (semantics, section 2): what makes the size of every output known."""
+"""The maximum size of a property that is carried on, in bytes of UTF-8 (semantics, section 2): it bounds the size of
+every output."""
 
 _OPENING_BRACE: Final = 0x7B
 _FRAME_SIZE: Final = 5
 
-# A few URIs stand in nearly every Call; those that were found valid need no second look.
+# A few URIs occur in nearly every Call; those known to be valid are not checked again.
 _URIS_REMEMBERED: Final = 1024
 _LONGEST_REMEMBERED: Final = 512
 _valid_uris: set[str | UnsetType] = {UNSET}
@@ -55,7 +56,7 @@ _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, 
 
 
 class _Identified(msgspec.Struct):
-    """As much of a Call as says which call it is."""
+    """The part of a Call that says which call it is."""
 
     id: str
 
@@ -87,32 +88,32 @@ class CallDecoder:
                 return self._decode_exactly(_read_msgpack(value))
         try:
             call = _decode_typed(value)
-            value.isascii() or value.decode()  # the typed decode skips what it does not know unread
+            value.isascii() or value.decode()  # the typed decode skips unknown properties without reading them
             if _has_valid_strings(call):
                 if len(value) < SMALL:
                     return call
                 if not is_deep(value):
                     return _fitting(call)
         except _UNREADABLE:
-            pass  # the second tier knows better what to say
+            pass  # the second tier has the better message
         return self._decode_exactly(_read_json(value))
 
     def call_id(self, value: bytes | None, headers: Headers) -> str | None:
-        """The id of the Call that `decode` gives, in a third of the time; for what it rejects any id, or None."""
+        """The id of the Call that `decode` returns, in a third of the time; for what it rejects, any id or None."""
         try:
             identify = _identify_msgpack if _is_msgpack(headers) else _identify_json
             return identify(_unframe(value)).id
         except Rejected:
             return None
         except _UNREADABLE:
-            pass  # as the first tier refuses some good documents, this does
+            pass  # like the first tier, this refuses some good documents
         try:
             return self.decode(value, headers).id
         except Rejected:
             return None
 
     def _decode_exactly(self, document: object) -> Call:
-        """The second tier, on a document that is well formed."""
+        """The second tier, for a document that is well formed."""
         if not isinstance(document, dict):
             raise Rejected("schema", "the document is not an object", "$")
         properties = {name: document[name] for name in CHECKS if name in document}
@@ -126,7 +127,7 @@ class CallDecoder:
 
 
 def _convert(properties: dict[str, Any]) -> Call | None:
-    """A Call if the properties are certainly those of one, without looking at them one after another."""
+    """A Call if the properties are certainly valid, without checking them one by one."""
     try:
         call = msgspec.convert(properties, Call)
     except msgspec.ValidationError:
@@ -155,7 +156,7 @@ def _has_valid_strings(call: Call) -> bool:
 
 
 def _judge(properties: dict[str, Any]) -> Call:
-    """A Call of the properties, each of which is looked at; raises `Rejected` for the first at fault."""
+    """A Call from the properties, each of which is checked; raises `Rejected` for the first one at fault."""
     for name in REQUIRED:
         if name not in properties:
             raise Rejected("schema", f"the property {name} is missing", "$")
@@ -169,10 +170,10 @@ def _judge(properties: dict[str, Any]) -> Call:
 
 
 def _fitting(call: Call) -> Call:
-    """The call; raises `Rejected` if a property of it is too large to be carried on."""
+    """The call; raises `Rejected` if one of its properties is too large to be carried on."""
     for name, field in _TEXTS.items():
         text = getattr(call, field)
-        # The first comparison is enough for all but a few: a code point takes four bytes at most.
+        # The first comparison decides nearly always: a code point takes at most four bytes.
         if text is UNSET or len(text) * 4 <= MAX_PROPERTY_BYTES:
             continue
         if (size := len(text.encode())) > MAX_PROPERTY_BYTES:
@@ -184,7 +185,7 @@ def _fitting(call: Call) -> Call:
     return call
 
 
-#: The properties that may be of any length, and what they are called in a `Call`.
+#: The properties that may have any length, and their names in a `Call`.
 _TEXTS: Final = {
     each.encode_name: each.name for each in msgspec.structs.fields(Call) if each.name != "duration"
 }
@@ -233,7 +234,7 @@ def _unframe(value: bytes | None) -> bytes:
 
 
 def _read_json(document: bytes) -> object:
-    """The document before any rule of the schema."""
+    """The document, before any rule of the schema is applied."""
     try:
         found = on_any_stack(_read_whole_or_parts, document)
         if len(document) >= SMALL and is_deep(document):
@@ -246,12 +247,12 @@ def _read_json(document: bytes) -> object:
 def _read_whole_or_parts(document: bytes) -> object:
     try:
         return cast(object, _decode_untyped(document))
-    except msgspec.ValidationError:  # somewhere in it is a number that no Python type holds
+    except msgspec.ValidationError:  # it contains a number that no Python type holds
         return _read_parts(document)
 
 
 def _read_parts(document: bytes) -> object:
-    """As `_read_json`, but only an object's known properties; a number past all bounds becomes infinity."""
+    """Like `_read_json`, but only an object's known properties; a number beyond all bounds becomes infinity."""
     document.decode()
     if not bytes(_decode_syntax(document)).startswith(b"{"):
         return None

@@ -15,7 +15,7 @@ def _count(description: str) -> Meta:
 
 
 class KpiWindow(Struct):
-    """What closed in one window of time, by direction and destination country, in one partition.
+    """The calls that closed in one window of time, for one direction, destination country and partition.
 
     Every field is always written. `completed`, `busy`, `no_answer`, `failed`, `canceled` and `timed_out` add
     up to `attempts`; windows of several partitions add up field by field.
@@ -55,4 +55,4 @@ encode_kpi: Final[Callable[[KpiWindow], bytes]] = msgspec.json.Encoder(order="de
 """A KpiWindow as JSON; the same window always gives the same bytes."""
 
 decode_kpi: Final[Callable[[bytes], KpiWindow]] = msgspec.json.Decoder(KpiWindow).decode
-"""The KpiWindow in the value of an output record; raises `msgspec.MsgspecError` if it is none."""
+"""The KpiWindow in the value of an output record; raises `msgspec.MsgspecError` if there is none."""

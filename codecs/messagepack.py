@@ -1,7 +1,7 @@
-"""MessagePack that is read without hashing the names in it.
+"""Reads MessagePack without hashing the names in it.
 
-A map may have arrays as names, and Python hashes those alike that hold -1 where others hold -2: a megabyte of such
-names takes minutes to become a dict. Here a map is a list of pairs, so the time grows with the size alone.
+A map may have arrays as names, and Python gives arrays that differ only in -1 and -2 the same hash: a megabyte of such
+names takes minutes to become a dict. Here a map is a list of pairs, so the time depends only on the size.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ from typing import Any, Final
 import msgpack
 from msgspec.msgpack import Ext
 
-#: The first bytes of arrays and maps: of those that say their size, and of those that say where it stands.
+#: The first bytes of arrays and maps: those that contain the size, and those that say where it follows.
 _CONTAINERS: Final = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
-#: So many arrays and maps can neither be nested too deeply nor make a dict slow.
+#: This many arrays and maps can neither be nested too deeply, nor make a dict slow.
 _FEW: Final = 256
 
 
 class UnreadableError(ValueError):
-    """Not MessagePack; the text says why, without anything of the value."""
+    """Not MessagePack; the text says why, without any part of the value."""
 
 
 def is_harmless(document: bytes) -> bool:
-    """Whether too few arrays and maps are in the document to make a dict slow, or to be nested too deeply."""
+    """Whether the document has too few arrays and maps to make a dict slow, or to be nested too deeply."""
     return len(document) - len(document.translate(None, _CONTAINERS)) <= _FEW
 
 
 def known(document: bytes, names: Container[object], deepest: int) -> dict[object, object] | None:
-    """Of a map its entries with these names, the last of each, arrays and maps empty; None of anything else.
+    """The entries of a map with these names, the last of each, with arrays and maps left empty; None for anything but a
+    map.
 
-    Raises UnreadableError for what is not MessagePack, is nested more than `deepest` deep, or has a map or an extension
-    in a name, as the decoder that makes dicts does.
+    Raises UnreadableError if it is not MessagePack, is nested more than `deepest` deep, or has a map or an extension in
+    a name, as a decoder to dicts does.
     """
     try:
         with _without_collections():
@@ -65,7 +66,7 @@ def _pairs(pairs: list[tuple[object, object]]) -> list[tuple[object, object]]:
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """A million new containers would be looked at again and again by the garbage collector, for nothing."""
+    """The garbage collector would scan a million new containers again and again, for nothing."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -76,7 +77,7 @@ def _without_collections() -> Iterator[None]:
 
 
 def _check(document: object, deepest: int) -> None:
-    """Look through a document level by level: nothing recurses, however deep it is."""
+    """Read a document level by level, without recursion, however deep it is."""
     values: list[Any] = [document]
     names: list[Any] = []
     for _ in range(deepest + 1):
@@ -96,6 +97,6 @@ def _check(document: object, deepest: int) -> None:
     raise UnreadableError("it is nested too deeply")
 
 
-#: What stands for an array, and for a map.
+#: Placeholders for an array and for a map.
 _EMPTY: Final[dict[type, object]] = {tuple: [], list: {}}
 _NO_NAMES: Final = (list, Ext, msgpack.Timestamp)

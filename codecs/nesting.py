@@ -9,14 +9,14 @@ from itertools import accumulate
 from typing import Final
 
 MAX_DEPTH: Final = 512
-"""Of arrays and objects, the document's own object counted (semantics, section 2)."""
+"""The maximum nesting of arrays and objects, including the document's own object (semantics, section 2)."""
 
 SMALL: Final = 2 * MAX_DEPTH
 """Bytes: a shorter document is neither nested too deeply nor has it a property that is too large."""
 
 
 def is_deep(document: bytes) -> bool:
-    """Whether arrays and objects are nested too deeply in a document, which is JSON."""
+    """Whether arrays and objects are nested too deeply in a JSON document."""
     if document.count(b"[") + document.count(b"{") <= MAX_DEPTH:
         return False
     brackets = _STRING.sub(b"", document).translate(None, _NO_BRACKETS)
@@ -29,9 +29,9 @@ _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _STEPS)
 
 
 def on_any_stack(read: Callable[[bytes], object], document: bytes) -> object:
-    """What `read` finds, however deep the caller's stack is: its limit must not decide about a record."""
+    """What `read` finds, however deep the caller's stack is: the recursion limit must not decide about a record."""
     try:
         return read(document)
     except RecursionError:
-        with ThreadPoolExecutor(1) as thread:  # whose stack is its own
+        with ThreadPoolExecutor(1) as thread:  # which has a stack of its own
             return thread.submit(read, document).result()

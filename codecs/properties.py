@@ -1,4 +1,4 @@
-"""What each property of a Call may hold, beyond what a type can say (semantics, section 2)."""
+"""What each property of a Call may hold, beyond what a type can express (semantics, section 2)."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -12,7 +12,7 @@ Check: TypeAlias = Callable[[object], str | None]
 """Says what is wrong with a property's value, or None: the rest of a sentence, never quoting the value."""
 
 MAX_DURATION: Final = 2**64 - 1
-"""The greatest `duration` that is carried, in seconds: what MessagePack and most readers of JSON can hold."""
+"""The greatest `duration` that is carried on, in seconds: what MessagePack and most JSON readers can hold."""
 
 _E164: Final = {"pattern": r"^\+[1-9]\d{1,14}$"}
 _DATE_TIME: Final = {"format": "date-time"}
@@ -36,7 +36,7 @@ def _validator(schema: dict[str, Any]) -> Callable[[object], bool]:
 
 
 are_valid: Final = _validator({"items": [_E164, _E164, _DATE_TIME, _DATE_TIME, _URI, _URI, _URI]})
-"""Whether a list of two phone numbers, two times and up to three URIs, any of them or None, is valid throughout."""
+"""Whether all of a list of two phone numbers, two times and up to three URIs, each of which may be None, are valid."""
 
 
 def _kind(value: object) -> str:

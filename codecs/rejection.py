@@ -30,8 +30,8 @@ REASONS: Final[tuple[Reason, ...]] = (
 class Rejected(Exception):
     """A record that the processor does not apply: it goes to the dead letters, and its partition goes on.
 
-    `message` is one line for people. It names properties and types, never a value, since a phone number may
-    lie in any field. `path` is the JSON path at fault (`$.from`), or None where there is none.
+    `message` is one line for people. It names properties and types, never a value, since a phone number may be in any
+    field. `path` is the JSON path at fault (`$.from`), or None if there is none.
     """
 
     def __init__(self, reason: Reason, message: str, path: str | None = None) -> None:

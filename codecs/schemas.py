@@ -18,7 +18,7 @@ def call_schema() -> bytes:
 
 
 def completed_call_schema() -> bytes:
-    """The schema of a CompletedCall (draft 2020-12); the properties of a Call are as in its own."""
+    """The schema of a CompletedCall (draft 2020-12), with the properties of a Call as in the Call schema."""
     schema = _schema(CompletedCall)
     call = msgspec.json.decode(call_schema())
     schema["properties"] |= call["properties"]
@@ -41,7 +41,7 @@ def _schema(record: type[Struct]) -> dict[str, Any]:
 
 
 def _absent_not_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A property that is None in Python is not written: its schema has no need of null."""
+    """A property that is None in Python is not written, so its schema does not need null."""
     kinds = schema.pop("anyOf", None)
     if kinds is None:
         return schema
