@@ -5,7 +5,7 @@
 Each of them goes from page to page at random, stays for a few seconds, and asks meanwhile as often as the page does:
 for a call, its revisions and its rejected records, the open calls, the rejected records, the KPIs, and the events of
 the live page. People, broker and worker share the machine, so what the people's own processes use slows the worker
-down too. The CPU time of the worker for a million events tells what serving them takes, the rate what all of it takes.
+down too. The rate tells what all of it takes; what serving them takes of the worker's CPU time, it accounts for itself.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import http.client
 import multiprocessing
 import random
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -21,14 +22,15 @@ from collections import Counter
 from contextlib import ExitStack, suppress
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import click
 
+from benchmarks.accounted import Account
 from benchmarks.load import Load, delete_topics, make_topics, produce
 from benchmarks.measure import Offsets, Run, follow, spread
-from benchmarks.worker import OUTPUTS, environment, worker
+from benchmarks.worker import OUTPUTS, environment, process
 from streams.embedded import Cluster
 from streams.operations.simulation import events
 
@@ -93,9 +95,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run(
-    cluster: Cluster, load: Load, name: str, ids: list[str], number: int, only: str
-) -> tuple[Run, Counter[int]]:
+class Watched(NamedTuple):
+    """A run, how often people got which status, and what the worker says its pages have cost."""
+
+    run: Run
+    answers: Counter[int]
+    account: Account
+
+
+def run(cluster: Cluster, load: Load, name: str, ids: list[str], number: int, only: str) -> Watched:
     """One way through the load while so many people look on."""
     brokers, completed, port = cluster.bootstrap(), f"{name}.completed", free_port()
     outputs = [f"{completed}{kind}" for kind in OUTPUTS]
@@ -104,20 +112,21 @@ def run(
     context = multiprocessing.get_context("spawn")
     ended, told = context.Event(), context.Queue()
     with ExitStack() as stack:
-        process = stack.enter_context(worker(env))
+        file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "account"
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.accounted", str(file)]
+        worker = stack.enter_context(process(command, env))
         looking = context.Process(target=people, args=(port, ids, number, only, ended, told), daemon=True)
         looking.start()
         try:
-            found = follow(
-                [process], cluster.brokers[0].pid, Offsets(brokers, name, load.topic), load.records
-            )
+            found = follow([worker], cluster.brokers[0].pid, Offsets(brokers, name, load.topic), load.records)
+            account = Account.read(file)
         finally:
             ended.set()
         counts: Counter[int] = told.get(timeout=30)
         looking.join(10)
     with suppress(Exception):  # the next round has topics of its own
         delete_topics(brokers, *outputs, f"{name}-calls-changelog")
-    return found, counts
+    return Watched(found, counts, account)
 
 
 @click.command()
@@ -127,26 +136,36 @@ def run(
 @click.option("--only", default="", metavar="PAGE", help="All look at this page: " + ", ".join(_PAGES) + ".")
 def main(calls: int, rounds: int, number: int, only: str) -> None:
     """Measure and print."""
-    found: dict[int, list[Run]] = {0: [], number: []}
-    answers = Counter[int]()
+    found: dict[int, list[Watched]] = {0: [], number: []}
     with tempfile.TemporaryDirectory() as directory, Cluster(Path(directory)) as cluster:
         load = produce(cluster.bootstrap(), "load", calls, 7)
         ids = [key.decode() for _, key, _ in events(7, 2_000, 150.0, 0)]
         for turn in range(rounds):
             for each in (0, number) if turn % 2 == 0 else (number, 0):
-                done, counts = run(cluster, load, f"pages-{each}-{turn}", ids, each, only)
-                found[each].append(done)
-                answers += counts
-    for each, runs in found.items():
-        rates = spread([done.events_per_second for done in runs], ",.0f")
-        costs = spread([done.cost for done in runs], ".2f")
-        others = spread([done.others for done in runs], ".2f")
-        print(f"{each} people: {rates} events/s, {costs} CPU-s per million events, others' cores {others}")
-    without, watched = found.values()
-    rate = [b.events_per_second / a.events_per_second for a, b in zip(without, watched, strict=True)]
-    cost = [b.cost / a.cost for a, b in zip(without, watched, strict=True)]
-    print(f"with {number} people / without: events/s {spread(rate, '.3f')}, CPU {spread(cost, '.3f')}")
-    print("answers by status:", dict(sorted(answers.items())))
+                found[each].append(run(cluster, load, f"pages-{each}-{turn}", ids, each, only))
+    report(*found.values(), number)
+
+
+def report(without: list[Watched], watched: list[Watched], number: int) -> None:
+    """Print what came of the runs."""
+    for people_, runs in ((0, without), (number, watched)):
+        rates = spread([each.run.events_per_second for each in runs], ",.0f")
+        costs = spread([each.run.cost for each in runs], ".2f")
+        others = spread([each.run.others for each in runs], ".2f")
+        print(f"{people_} people: {rates} events/s, {costs} CPU-s per million events, others' cores {others}")
+    pairs = [(a.run, b.run) for a, b in zip(without, watched, strict=True)]
+    rate = spread([b.events_per_second / a.events_per_second for a, b in pairs], ".3f")
+    cost = spread([b.cost / a.cost for a, b in pairs], ".3f")
+    print(f"with {number} people / without: events/s {rate}, CPU {cost}")
+    accounts = [each.account for each in watched]
+    share = spread([100 * sum(each.pages.values()) / each.process for each in accounts], ".2f")
+    core = spread([100 * sum(each.pages.values()) / each.seconds for each in accounts], ".2f")
+    print(f"by its own account the pages took {share} % of the worker's CPU time, {core} % of a core:")
+    for place in sorted({place for each in accounts for place in each.pages}):
+        part = spread([100 * each.pages.get(place, 0.0) / each.seconds for each in accounts], ".2f")
+        print(f"  {place} {part} % of a core")
+    answers = sum((each.answers for each in watched), Counter[int]())
+    print("answers by status (0: given up):", dict(sorted(answers.items())))
 
 
 if __name__ == "__main__":

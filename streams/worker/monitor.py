@@ -239,6 +239,10 @@ class Monitor:
         """Our partitions of the topic whose events are applied, and how many it has."""
         return sorted(self._partitions()), self.count
 
+    def waiting(self) -> int:
+        """How many records of our partitions are not committed yet, as far as is known."""
+        return sum(part.end - (part.committed or 0) for part in self._parts() if part.end is not None)
+
     def call(self, call_id: str) -> dict[str, Any] | None:
         """A call of our partitions that is open or still remembered."""
         found = (describe(calls, call_id) for calls in self._partitions().values())

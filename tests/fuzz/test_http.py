@@ -52,6 +52,9 @@ class Worker:
     def holds(self) -> tuple[list[int], int]:
         return [0], 1
 
+    def waiting(self) -> int:
+        return 0
+
     def call(self, call_id: str) -> dict[str, Any] | None:
         call_id.encode()
         return None

@@ -81,6 +81,9 @@ class MadeUpWorker:
     def holds(self) -> tuple[list[int], int]:
         return self.partitions, self.of
 
+    def waiting(self) -> int:
+        return 0
+
     def call(self, call_id: str) -> dict[str, Any] | None:
         return {"id": call_id, "from": PHONE}
 
@@ -155,7 +158,7 @@ class MadeUpTopics:
         """The records of each kind of topic, `completed` and `dead`, in order; and what is told of single letters."""
         self.records, self.ones = records, ones or {}
 
-    def __call__(self, _: Settings) -> MadeUpTopics:
+    def __call__(self, *_: object) -> MadeUpTopics:
         return self
 
     async def look(self, wanted: Wanted[Any], answer: Callable[[Look[Any]], bytes]) -> bytes:

@@ -63,6 +63,9 @@ class Lookup(Membership, Protocol):
     def holds(self) -> tuple[list[int], int]:
         """The partitions of the calls topic that are ours, and how many there are."""
 
+    def waiting(self) -> int:
+        """How many records of our partitions are not committed yet, as far as is known."""
+
     def call(self, call_id: str) -> dict[str, Any] | None:
         """A call of our partitions that is open or still remembered."""
 

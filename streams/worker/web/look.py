@@ -83,8 +83,9 @@ class Pass:
 
     async def read(
         self, consumer: Any, topic: str, ranges: Mapping[int, tuple[int, int]]
-    ) -> AsyncGenerator[tuple[int, list[Record]], None]:
-        """The records of ranges of offsets, each with its partition, in the order of each partition.
+    ) -> AsyncGenerator[tuple[int, list[Record], int], None]:
+        """The records of ranges of offsets, with their partition and the bytes of their keys and values, in the order
+        of each partition.
 
         Raises as `reading.read`.
         """
@@ -93,18 +94,20 @@ class Pass:
             log = TopicPartition(topic, number)
             begin, reach, records = self._kept.get(log, (0, -1, []))
             if begin <= first and end <= reach:
-                yield number, [each for each in records if first <= each[0] < end]
+                found = [each for each in records if first <= each[0] < end]
+                yield number, found, _bytes(found)
             else:
                 missing[log] = first, end
         fresh: dict[TopicPartition, list[Record]] = {log: [] for log in missing}
         async with aclosing(reading.read(consumer, missing)) as batches:
             async for batch in batches:
-                self._size += sum([_size(each) for each in batch.records])
+                size = _bytes(batch.records)
+                self._size += size
                 if self._size <= _SHARED_BYTES:
                     fresh[batch.partition] += batch.records
                 else:
                     fresh = {log: [] for log in missing}
-                yield batch.partition.partition, batch.records
+                yield batch.partition.partition, batch.records, size
         if self._size <= _SHARED_BYTES:
             self._keep(missing, fresh)
 
@@ -169,8 +172,8 @@ class Wanted(Generic[T]):
             kept = _Kept[T](_FOUND_BYTES, self.limit - len(look.found))
             seen: dict[int, int] = {}
             async with aclosing(shared.read(consumer, self.topic, ranges)) as pieces:
-                async for number, records in pieces:
-                    read += sum([_size(each) for each in records])
+                async for number, records, size in pieces:
+                    read += size
                     if times := [each[1] for each in records if each[1] >= 0]:
                         seen[number] = min(*times, seen.get(number, times[0]))
                     self._match(number, records, kept)
@@ -188,7 +191,7 @@ class Wanted(Generic[T]):
         for each in [each for each in records if each[2] in self.keys] if self.keys else records:
             record = LogRecord(number, *each)
             if (found := self.match(record)) is not None:
-                kept.add(record, found, _size(each))
+                kept.add(record, found, _bytes([each]))
 
 
 def require(topic: str, wanted: Collection[int], of: int) -> None:
@@ -198,8 +201,9 @@ def require(topic: str, wanted: Collection[int], of: int) -> None:
         raise Problem(HTTPStatus.NOT_FOUND, detail)
 
 
-def _size(record: Record) -> int:
-    return len(record[2] or b"") + len(record[3] or b"")
+def _bytes(records: list[Record]) -> int:
+    """Of their keys and values."""
+    return sum([len(key or b"") + len(value or b"") for _, _, key, value, _ in records])
 
 
 class _Kept(Generic[T]):

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
-#: A worker that uses more of a core than this for itself is busy.
-_BUSY: Final = 0.5
+#: A worker that uses more of a core than this for itself is busy; so is one for which more records than that wait, for
+#: others may have taken its core.
+_BUSY, _WAITING = 0.5, 10_000
 #: How long (s) its use of the core is looked at, at least.
 _SPAN: Final = 1.0
 #: Beside a busy worker a look takes about so much CPU (s), and then rests for so many times as long.
-_CPU, _REST = 0.02, 150.0
+_CPU, _REST = 0.02, 200.0
 #: Nobody waits longer (s) for the rest of others.
 _LONGEST: Final = 6.0
 
@@ -21,10 +22,15 @@ class Pace:
     """Lets looks take less than a hundredth of a busy worker's time, and as much as they like of an idle one's."""
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, used: Callable[[], float] = time.process_time
+        self,
+        waiting: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+        used: Callable[[], float] = time.process_time,
     ) -> None:
-        """`used` is the CPU time (s) that this process has used, looks included."""
-        self._clock, self._used = clock, used
+        """`waiting` is how many records the worker has not committed yet, `used` the CPU time (s) that this process has
+        used, looks included.
+        """
+        self._waiting, self._clock, self._used = waiting, clock, used
         self._since, self._before, self._looked = clock(), used(), 0.0
         self._is_busy = False
         self._free_at = -inf
@@ -46,6 +52,7 @@ class Pace:
         now = self._clock()
         if now - self._since >= _SPAN:
             used = self._used()
-            self._is_busy = used - self._before - self._looked > _BUSY * (now - self._since)
+            own = used - self._before - self._looked
+            self._is_busy = own > _BUSY * (now - self._since) or self._waiting() > _WAITING
             self._since, self._before, self._looked = now, used, 0.0
         return self._is_busy

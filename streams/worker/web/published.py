@@ -32,7 +32,7 @@ from streams.operations.dead_letters import (
 from streams.settings import Settings
 from streams.worker.web import page
 from streams.worker.web.access import authorize
-from streams.worker.web.calls import limited
+from streams.worker.web.calls import Lookup, limited
 from streams.worker.web.look import Look, Wanted, require
 from streams.worker.web.problems import Problem
 from streams.worker.web.topics import Topics
@@ -49,8 +49,8 @@ _PLACE: Final = re.compile(r"([0-9]{1,9}):([0-9]{1,18})")
 class PublishedApi:
     """The routes `/completed/{id}`, `/dead` and `/dead/{partition}:{offset}`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings, self._topics = settings, Topics(settings)
+    def __init__(self, settings: Settings, lookup: Lookup) -> None:
+        self._settings, self._topics = settings, Topics(settings, lookup.waiting)
 
     async def stop(self) -> None:
         """Answer those who wait, and close what reads."""

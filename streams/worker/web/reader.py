@@ -16,6 +16,8 @@ from streams.kafka import reading
 from streams.settings import Settings
 from streams.worker.web.problems import Problem
 
+#: The name of the thread.
+THREAD: Final = "pages"
 #: A job ends after so long (s), connecting included.
 PATIENCE: Final = 20.0
 #: The consumer is closed when nobody has read for so long (s).
@@ -76,7 +78,7 @@ class _Thread(threading.Thread):
     """The thread and what lives in it; `do` and what it calls run there."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(name="pages", daemon=True)
+        super().__init__(name=THREAD, daemon=True)
         self.loop = asyncio.new_event_loop()
         self._settings, self._used = settings, 0.0
         self._consumer: Any = None

@@ -108,7 +108,7 @@ class WebServer:
         group = Group(self._settings, lookup)
         live = Live(self._settings, lookup, group)
         app.add_routes(CallsApi(self._settings, lookup, group).routes())
-        published = PublishedApi(self._settings)
+        published = PublishedApi(self._settings, lookup)
         app.add_routes(published.routes())
         app.add_routes(KpisApi(self._settings, lookup, group).routes())
         app.add_routes([*live.routes(), *openapi.routes(), *page.routes(_INDEX + _INDEX_OF_CALLS)])

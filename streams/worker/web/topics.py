@@ -50,8 +50,9 @@ class _Turn:
 class Topics:
     """Gives everybody a turn, in the order in which they ask. Its consumer is closed by `stop`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._reader, self._pace = Reader(settings), Pace()
+    def __init__(self, settings: Settings, waiting: Callable[[], int]) -> None:
+        """`waiting` is how many records the worker has not committed yet."""
+        self._reader, self._pace = Reader(settings), Pace(waiting)
         self._waiting: deque[_Turn] = deque()
         self._serving: asyncio.Task[None] | None = None
 

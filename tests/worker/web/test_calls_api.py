@@ -67,6 +67,9 @@ class Worker:
     def holds(self) -> tuple[list[int], int]:
         return self.partitions, 4
 
+    def waiting(self) -> int:
+        return 0
+
     def call(self, call_id: str) -> dict[str, Any] | None:
         return {"id": call_id, "from": PHONE} if call_id in (self.id, "a/b ☎") else None
 
