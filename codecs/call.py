@@ -1,6 +1,6 @@
 """The Telefonie Call as it is carried once accepted: a snapshot of one call at one moment."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -8,16 +8,7 @@ Status = Literal["queued", "ringing", "in-progress", "completed", "failed", "bus
 Direction = Literal["inbound", "outbound"]
 AnsweredBy = Literal["human", "machine", "unknown"]
 
-STATUSES: Final[tuple[Status, ...]] = (
-    "queued",
-    "ringing",
-    "in-progress",
-    "completed",
-    "failed",
-    "busy",
-    "no-answer",
-    "canceled",
-)
+STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 """Every status of a call, in the order of the schema."""
 
 

@@ -1,6 +1,6 @@
 """Why a record was not accepted (semantics, section 2)."""
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 Reason = Literal[
     "too-early",
@@ -14,16 +14,7 @@ Reason = Literal[
 ]
 """The closed set of reasons; it labels a metric and the header `dead-reason`."""
 
-REASONS: Final[tuple[Reason, ...]] = (
-    "too-early",
-    "unsupported-content-type",
-    "empty",
-    "malformed",
-    "schema",
-    "too-large",
-    "too-late",
-    "failed",
-)
+REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 """Every reason, in the order in which they are judged: the first that holds is given."""
 
 

@@ -16,11 +16,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.pages import MadeUpTopics
+from support.pages import MadeUpTopics, MadeUpWorker
 
-from streams.calls.kpis import Kpis, KpiSelection
 from streams.calls.view import OpenPage, OpenSelection
-from streams.engine.members import Member
 from streams.settings import Settings
 from streams.worker.metrics import Metrics
 from streams.worker.web import WebServer, connections, published
@@ -29,31 +27,8 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 SECRET = "Hush-5551234"
 
 
-class Worker:
+class Worker(MadeUpWorker):
     """Holds no call, and looks as the real one does: by the id's UTF-8."""
-
-    member_id = "me"
-
-    async def members(self) -> tuple[str, list[Member]]:
-        return self.member_id, []
-
-    def live(self) -> list[str]:
-        return []
-
-    def ready(self) -> list[str]:
-        return []
-
-    def remarks(self) -> list[str]:
-        return []
-
-    async def unsure(self) -> list[str]:
-        return []
-
-    def holds(self) -> tuple[list[int], int]:
-        return [0], 1
-
-    def waiting(self) -> int:
-        return 0
 
     def call(self, call_id: str) -> dict[str, Any] | None:
         call_id.encode()
@@ -62,17 +37,8 @@ class Worker:
     async def open_calls(self, _selection: OpenSelection, _limit: int) -> OpenPage:
         return OpenPage([], [0] * 7)
 
-    async def kpis(self, _: KpiSelection) -> Kpis:
-        return Kpis.nothing()
-
-    async def survey(self) -> None:
-        pass
-
     def longest(self) -> list[dict[str, Any]]:
         return []
-
-    def status(self) -> dict[str, Any]:
-        return {"open": {}, "partitions": []}
 
 
 @contextmanager
@@ -83,7 +49,7 @@ def served(token: str | None) -> Iterator[int]:
     worker = Worker()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(published, "Topics", MadeUpTopics({"completed": [], "dead": []}))
-        server = WebServer(given, Metrics(given), worker, worker)  # type: ignore[arg-type]
+        server = WebServer(given, Metrics(given), worker, worker)
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     asyncio.run_coroutine_threadsafe(server.start(), loop).result(30)

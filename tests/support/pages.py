@@ -215,6 +215,31 @@ class Site:
 
 
 @contextmanager
+def watched(
+    browser: Any, url: str, path: str, *, token: str | None = None, console: bool = False, **options: Any
+) -> Iterator[Any]:
+    """A page of the worker at `url`, which has the `token`; `options` are those of a browser's context.
+
+    Its `complaints` are its errors and what it has asked of others; with `console` the errors in its console too, where
+    every answer but 200 is one.
+    """
+    context = browser.new_context(**options)
+    if token is not None:
+        context.add_init_script(f"sessionStorage.setItem('token', '{token}')")
+    page = context.new_page()
+    page.complaints = []
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    if console:
+        page.on("console", lambda said: said.type == "error" and page.complaints.append(said.text))
+    page.on(
+        "request", lambda asked: asked.url.startswith((url, "blob:")) or page.complaints.append(asked.url)
+    )
+    page.goto(url + path)
+    yield page
+    context.close()
+
+
+@contextmanager
 def site(worker: MadeUpWorker | None = None, **values: object) -> Iterator[Site]:
     """A site that is closed at the end."""
     made = Site(worker or MadeUpWorker(), **values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import inf
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
@@ -12,7 +12,7 @@ from streams.calls.times import instant
 from streams.operations.replay.extent import Extent, WindowPlace
 
 Fault = Literal["missing", "differing", "extra"]
-FAULTS: Final[tuple[Fault, ...]] = ("missing", "differing", "extra")
+FAULTS: Final[tuple[Fault, ...]] = get_args(Fault)
 
 
 class Revision(Struct, array_like=True):

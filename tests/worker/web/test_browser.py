@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from support.pages import PHONE, MadeUpWorker, Site, site
+from support.pages import PHONE, MadeUpWorker, Site, site, watched
 
 pytestmark = pytest.mark.browser
 PATIENCE = 30_000  # ms
@@ -28,17 +28,10 @@ def served() -> Iterator[Site]:
 @contextmanager
 def opened(browser: Any, url: str, **options: Any) -> Iterator[Any]:
     """The page, once it shows figures; `complaints` are its errors, and what it has asked of others."""
-    context = browser.new_context(**options)
-    page = context.new_page()
-    page.complaints = []
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("console", lambda said: said.type == "error" and page.complaints.append(said.text))
-    page.on("request", lambda asked: asked.url.startswith(url) or page.complaints.append(asked.url))
-    page.goto(url + "/")
-    page.wait_for_selector(STATE.format("Processing"), timeout=PATIENCE)
-    page.wait_for_selector("#rate:not(:text-is('–'))", timeout=PATIENCE)
-    yield page
-    context.close()
+    with watched(browser, url, "/", console=True, **options) as page:
+        page.wait_for_selector(STATE.format("Processing"), timeout=PATIENCE)
+        page.wait_for_selector("#rate:not(:text-is('–'))", timeout=PATIENCE)
+        yield page
 
 
 def test_it_shows_the_figures_and_they_move(browser: Any, served: Site) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from support.pages import MadeUpTopics, MadeUpWorker, Site, site
+from support.pages import MadeUpTopics, MadeUpWorker, Site, site, watched
 
 from streams.calls.partition import CallsPartition, Rules
 from streams.calls.view import describe
@@ -81,14 +81,9 @@ def opened(
     monkeypatch.setattr(published, "Topics", holder.topics)
     options = values.pop("options", {})
     with site(holder, **values) as made:
-        context = browser.new_context(**options)
-        page = context.new_page()
-        page.complaints = []
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("request", lambda asked: asked.url.startswith(made.url) or page.complaints.append(asked.url))
-        page.goto(f"{made.url}/calls/{quote(holder.id, safe='')}")
-        yield page, made
-        context.close()
+        path = f"/calls/{quote(holder.id, safe='')}"
+        with watched(browser, made.url, path, **options) as page:
+            yield page, made
 
 
 def test_a_closed_call_with_its_life_and_revisions(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:

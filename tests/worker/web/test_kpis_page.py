@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.pages import MadeUpWorker, Site, site
+from support.pages import MadeUpWorker, Site, site, watched
 
 from streams.calls.kpis import Kpis, KpiSelection
 from streams.calls.money import Charges
@@ -97,18 +97,11 @@ def test_a_query_is_understood_or_refused(query: str) -> None:
 def opened(browser: Any, query: str = "", **values: Any) -> Iterator[tuple[Any, Site]]:
     """The page; `complaints` are its errors, and what it has asked of others."""
     options = values.pop("options", {})
-    with site(values.pop("holder", None) or Holder(), **values) as made:
-        context = browser.new_context(**options)
-        page = context.new_page()
-        page.complaints = []
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda asked: asked.url.startswith((made.url, "blob:")) or page.complaints.append(asked.url),
-        )
-        page.goto(f"{made.url}/kpis{query}")
+    with (
+        site(values.pop("holder", None) or Holder(), **values) as made,
+        watched(browser, made.url, f"/kpis{query}", **options) as page,
+    ):
         yield page, made
-        context.close()
 
 
 @pytest.mark.browser

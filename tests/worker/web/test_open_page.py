@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from support.pages import PHONE, MadeUpWorker, Site, site
+from support.pages import PHONE, MadeUpWorker, Site, site, watched
 
 from streams.calls.times import instant
 from streams.calls.view import AGES, OpenPage, OpenSelection
@@ -50,15 +50,11 @@ def opened(
     browser: Any, holder: Holder, query: str = "", options: dict[str, Any] | None = None, **values: Any
 ) -> Iterator[tuple[Any, Site]]:
     """The page; `complaints` are its errors, and what it has asked of others."""
-    with site(holder, **values) as made:
-        context = browser.new_context(**options or {})
-        page = context.new_page()
-        page.complaints = []
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("request", lambda asked: asked.url.startswith(made.url) or page.complaints.append(asked.url))
-        page.goto(f"{made.url}/calls{query}")
+    with (
+        site(holder, **values) as made,
+        watched(browser, made.url, f"/calls{query}", **options or {}) as page,
+    ):
         yield page, made
-        context.close()
 
 
 def shows(page: Any, total: str) -> None:

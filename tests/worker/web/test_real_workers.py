@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.kafka import Record, produce
+from support.pages import watched
 from support.worker import Setup, Worker, wait_for, wait_until_done
 
 pytestmark = [pytest.mark.kafka, pytest.mark.browser]
@@ -49,16 +50,9 @@ def opened(browser: Any, made: Worker, path: str, **options: Any) -> Iterator[An
     """A page, with the token given; `complaints` are its errors, and what it has asked of others."""
     found = re.search(r"HTTP is at (\S+),", made.said())
     assert found
-    context = browser.new_context(**options)
-    context.add_init_script(f"sessionStorage.setItem('token', '{TOKEN}')")
-    page = context.new_page()
-    page.complaints = []
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("request", lambda asked: asked.url.startswith(found[1]) or page.complaints.append(asked.url))
-    page.goto(found[1] + path)
-    yield page
-    assert page.complaints == []
-    context.close()
+    with watched(browser, found[1], path, token=TOKEN, **options) as page:
+        yield page
+        assert page.complaints == []
 
 
 def state(name: str) -> str:

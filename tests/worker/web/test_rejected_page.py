@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from support.pages import PHONE, MadeUpTopics, Site, site
+from support.pages import PHONE, MadeUpTopics, Site, site, watched
 
 from streams.codecs import Rejected, dead_headers
 from streams.kafka.reading import LogRecord
@@ -57,15 +57,8 @@ def opened(
     """The page; `complaints` are its errors, and what it has asked of others."""
     monkeypatch.setattr(published, "Topics", made_up)
     options = values.pop("options", {})
-    with site(**values) as made:
-        context = browser.new_context(**options)
-        page = context.new_page()
-        page.complaints = []
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("request", lambda asked: asked.url.startswith(made.url) or page.complaints.append(asked.url))
-        page.goto(made.url + path)
+    with site(**values) as made, watched(browser, made.url, path, **options) as page:
         yield page, made
-        context.close()
 
 
 def shows(page: Any, total: str) -> None:
