@@ -221,7 +221,9 @@ def _unframe(value: bytes | None) -> bytes:
     No document that could be a Call begins with byte 0, neither in JSON nor in MessagePack (an integer 0).
     """
     if isinstance(value, LeftOut):
-        raise Rejected("too-large", f"the value takes {value.size} bytes: a record of that size is not read")
+        raise Rejected(
+            "too-large", f"the value takes {value.size} bytes, and no record of more than 16 MiB is read"
+        )
     if not value:
         raise Rejected("empty", "the record has no value")
     if value[0]:

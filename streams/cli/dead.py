@@ -148,15 +148,17 @@ def show(place: tuple[int, int], only_value: bool, as_json: bool) -> None:
       telefonie dead show 3:1742
       telefonie dead show 3:1742 --value | telefonie validate
     """
+    from streams.operations.dead_letters import Lost
+
     settings = Settings.load(os.environ)
     letter, whole, done = asyncio.run(_find(settings, place))
     if only_value:
-        if whole is None:
-            raise OperatorError(_gone(letter, settings))
+        if isinstance(whole, Lost):
+            raise OperatorError(_lost(letter, whole, settings))
         sys.stdout.buffer.write(whole.value or b"")
         sys.stdout.buffer.flush()
         return
-    shown = whole or letter
+    shown = letter if isinstance(whole, Lost) else whole
     details = {
         **_row(letter, done),
         "key": None if shown.key is None else shown.key.decode("utf-8", "backslashreplace"),
@@ -183,21 +185,31 @@ def _whereabouts(letter: Any, whole: Any) -> str:
     """Where the record's value is: the letter may have been too large for its topic."""
     if letter.rejection.value_bytes is None:
         return "in the dead letter"
-    return "gone" if whole is None else "at its origin"
+    from streams.operations.dead_letters import Lost
+
+    return str(whole.value) if isinstance(whole, Lost) else "at its origin"
 
 
-def _gone(letter: Any, settings: Settings) -> str:
+def _lost(letter: Any, why: Any, settings: Settings) -> str:
+    """Why the value of a letter cannot be shown, and what to do."""
+    from streams.operations.dead_letters import Lost
+
     said = letter.rejection
+    place = f"{said.topic} partition {said.partition} offset {said.offset}"
+    what = (
+        f"its record is gone from {place}: it cannot be shown or sent back. Ask its producer for it"
+        if why is Lost.GONE
+        else f"its record at {place} takes more than the 16 MiB that are read of one: it cannot be shown or sent back. "
+        "Kafka's own consumer can read it; have its producer send less"
+    )
     return (
-        f"dead letter {letter.partition}:{letter.offset} has no value ({letter.size} bytes were too "
-        f"large for {settings.dead_topic}), and its record is gone from {said.topic} partition "
-        f"{said.partition} offset {said.offset}: it cannot be shown or sent back. Ask its producer for "
-        "it"
+        f"dead letter {letter.partition}:{letter.offset} has no value ({letter.size} bytes were too large for "
+        f"{settings.dead_topic}), and {what}"
     )
 
 
 async def _find(settings: Settings, place: tuple[int, int]) -> tuple[Any, Any, set[bytes]]:
-    """The dead letter, the same with the record's value (None if that is gone), and what has been sent back."""
+    """The dead letter, the same with the record's value (or why there is none), and what has been sent back."""
     from streams.kafka.reading import reader
     from streams.operations.dead_letters import DeadLetterSelection, complete, select, sent_back
 

@@ -127,7 +127,7 @@ async def _rehearse(
 ) -> None:
     """Print what a redrive would do; nothing is written, and a running redrive is not disturbed."""
     from streams.kafka.reading import reader
-    from streams.operations.dead_letters import complete, select, sent_back
+    from streams.operations.dead_letters import Lost, complete, select, sent_back
 
     decoder, shown, gone = CallDecoder(settings.nulls), 0, 0
     with progress_beside_output("dead letters") as looked:
@@ -140,7 +140,7 @@ async def _rehearse(
                     if letter.identity in done:
                         continue
                     whole = await complete(origins, letter)
-                    if whole is None:
+                    if isinstance(whole, Lost):
                         gone += 1
                         continue
                     value = await correction.value(whole)

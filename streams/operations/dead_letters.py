@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -23,7 +24,7 @@ from aiokafka import TopicPartition
 from streams.codecs import Rejection, split_headers
 from streams.kafka import reading
 from streams.kafka.reading import LogRecord, Progress, silent
-from streams.records import Headers
+from streams.records import Headers, LeftOut
 from streams.settings import Settings
 
 
@@ -136,10 +137,19 @@ async def _ranges(
     return narrowed
 
 
-async def complete(consumer: Any, letter: DeadLetter) -> DeadLetter | None:
+class Lost(Enum):
+    """Why a value that its dead letter does not hold cannot be shown or sent back."""
+
+    GONE = "gone"
+    """The record does not lie at its origin any more."""
+    TOO_LARGE = "too large to be read"
+    """The record takes more than 16 MiB: workers and commands read such records without their values."""
+
+
+async def complete(consumer: Any, letter: DeadLetter) -> DeadLetter | Lost:
     """The dead letter with the record's own key, value and headers, read at its origin when it is without its value.
 
-    None when the record does not lie there any more. Whatever `consumer` was reading is not read on.
+    Whatever `consumer` was reading is not read on.
     """
     size, origin = letter.rejection.value_bytes, letter.rejection
     if size is None:
@@ -148,13 +158,18 @@ async def complete(consumer: Any, letter: DeadLetter) -> DeadLetter | None:
     there = await reading.whole(consumer, set(await reading.partitions(consumer, log.topic)) & {log})
     first, end = there.get(log, (0, 0))
     if not first <= origin.offset < end:
-        return None
+        return Lost.GONE
     async with aclosing(reading.records(consumer, {log: (origin.offset, origin.offset + 1)})) as records:
         async for record in records:
+            value = record.value
+            found = value.size if isinstance(value, LeftOut) else len(value or b"")
             # The topic may have been made again: another record would lie at the same place.
-            if len(record.value or b"") == size and max(record.timestamp, -1) == letter.timestamp:
-                return replace(letter, key=record.key, value=record.value, headers=list(record.headers))
-    return None
+            if found != size or max(record.timestamp, -1) != letter.timestamp:
+                break
+            if isinstance(value, LeftOut):
+                return Lost.TOO_LARGE
+            return replace(letter, key=record.key, value=record.value, headers=list(record.headers))
+    return Lost.GONE
 
 
 async def sent_back(consumer: Any, settings: Settings) -> set[bytes]:

@@ -26,7 +26,7 @@ from streams.kafka import reading, topics
 from streams.kafka.connecting import connected
 from streams.kafka.credentials import client_options
 from streams.kafka.reading import Progress, silent
-from streams.operations.dead_letters import DeadLetter, DeadLetterSelection, complete, select, sent_back
+from streams.operations.dead_letters import DeadLetter, DeadLetterSelection, Lost, complete, select, sent_back
 from streams.records import NOW, Output
 from streams.settings import FOREVER, Settings
 
@@ -128,7 +128,7 @@ class _Redrive:
                     continue
                 _require(letter, sources)
                 whole = await complete(self.origins, letter)
-                if whole is None:
+                if isinstance(whole, Lost):
                     self.tally.gone += 1
                     continue
                 value = await self.correction.value(whole)

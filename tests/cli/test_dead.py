@@ -21,6 +21,7 @@ from support.kafka import Record, configure, create_topics, delete_records, prod
 from streams.calls.times import instant
 from streams.cli import main
 from streams.codecs import Reason, Rejected, dead_headers, smaller_letter
+from streams.engine import records as engine_records
 from streams.engine.limits import Limits
 from streams.engine.packing import pack
 from streams.engine.records import decode_name
@@ -366,6 +367,21 @@ def test_a_letter_whose_record_is_gone_says_so(scene: Scene, gone: str) -> None:
         assert result.exit_code == 1
         assert "1 dead letters are without their value" in result.stderr
     assert scene.rows("--partition", "0")[-1]["redriven"] is False
+
+
+def test_a_letter_whose_record_is_too_large_to_be_read_says_so(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buried_without_value(scene, 1)
+    monkeypatch.setattr(engine_records, "MAX_RECORD_BYTES", 4000)
+    assert json.loads(scene.run("show", "0:0", "--json").stdout)["value"] == "too large to be read"
+    shown = scene.run("show", "0:0", "--value")
+    assert (shown.exit_code, shown.stdout, shown.stderr.count("\n")) == (1, "", 1)
+    assert f"{scene.calls} partition 0 offset 1 takes more than the 16 MiB" in shown.stderr
+    assert "5000 bytes" in shown.stderr
+    for args in (("0:0",), ("0:0", "--dry-run")):
+        result = scene.run("redrive", *args)
+        assert (result.exit_code, "larger than is read (16 MiB)" in result.stderr) == (1, True)
 
 
 def test_when_a_record_was_rejected_is_what_chooses_it(scene: Scene) -> None:

@@ -19,6 +19,7 @@ from call_oracle import judge, judge_document
 
 from streams.codecs import STATUSES, Call, CallDecoder, Rejected
 from streams.codecs.decoding import _remembered, _valid_uris
+from streams.engine.records import MAX_RECORD_BYTES
 from streams.records import LeftOut
 
 JSON = ("content-type", b"application/json")
@@ -603,4 +604,5 @@ def test_a_value_that_was_too_large_to_be_read_is_not_empty(headers: Any) -> Non
         CallDecoder().decode(LeftOut(1 << 30), headers)
     assert (caught.value.reason, caught.value.path) == ("too-large", None)
     assert "1073741824 bytes" in caught.value.message
+    assert f"more than {MAX_RECORD_BYTES >> 20} MiB" in caught.value.message
     assert CallDecoder().call_id(LeftOut(1 << 30), headers) is None

@@ -160,6 +160,10 @@ class WholeLetter(Letter, kw_only=True):
     value: Content | None
     value_bytes: int | None
     gone: Annotated[bool, Meta(description="Its value did not fit, and does not lie at its origin any more")]
+    too_large: Annotated[
+        bool,
+        Meta(description="Its value did not fit, and takes more than the 16 MiB that are read of a record"),
+    ]
     redriven: bool
 
 

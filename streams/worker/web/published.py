@@ -24,6 +24,7 @@ from streams.operations.completed_calls import published
 from streams.operations.dead_letters import (
     DeadLetter,
     DeadLetterSelection,
+    Lost,
     complete,
     letter_of,
     select,
@@ -131,15 +132,17 @@ class PublishedApi:
         if letter is None:
             return None
         whole = await complete(consumer, letter)
-        shown = letter if whole is None else whole
+        is_lost = isinstance(whole, Lost)
+        shown = letter if isinstance(whole, Lost) else whole
         return _letter(letter) | {
             "key": _content(shown.key),
             "headers": [
                 {"name": _printable(name), "value": _content(value)} for name, value in shown.headers
             ],
-            "value": None if whole is None else _content(whole.value),
+            "value": None if is_lost else _content(shown.value),
             "value_bytes": letter.size,
-            "gone": whole is None,
+            "gone": whole is Lost.GONE,
+            "too_large": whole is Lost.TOO_LARGE,
             "redriven": letter.identity in await sent_back(consumer, self._settings),
         }
 

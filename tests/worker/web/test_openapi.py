@@ -50,6 +50,7 @@ def served() -> Iterator[Site]:
     origin = {"topic": "calls", "partition": 0, "offset": 0}
     holder.topics.ones[0, 0] = place | {
         "reason": "schema", "message": "no status", "path": None, "origin": origin, "key": None, "gone": False,
+        "too_large": False,
         "headers": [{"name": "x", "value": None}], "value": content, "value_bytes": 1, "redriven": False,
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:

@@ -35,7 +35,7 @@ def one(value: Any, **more: Any) -> dict[str, Any]:
         "path": "$.status", "origin": {"topic": "telefonie.calls", "partition": 2, "offset": 1742},
         "event_at": "2026-11-25T00:00:00.000Z", "key": {"kind": "text", "content": "a/b", "cut": False},
         "headers": [{"name": "trace", "value": {"kind": "hex", "content": "ff00", "cut": False}}],
-        "value": value, "value_bytes": 70, "gone": False, "redriven": True, **more,
+        "value": value, "value_bytes": 70, "gone": False, "too_large": False, "redriven": True, **more,
     }  # fmt: skip
 
 
@@ -134,6 +134,7 @@ def test_values_that_are_no_json_and_none_at_all(browser: Any, monkeypatch: pyte
     made_up = topics(
         _0=one({"kind": "hex", "content": "82a2" + "00" * 20 + "41", "cut": False}),
         _1=one(None, gone=True),
+        _3=one(None, too_large=True, value_bytes=20_000_000),
         _2=one({"kind": "text", "content": "x" * (1 << 20), "cut": True}, value_bytes=2_000_000),
     )
     with opened(browser, monkeypatch, made_up, "/dead/0:0") as (page, made):
@@ -144,7 +145,12 @@ def test_values_that_are_no_json_and_none_at_all(browser: Any, monkeypatch: pyte
             .endswith("00 00 00 00 00 00 41                             ......A")
         )
         page.goto(f"{made.url}/dead/0:1")
-        page.wait_for_selector("#value-note:has-text('do not lie at their place')", timeout=PATIENCE)
+        page.wait_for_selector("#value-note:has-text('are gone from their place')", timeout=PATIENCE)
+        assert page.is_hidden("#command-row")
+        page.goto(f"{made.url}/dead/0:3")
+        page.wait_for_selector("#value-note:has-text('more than the 16 MiB')", timeout=PATIENCE)
+        assert "20,000,000 bytes" in page.inner_text("#value-note")
+        assert page.is_hidden("#command-row")
         page.goto(f"{made.url}/dead/0:2")
         page.wait_for_selector("#value-note:has-text('only the beginning')", timeout=PATIENCE)
         assert "2,000,000 bytes" in page.inner_text("#value-note")

@@ -30,7 +30,7 @@ function show(found) {
   $("headers-card").hidden = false;
   $("headers").replaceChildren(...found.headers.flatMap((each) => fact(visible(each.name), written(each.value))));
   text($("headers-note"), found.headers.length ? "" : "It had none.");
-  redriveCommand(["--origin", `${found.origin.partition}:${found.origin.offset}`]);
+  if (!found.gone && !found.too_large) redriveCommand(["--origin", `${found.origin.partition}:${found.origin.offset}`]);
 }
 
 const fact = (name, value) => [element("dt", {}, name), element("dd", {}, typeof value === "string" ? element("bdi", {}, value) : value)];
@@ -47,7 +47,9 @@ function showValue(found) {
   const size = found.value_bytes === null ? "" : `${number.format(found.value_bytes)} bytes`;
   const notes = { json: "indented", text: "text that is no JSON object", hex: "not UTF-8, in hexadecimal digits" };
   if (value === null) {
-    text($("value-note"), found.gone ? `${size} that did not fit into the dead letter, and do not lie at their place in the topic any more.` : "It has no value.");
+    text($("value-note"), found.gone ? `${size} that did not fit into the dead letter, and are gone from their place in the topic: they cannot be shown or sent back.`
+      : found.too_large ? `${size}: the record takes more than the 16 MiB that are read of one. It cannot be shown or sent back; its producer has to send less.`
+        : "It has no value.");
     $("value").hidden = true;
     return;
   }
