@@ -8,7 +8,7 @@ from typing import Final
 
 
 class Anomaly(IntFlag):
-    """What is odd about a call without being a reason to reject it."""
+    """What is unusual about a call without being a reason to reject it."""
 
     # From the history: these stay with the call.
     OUT_OF_ORDER = 1
@@ -27,7 +27,7 @@ class Anomaly(IntFlag):
     NUMBER_UNKNOWN = 4096
 
 
-#: The name of each anomaly as it stands in records and metrics.
+#: The name of each anomaly in records and metrics.
 NAMES: Final[dict[Anomaly, str]] = {bit: (bit.name or "").lower().replace("_", "-") for bit in Anomaly}
 
 # Plain integers for the message path: arithmetic on an IntFlag builds an object each time.
@@ -45,7 +45,7 @@ CURRENCY_UNKNOWN: Final = int(Anomaly.CURRENCY_UNKNOWN)
 ID_NOT_UUID: Final = int(Anomaly.ID_NOT_UUID)
 NUMBER_UNKNOWN: Final = int(Anomaly.NUMBER_UNKNOWN)
 
-#: Those that stay with the call.
+#: The anomalies that stay with the call.
 OF_HISTORY: Final = OUT_OF_ORDER | CONFLICTING_STATUS | IDENTITY_CHANGED | NO_HISTORY | TIMED_OUT
 
 

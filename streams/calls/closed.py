@@ -16,7 +16,7 @@ from streams.records import Row, Rows
 
 Urls: TypeAlias = tuple[str | None, str | None]
 
-#: The changelog's rows of KPI windows begin so; no id can begin with this byte, since ids are UTF-8.
+#: Changelog rows of KPI windows begin with this byte; no id can, since ids are UTF-8.
 WINDOW_ROW: Final = b"\xffwindow "
 
 
@@ -24,26 +24,26 @@ class Closed(ABC):
     """The closed calls of one partition, by id."""
 
     def get(self, call_id: bytes) -> CallState | None:
-        """The state of a call; None when it is not remembered."""
+        """The state of a call; None if it is not remembered."""
         packed = self.packed(call_id)
         return None if packed is None else decode_state(packed)
 
     def closed_at(self, call_id: bytes) -> int | None:
-        """When a call closed; None when it is not remembered."""
+        """When a call closed; None if it is not remembered."""
         packed = self.packed(call_id)
         return None if packed is None else read_closed_at(packed)
 
     @abstractmethod
     def packed(self, call_id: bytes) -> bytes | None:
-        """The state of a call, encoded; None when it is not remembered."""
+        """The encoded state of a call; None if it is not remembered."""
 
     @abstractmethod
     def retain(self, call_id: bytes, closed_at: int) -> None:
-        """A call has closed (epoch ms): from now on it waits to be forgotten."""
+        """Note that a call closed at a moment (epoch ms): from then on it waits to be forgotten."""
 
     @abstractmethod
     def put(self, call_id: bytes, packed: bytes) -> None:
-        """Remember what a call says now; `packed` is its state, encoded."""
+        """Remember the present state of a call; `packed` is that state, encoded."""
 
     @abstractmethod
     def forget(self, call_id: bytes, closed_at: int) -> None:
@@ -51,11 +51,13 @@ class Closed(ABC):
 
     @abstractmethod
     def restore(self, rows: Iterable[Row]) -> None:
-        """Take over from the changelog what calls say now; None: a call is not, or not any more, closed."""
+        """Take over the states of calls from the changelog; None means that a call is not closed, or no longer
+        remembered."""
 
     @abstractmethod
     def past(self, horizon: int, most: int) -> Iterator[tuple[bytes, int]]:
-        """Calls that closed before a moment (epoch ms), with their own: `most` at once, all of them in the end."""
+        """Calls that closed before a moment (epoch ms), each with its own moment: `most` at a time, all of them in the
+        end."""
 
     @abstractmethod
     def all(self) -> Iterator[tuple[bytes, int]]:
@@ -63,29 +65,29 @@ class Closed(ABC):
 
     @abstractmethod
     def stored(self, rows: Iterable[Row]) -> list[Row]:
-        """What a store has to take over when these rows have been written to the changelog."""
+        """What a store has to take over once these rows have been written to the changelog."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
 
 class ClosedCalls(Closed):
-    """In memory, in a fifth of what their states would take: as bytes, and the URLs kept once.
+    """In memory, in a fifth of the space of their states: as bytes, with each pair of URLs stored once.
 
-    A call is what the changelog has of it; its last two fields, `url` and `status_callback`, are nearly half of that
-    and are the same in most calls. In their place stands the number of the pair.
+    A call is stored as its changelog value. The last two fields, `url` and `status_callback`, are nearly half of that
+    and are the same in most calls, so they are replaced by the number of the pair.
     """
 
     def __init__(self, span: int) -> None:
         """`span` is how coarsely, in ms, calls wait to be forgotten."""
         self._calls: dict[bytes, bytes] = {}
         self._retained: Spans[bytes] = Spans(span)
-        #: Of a span that is past, those that `past` comes to next.
+        #: The calls of a past span that `past` returns next.
         self._passing: list[bytes] = []
         #: Encoded pairs of URLs by their number; 0 is for calls that are kept whole.
         self._tails: list[bytes] = [b""]
         self._numbers: dict[Urls, int] = {}
-        #: The number of the latest pair whose last bytes are these; and of the latest pair of all.
+        #: The number of the latest pair that ends in these bytes, and of the latest pair of all.
         self._by_end: dict[bytes, int] = {}
         self._latest = 0
 
@@ -109,7 +111,8 @@ class ClosedCalls(Closed):
         self._calls.pop(call_id, None)
 
     def restore(self, rows: Iterable[Row]) -> None:
-        """See `Closed`. A restart waits for this, row by row, hence no `retain`: a list a span, not a call a row."""
+        """See `Closed`. A restart waits for this, so it does not call `retain` for each row, but appends to one list
+        per span."""
         calls, width = self._calls, self._retained.width
         retained: defaultdict[int, list[bytes]] = defaultdict(list)
         for call_id, packed in rows:
@@ -131,7 +134,7 @@ class ClosedCalls(Closed):
                     return
                 self._passing = span[1]
             call_id = self._passing.pop()
-            # It may have been forgotten before, and have begun again.
+            # It may have been forgotten and have begun again since.
             moment = self.closed_at(call_id)
             if moment is not None and moment < horizon:
                 yield call_id, moment
@@ -157,7 +160,7 @@ class ClosedCalls(Closed):
         return packed[: len(packed) - len(self._tails[number])] + number.to_bytes(_NUMBER_SIZE, "big")
 
     def _number(self, packed: bytes) -> int:
-        """That of the URLs in an encoded state, which is decoded only where their end is not known or not unique."""
+        """The number of the URLs in an encoded state, which is decoded only if their end is unknown or not unique."""
         if packed.endswith(_NO_URLS):
             return 0
         end = packed[-_END_SIZE:]
@@ -181,29 +184,30 @@ class ClosedCalls(Closed):
 
 _NUMBER_SIZE: Final = 2
 _END_SIZE: Final = 32
-#: How the state of a call ends that has no URLs: with two nils, which no string ends with.
+#: The end of the state of a call without URLs: two nils, which no string ends with.
 _NO_URLS: Final = b"\xc0\xc0"
-_MOST_PAIRS: Final = 4096  # where each call has URLs of its own there is nothing to share
+_MOST_PAIRS: Final = 4096  # if each call has URLs of its own, there is nothing to share
 _LONGEST_PAIR: Final = 1024  # so that all of them take a few megabytes at most
 
 
 class StoredCalls(Closed):
-    """In a store: memory holds only those that are on their way into it.
+    """In a store: memory holds only the calls that are on their way into it.
 
-    The store has five kinds of rows, told apart by their first byte: closed calls by id, when they closed (to find
-    those that are past), how many they are, and, to have them again after a restart, open calls and KPI windows.
+    The store has five kinds of rows, distinguished by their first byte: closed calls by id; when they closed (to find
+    those that are past); their number; and, to restore them after a restart, open calls and KPI windows.
     """
 
     def __init__(self, store: Rows) -> None:
         self._store = store
-        #: Closed calls that changed since the last checkpoint; and those of that one, which may not be written yet.
+        #: Closed calls that changed since the last checkpoint, and those of that checkpoint, which may not be written
+        #: yet.
         self._fresh: dict[bytes, bytes | None] = {}
         self._handed: dict[bytes, bytes | None] = {}
-        #: Other rows for the next checkpoint, and those of `_CLOSED_AT` among them that delete.
+        #: Other rows for the next checkpoint, and which of them delete rows of `_CLOSED_AT`.
         self._rows: list[Row] = []
         self._gone: set[bytes] = set()
         self._count = self._counted = int(store.get(_COUNT) or 0)
-        #: Before this key there is nothing of `_CLOSED_AT`: whoever looks there wades through what was deleted.
+        #: There are no rows of `_CLOSED_AT` before this key: reading there would only pass over deleted ones.
         self._first = _CLOSED_AT
 
     def kept(self) -> Iterator[tuple[bytes, bytes]]:
@@ -251,7 +255,7 @@ class StoredCalls(Closed):
                 self.put(call_id, packed)
 
     def past(self, horizon: int, most: int) -> Iterator[tuple[bytes, int]]:
-        """See `Closed`; not those that closed since the last checkpoint."""
+        """See `Closed`; without those that closed since the last checkpoint."""
         for key, _ in islice(self._store.scan(self._first, _moment(max(0, horizon))), most):
             self._first = key
             if key not in self._gone:

@@ -1,7 +1,7 @@
-"""When calls fall due: calendar queues that cost a call one list slot, not one heap entry.
+"""When calls fall due: calendar queues that cost one list slot per call instead of a heap entry.
 
-A timeout is hours away and nearly every call ends long before it; a closed call is forgotten a day later.
-So a call waits in the list of a coarse span of time.
+A timeout is hours away, and nearly every call ends long before it; a closed call is forgotten a day later. So a call
+waits in a list for a coarse span of time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 #: No deadline: greater than every stream time.
 NEVER: Final = 1 << 62
-#: So many keys may wait in vain.
+#: This many keys without a deadline may wait.
 _FEW: Final = 10_000
 
 K = TypeVar("K")
@@ -40,7 +40,7 @@ class Spans(Generic[K]):
         return start
 
     def extend(self, start: int, keys: list[K]) -> None:
-        """Put many keys into the span that starts then."""
+        """Put many keys into the span with this start."""
         known = self._keys.get(start)
         if known is None:
             self._keys[start] = keys
@@ -58,7 +58,7 @@ class Spans(Generic[K]):
             yield start, keys
 
     def filter(self, start: int, holds: Callable[[K], bool]) -> None:
-        """Drop the keys of one span that do not hold any more."""
+        """Drop the keys of one span that no longer have a deadline."""
         keys = self._keys.get(start, [])
         kept = [key for key in keys if holds(key)]
         self.size -= len(keys) - len(kept)
@@ -70,38 +70,39 @@ class Spans(Generic[K]):
         return list(self._starts)
 
     def at(self, start: int) -> list[K]:
-        """The keys of the span that starts then."""
+        """The keys of the span with this start."""
         return self._keys.get(start, [])
 
     @property
     def first(self) -> int:
-        """The start of the first span, NEVER when there is none."""
+        """The start of the first span, NEVER if there is none."""
         return self._starts[0] if self._starts else NEVER
 
 
 DueOf: TypeAlias = Callable[[bytes], int | None]
-"""The true moment of a key, which its owner may have moved since it was added; None: it has no deadline any more."""
+"""The actual moment of a key, which its owner may have moved since it was added; None if it no longer has a
+deadline."""
 
 
 class Deadlines:
     """Keys by the moment they fall due (ms), taken out in the order (due, key).
 
-    Only the owner knows the true moment of a key, so `DueOf` is asked when its entry comes up. It is given with each
-    question rather than kept: an owner that it leads back to would be freed by the garbage collector alone. Only when
-    stream time reaches a span are its keys put into an exact heap, one span after the other.
+    Only the owner knows the actual moment of a key, so `DueOf` is called when its entry comes up. It is an argument of
+    each call rather than an attribute: with a reference back, only the garbage collector could free the owner. Keys are
+    put into an exact heap only when stream time reaches their span, one span after the other.
     """
 
     def __init__(self, width: int) -> None:
         self._far: Spans[bytes] = Spans(width)
         self._near: list[tuple[int, bytes]] = []  # a heap
         self._end_of_near = -NEVER
-        #: Starts of spans that `prune` comes to next.
+        #: Starts of the spans that `prune` visits next.
         self._to_prune: list[int] = []
-        #: A moment before which nothing can be due: all that the message path has to look at.
+        #: A moment before which nothing can be due: the message path looks at nothing else.
         self.next = NEVER
 
     def add(self, due: int, key: bytes) -> None:
-        """Expect `key` at `due`."""
+        """Add `key`, which falls due at `due`."""
         if due < self._end_of_near:
             heappush(self._near, (due, key))
             start = due
@@ -130,9 +131,10 @@ class Deadlines:
         return None
 
     def prune(self, living: int, due_of: DueOf) -> None:
-        """Drop keys without a deadline from one more span, if of all keys more than half have none.
+        """Drop keys without a deadline from one more span, if more than half of all keys have none.
 
-        A call whose end has come needs none any more, hours before it would have been due. `living` have one.
+        A call that has ended no longer needs its deadline, hours before it. `living` is the number of keys with a
+        deadline.
         """
         if self._far.size < 2 * living + _FEW:
             return
@@ -142,7 +144,8 @@ class Deadlines:
             self._far.filter(self._to_prune.pop(), lambda key: due_of(key) is not None)
 
     def _bring_near(self, now: int, due_of: DueOf) -> bool:
-        """Put spans that `now` has reached into the heap until its first key is the first of all; False: none is."""
+        """Put spans that `now` has reached into the heap until its first key is the first of all; False if there is
+        none."""
         while self._far.first < now and (not self._near or self._far.first <= self._near[0][0]):
             start, keys = next(self._far.take(now))
             self._end_of_near = start + self._far.width

@@ -1,4 +1,4 @@
-"""KPI windows added up for those who look at them (not a part of the message path)."""
+"""KPI windows added up for display (not part of the message path)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ K = TypeVar("K")
 class KpiSelection:
     """Which windows: those that start at `since` (epoch ms) or later, added up by `slot` ms.
 
-    An empty set of directions or (destination) countries holds for all.
+    An empty set of directions or (destination) countries stands for all.
     """
 
     since: int
@@ -38,13 +38,13 @@ class Sums:
     charges: Charges = field(default_factory=Charges)
 
     def add(self, counts: Iterable[int], charges: Iterable[tuple[str, Decimal]]) -> None:
-        """Add some more."""
+        """Add more windows."""
         self.counts = list(map(add, self.counts, counts))
         for charge in charges:
             self.charges.move(None, charge)
 
     def document(self) -> dict[str, Any]:
-        """For an answer: the counts, and the charges as exact decimals by currency."""
+        """For a response: the counts, and the charges as exact decimals by currency."""
         return dict(zip(COUNTS, self.counts, strict=True)) | {"charges": self.charges.texts()}
 
 
@@ -60,7 +60,7 @@ class Kpis(NamedTuple):
 
     @classmethod
     def nothing(cls) -> Kpis:
-        """No window yet."""
+        """Start without windows."""
         return cls({}, {}, {})
 
     def add(self, windows: Iterable[tuple[WindowKey, Window]], selection: KpiSelection) -> None:
@@ -88,7 +88,7 @@ class Kpis(NamedTuple):
                 _group(groups, row["of"]).add([row[count] for count in COUNTS], charges)
 
     def document(self) -> dict[str, Any]:
-        """For an answer: rows in order, `of` what each is."""
+        """For a response: rows in order, each with its key under the name `of`."""
         return {
             name: [
                 {"of": key, **sums.document()} for key, sums in sorted(groups.items(), key=lambda row: row[0])

@@ -1,4 +1,4 @@
-"""What a partition has done, counted twice: for ever in its state, and since the last checkpoint for the metrics.
+"""What a partition has done, counted twice: permanently in its state, and since the last checkpoint for the metrics.
 
 The ledger is committed with the state, so its equations hold across restarts: read = applied + rejected, and
 opened = closed + open. The tally is handed over to the process's metrics with each checkpoint.
@@ -18,9 +18,9 @@ from streams.calls.revision import Facts
 from streams.calls.state import CallState
 from streams.codecs import REASONS, STATUSES, Direction, Reason, Status
 
-#: Of the state that is written to the changelog.
+#: The version of the state that is written to the changelog.
 STATE_VERSION: Final = 1
-#: Those that can be taken over; after an upgrade rows of several versions lie side by side.
+#: The versions that can be read; after an upgrade there are rows of several versions.
 READABLE: Final = frozenset({1})
 
 
@@ -30,9 +30,9 @@ def _reasons() -> dict[Reason, int]:
 
 @dataclass(slots=True)
 class Ledger:
-    """Counts since the partition was first read. Records are records of the log, calls are calls.
+    """Counts since the partition was first read, of records in the log and of calls.
 
-    A dataclass: to count in a Struct takes four times as long.
+    A dataclass, since counting in a Struct takes four times as long.
     """
 
     version: int = STATE_VERSION
@@ -42,27 +42,27 @@ class Ledger:
     applied: int = 0
     rejected: dict[Reason, int] = field(default_factory=_reasons)
     opened: int = 0
-    #: Closed calls by the status that stands, however they were closed.
+    #: Closed calls by their current status, however they were closed.
     closed: dict[Status, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
-    #: Those of the closed calls that their timeout closed, and that still stand so.
+    #: The closed calls that are still `closed_by: "timeout"`.
     timed_out: int = 0
-    # What release 0.1 does not have; it reads over them.
-    #: Up to when (epoch ms) windows had ended and calls were forgotten at the last checkpoint; None: the stream time.
+    # Not in release 0.1, which ignores them. Up to when (epoch ms) windows had ended and calls were forgotten at the
+    # last checkpoint; None: the stream time.
     settled: int | None = None
-    #: Of KPI windows (ms), each from a moment of closing (epoch ms) on.
+    #: The widths of KPI windows (ms), each with the `closed_at` (epoch ms) from which it applies.
     widths: list[tuple[int, int]] = field(default_factory=list)
-    #: Where the last of all KPI windows ends (epoch ms), forgotten ones too.
+    #: The end of the last KPI window (epoch ms), forgotten ones included.
     windows_end: int = 0
-    #: For how long (ms) closed calls were remembered; 0: not known.
+    #: For how long (ms) closed calls were remembered; 0 if unknown.
     call_retention: int = 0
 
     def close(self, state: CallState) -> None:
-        """A call has closed."""
+        """Count a call that has closed."""
         self.closed[state.status] += 1
         self.timed_out += state.timed_out
 
     def amend(self, before: CallState, after: CallState) -> None:
-        """A closed call says something else now."""
+        """Count a closed call that has changed."""
         self.closed[before.status] -= 1
         self.closed[after.status] += 1
         self.timed_out += after.timed_out - before.timed_out
@@ -83,7 +83,7 @@ class Tally:
         self.rejected: dict[Reason, int] = _reasons()
         self.unchanged: Counter[str] = Counter()
         self.key_mismatches = 0
-        #: Calls that could not be closed by their timeout, since the code itself raised.
+        #: Calls that could not be closed by their timeout because the code itself raised.
         self.timeouts_failed = 0
         #: (status, direction, closed_by)
         self.completed: Counter[tuple[str, str, str]] = Counter()
@@ -91,14 +91,14 @@ class Tally:
         self.answered: Counter[tuple[str, str]] = Counter()
         self.amendments = 0
         self.anomalies: Counter[str] = Counter()
-        #: Currency -> amount, rounded to 28 digits: for watching, not for billing.
+        #: Currency to amount, rounded to 28 digits: for watching, not for billing.
         self.charges: dict[str, Decimal] = {}
         self.refunds: dict[str, Decimal] = {}
         self.durations: list[float] = []
         self.rings: list[float] = []
 
     def closed(self, state: CallState, found: Facts) -> None:
-        """A call has closed, with its first revision."""
+        """Count a call that has closed with its first revision."""
         self.completed[state.status, state.direction, "timeout" if state.timed_out else "status"] += 1
         if found.answered:
             self.answered[state.direction, state.answered_by or "unknown"] += 1
@@ -114,7 +114,7 @@ class Tally:
             self._charge(*found.charge)
 
     def amended(self, old: Facts, after: CallState, new: Facts) -> None:
-        """A revision after the first has been published."""
+        """Count a published revision after the first."""
         self.amendments += 1
         if new.answered and not old.answered:
             self.answered[after.direction, after.answered_by or "unknown"] += 1

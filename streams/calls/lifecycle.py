@@ -1,4 +1,4 @@
-"""How one event changes one call (semantics, section 3). Nothing here knows what is published or when."""
+"""How one event changes one call (semantics, section 3). What is published, and when, is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STALE: Final = 2
 
 
 def begin(event: Call, ts: int, offset: int) -> CallState:
-    """The state of a call after its first event, which came at `ts` (event time, ms) and lies at `offset`."""
+    """The state of a call after its first event, with event time `ts` (ms), at `offset`."""
     state = CallState(
         None,
         event.status,
@@ -35,10 +35,10 @@ def begin(event: Call, ts: int, offset: int) -> CallState:
 def apply(state: CallState, event: Call, ts: int, offset: int) -> int:
     """Apply a later event of the call in place; returns the bits CHANGED and STALE.
 
-    It is applied whole or not at all: whatever may raise comes before the first assignment.
+    It is applied as a whole or not at all: everything that may raise comes before the first assignment.
 
-    CHANGED means that a record of the call would say something else now, leaving `revision`, `events` and
-    `source` aside; without it, and not STALE, the event was a duplicate.
+    CHANGED means that a record of the call would now differ, apart from `revision`, `events` and `source`; with neither
+    CHANGED nor STALE, the event was a duplicate.
     """
     status = event.status
     rank, known = RANK[status], RANK[state.status]
@@ -75,7 +75,7 @@ def apply(state: CallState, event: Call, ts: int, offset: int) -> int:
 
 def _replace(state: CallState, event: Call) -> bool:
     """Present properties replace the stored ones. Unrolled: a loop over names costs 1.5 us an event."""
-    # What calls another function, and so may raise, comes before the first assignment.
+    # Calls of other functions, which may raise, come before the first assignment.
     if (start := event.start_time) is not UNSET:
         start = UNSET if start == state.start_time else utc(start)
     if (end := event.end_time) is not UNSET:
@@ -107,7 +107,7 @@ def _replace(state: CallState, event: Call) -> bool:
 
 
 def _fill(state: CallState, event: Call) -> bool:
-    """A stale event fills only what is still absent. Rare, so a loop is quick enough."""
+    """A stale event fills only what is still absent. It is rare, so a loop is fast enough."""
     absent = {
         name: utc(value) if name in _TIMES else value
         for name in _OPTIONAL

@@ -1,4 +1,4 @@
-"""Money: which prices and currencies are real ones, and exact sums of them (semantics, sections 5 and 6)."""
+"""Money: which prices and currencies are valid, and exact sums of them (semantics, sections 5 and 6)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Final, TypeAlias
 
 _is_price: Final = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?").fullmatch
 
-# The default context rounds to 28 digits without a word; this one has room for every price a record can carry
-# and would raise rather than round.
+# The default context silently rounds to 28 digits; this one has room for every price that a record can carry, and would
+# raise rather than round.
 _EXACT: Final = Context(
     prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation, FloatOperation]
 )
@@ -32,14 +32,14 @@ ACTIVE_CURRENCIES: Final = frozenset(
 )
 """The 178 codes of ISO 4217 list one (current currencies and funds), as published on 2026-09-17.
 
-The list is taken whole, with its fund codes, precious metals, units of account, the testing code XTS, and XXX
-for "no currency": they are active codes. What has been withdrawn is not in it: BGN (euro since 2026), ANG
-(now XCG), HRK, SLL (now SLE), ZWL (now ZWG), CUC and those before them.
+The list is complete, with its fund codes, precious metals, units of account, the testing code XTS, and XXX for "no
+currency": they are active codes. Withdrawn codes are not in it: BGN (euro since 2026), ANG (now XCG), HRK, SLL (now
+SLE), ZWL (now ZWG), CUC and earlier ones.
 """
 
 
 def charge(price: str) -> Decimal | None:
-    """What a call costs: minus its `price`, exactly.
+    """The charge for a call: minus its `price`, exactly.
 
     None when the price is invalid: not `[+-]?[0-9]{1,18}(\\.[0-9]{1,18})?` in ASCII (semantics, section 5).
     """
@@ -47,7 +47,7 @@ def charge(price: str) -> Decimal | None:
 
 
 def charge_of_any_length(price: str) -> Decimal | None:
-    """As `charge`, of a price of any number of digits: what release 0.1 counted."""
+    """Like `charge`, for a price with any number of digits: what release 0.1 counted."""
     return Decimal(price).copy_negate() if _is_decimal(price) else None
 
 
@@ -58,28 +58,28 @@ def _charge(price: str) -> Decimal | None:
     return Decimal(price).copy_negate() if _is_price(price) else None
 
 
-# Minutes times tariff: most prices are among a few.
+# Minutes times tariff: there are few different prices.
 _LONGEST_COMMON: Final = 16
 _common_charge: Final = lru_cache(1 << 10)(_charge)
 
 
 class Charges:
-    """What calls cost, per currency: exact sums of their charges (semantics, section 6).
+    """Exact sums of charges, per currency (semantics, section 6).
 
-    A charge is minus a price. A currency is present as long as a charge in it is: taking the last one back
-    removes the entry. Sums never round and never pass through a binary float. A currency may be any text.
+    A charge is minus a price. A currency is present as long as it has a charge: taking the last one back removes the
+    entry. Sums never round and never pass through a binary float. A currency may be any text.
     """
 
     __slots__ = ("_sums",)
 
     def __init__(self, state: Mapping[str, tuple[int, str]] | None = None) -> None:
-        """Nothing charged yet, or what `state` returned."""
+        """Start empty, or from what `state` returned."""
         self._sums = {currency: (count, Decimal(text)) for currency, (count, text) in (state or {}).items()}
 
     def move(self, old: Charge | None, new: Charge | None) -> None:
-        """Take back one charge that was added before, and add another; all of it or, whatever raises, nothing.
+        """Take back a charge that was added before, and add another; if anything raises, nothing is changed.
 
-        Nothing is taken back of a currency that has no charge.
+        If its currency has no charge, nothing is taken back.
         """
         if old is None and new is not None:  # the common case, in half the time
             count, total = self._sums.get(new[0], _NOTHING)
@@ -99,7 +99,7 @@ class Charges:
                 del self._sums[currency]
 
     def texts(self) -> dict[str, str]:
-        """Currency -> charge: an exact decimal without exponent or trailing zeros, currencies in order."""
+        """Currency to charge, an exact decimal without exponent or trailing zeros; currencies are sorted."""
         return {currency: _plain(total) for currency, (_, total) in sorted(self._sums.items())}
 
     def totals(self) -> list[tuple[str, Decimal]]:
@@ -107,7 +107,7 @@ class Charges:
         return [(currency, total) for currency, (_, total) in list(self._sums.items())]
 
     def state(self) -> dict[str, tuple[int, str]]:
-        """What a codec can keep: currency -> number of charges, their sum. `Charges(state)` is the inverse."""
+        """What a codec can store: currency to number of charges and their sum. `Charges(state)` is the inverse."""
         return {currency: (count, _plain(total)) for currency, (count, total) in sorted(self._sums.items())}
 
 

@@ -1,10 +1,10 @@
-"""The country of a telephone number, as libphonenumber says, for a thirtieth of what it costs there.
+"""The country of a phone number according to libphonenumber, at a thirtieth of its cost.
 
-An E.164 number needs little of what `phonenumbers` does. Its calling code decides alone, unless several
-regions share it (+1, +7, +44 and nine more); then the first region decides whose leading digits, or else
-whose numbering plan, fit the rest. Both are compiled here, at import, from the metadata of the installed
-library: a table of calling codes, and one regular expression for each shared one. What they leave open is
-asked of the library. The last few thousand numbers are remembered: a call asks again at each revision.
+An E.164 number needs little of what `phonenumbers` does. Its calling code alone decides, unless several regions share
+it (+1, +7, +44 and nine more); then it is the first region whose leading digits, or else whose numbering plan, match
+the rest. Both are compiled here, at import, from the metadata of the installed library: a table of calling codes, and
+one regular expression for each shared code. The library is called for what they leave open. The last few thousand
+numbers are cached, since each revision of a call looks them up again.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from phonenumbers import (
 )
 
 _WORLD: Final = "001"
-# From this length on two digits follow the longest calling code; with fewer the library refuses to parse.
+# From this length on, two digits follow the longest calling code; with fewer, the library refuses to parse.
 _PARSED: Final = len("+") + 3 + 2
 _REMEMBERED: Final = 1 << 13
-# The kinds of numbers that a numbering plan knows, the common ones first.
+# The kinds of numbers in a numbering plan, common ones first.
 _KINDS: Final = (
     "fixed_line",
     "mobile",
@@ -42,7 +42,7 @@ _KINDS: Final = (
 
 @lru_cache(_REMEMBERED)
 def country(number: str) -> str | None:
-    """The ISO 3166-1 alpha-2 region of an E.164 number; None where libphonenumber knows none or says `001`.
+    """The ISO 3166-1 alpha-2 region of an E.164 number; None if libphonenumber knows none, or says `001`.
 
     It is what `phonenumbers.region_code_for_number(phonenumbers.parse(number))` says (semantics, section 5).
     """
@@ -64,7 +64,7 @@ def _ask(number: str) -> str | None:
 
 
 def _regions() -> dict[str, str | re.Pattern[str]]:
-    """First three digits of a number -> its region, or what tells apart those that share its calling code."""
+    """First three digits of a number to its region, or to what distinguishes those that share its calling code."""
     regions: dict[str, str | re.Pattern[str]] = {}
     for code, names in COUNTRY_CODE_TO_REGION_CODE.items():
         if names == (_WORLD,):
@@ -77,9 +77,9 @@ def _regions() -> dict[str, str | re.Pattern[str]]:
 
 
 def _shared(code: int, names: tuple[str, ...]) -> str:
-    """A pattern whose matching group is named after the region; none of them when no region fits.
+    """A pattern whose matching group is named after the region; no group matches if no region fits.
 
-    It does not match at all where the library would first strip a national prefix, such as the 0 in +44 020.
+    It does not match at all if the library would first strip a national prefix, such as the 0 in +44 020.
     """
     plans = [(name, PhoneMetadata.metadata_for_region(name)) for name in names]
     branches = "|".join(f"(?P<{name}>{_plan(metadata)})" for name, metadata in plans)
@@ -87,9 +87,9 @@ def _shared(code: int, names: tuple[str, ...]) -> str:
 
 
 def _unprefixed(main: Any) -> str:
-    """What holds of a number that the library parses as it stands, by the metadata of the main region.
+    """A pattern for numbers that the library parses unchanged, by the metadata of the main region.
 
-    The prefix is left alone, too, where it belongs to a number that fits the plan only with it.
+    It also leaves the prefix alone if the number fits the plan only with it.
     """
     prefix, whole = main.national_prefix_for_parsing, main.general_desc.national_number_pattern
     if not prefix:
@@ -100,7 +100,7 @@ def _unprefixed(main: Any) -> str:
 
 
 def _plan(metadata: Any) -> str:
-    """What holds of a number of the region."""
+    """A pattern for numbers of the region."""
     if metadata.leading_digits is not None:
         return f"(?:{metadata.leading_digits})[0-9]*"
     kinds = [desc for kind in _KINDS if (desc := getattr(metadata, kind)) and desc.national_number_pattern]
@@ -108,7 +108,7 @@ def _plan(metadata: Any) -> str:
 
 
 def _fits(desc: Any) -> str:
-    """What holds of a number that fits the description: its pattern, and one of its lengths if it has any."""
+    """A pattern for numbers that match the description: its own pattern, and one of its lengths if it has any."""
     lengths = "|".join(f"[0-9]{{{length}}}" for length in desc.possible_length) or "[0-9]*"
     return rf"(?=(?:{lengths})\Z)(?:{desc.national_number_pattern})"
 

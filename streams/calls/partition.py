@@ -1,7 +1,7 @@
-"""One partition of the calls topic: the whole message path, from a record to what it publishes.
+"""One partition of the calls topic: the whole message path, from a record to its outputs.
 
-Pure: the log in, rows and records out. The wall clock is an argument, and only `too-early` and the idle clock
-look at it (semantics, section 4); everything else follows from the log alone, however it is cut into batches.
+Pure: the log in, rows and records out. The wall clock is an argument, and only `too-early` and the idle clock use it
+(semantics, section 4); everything else follows from the log alone, however it is cut into batches.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from streams.records import NOW, LeftOut, Output, Record, Row, Rows
 
 _JSON: Final[list[tuple[str, bytes | None]]] = [("content-type", b"application/json")]
 _PUBLISHED: Final = 4096
-_STATE_BYTES: Final = 500  # of a call that has changed: its row
-_PIECE: Final = 10_000  # calls that are made ready at a time
+_STATE_BYTES: Final = 500  # the row of a call that has changed
+_PIECE: Final = 10_000  # calls that are prepared at a time
 _DUE_AT_ONCE: Final = 1_000  # calls that one step closes by their timeout: some 20 ms
 _PAST_AT_ONCE: Final = 20_000  # calls that one checkpoint forgets
 _FULL: Final = 8 << 20  # bytes of values after which a step ends
-_SPANS: Final = 512  # of a timeout or a retention: how coarsely calls wait for it
+_SPANS: Final = 512  # spans in a timeout or a retention
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,12 @@ class Rules:
 
 
 class Checkpoint(NamedTuple):
-    """What one checkpoint writes: records of the output topics, changelog rows, and the ledger of that point."""
+    """What one checkpoint writes: records for the output topics, changelog rows, and the ledger at that point."""
 
     #: By topic: `completed`, `kpis`, `dead`.
     outputs: dict[str, list[Output]]
     rows: list[Row]
-    #: Rows for the store; none when the state is in memory.
+    #: Rows for the store; none if the state is in memory.
     stored: list[Row]
     #: The ledger, encoded.
     header: bytes
@@ -81,7 +81,7 @@ class Checkpoint(NamedTuple):
 
 
 class Revision(Struct, gc=False):
-    """The next revision of a call, ready to be published: nothing of it is in the partition yet."""
+    """The next revision of a call, ready to be published; the partition does not contain any of it yet."""
 
     call_id: bytes
     state: CallState
@@ -90,7 +90,7 @@ class Revision(Struct, gc=False):
     window: WindowKey
     value: bytes
     timestamp: int
-    #: Of a call that had closed already: what it was, what was published of it, and how that was counted.
+    #: If the call had closed before: its state then, what was published, and how that was counted.
     before: tuple[CallState, Facts, Facts] | None = None
 
 
@@ -98,15 +98,15 @@ class CallsPartition:
     """Everything that one input partition owns: its calls, their deadlines, KPI windows, and stream time."""
 
     def __init__(self, rules: Rules, number: int, store: Rows | None = None) -> None:
-        """`store` is for closed calls, with whatever it has kept of this partition; without one they are in memory."""
+        """`store` is for closed calls, with what it has kept of this partition; without one, they are in memory."""
         self.rules, self.number = rules, number
         #: By id.
         self.open: dict[bytes, CallState] = {}
         self.closed: Closed = ClosedCalls(rules.call_retention // _SPANS)
-        #: Touched since the last checkpoint; None was forgotten. Counts before the two above.
+        #: Changed since the last checkpoint; None means forgotten. Takes precedence over the two above.
         self.changed: dict[bytes, CallState | None] = {}
         self.deadlines = Deadlines(rules.call_timeout // _SPANS)
-        #: Of calls published lately: most amendments come soon.
+        #: Calls published recently: most amendments arrive soon.
         self.published: dict[bytes, Facts] = {}
         self.windows = Windows(rules.kpi_window, rules.call_retention, number)
         self.ledger = Ledger(widths=self.windows.widths, call_retention=rules.call_retention)
@@ -114,14 +114,14 @@ class CallsPartition:
         # What the next checkpoint publishes.
         self.completed: list[Output] = []
         self.dead: list[Output] = []
-        #: Of records on which the code itself raised: where they lie, and the exception, for the log.
+        #: Records on which the code itself raised: their place and the exception, for the log.
         self.failures: list[tuple[Source, Exception]] = []
         self.stuck: list[tuple[str, Exception]] = []
-        #: Of what fell due when time moved on, some is not done yet.
+        #: Something that fell due when time moved on is not done yet.
         self._is_behind = False
-        #: The last checkpoint has not forgotten all that is past.
+        #: The last checkpoint has not forgotten everything that is past.
         self._is_forgetting = False
-        #: Of the values that are to be published.
+        #: Size of the values to be published.
         self._bytes = 0
         self._restored: dict[bytes, bytes] = {}
         if store is not None:
@@ -131,13 +131,13 @@ class CallsPartition:
     # -- the message path
 
     def process(self, records: Sequence[Record], wall: int) -> int:
-        """Apply records in log order, `wall` being the wall clock (epoch ms) when they are read.
+        """Apply records in log order; `wall` is the wall clock (epoch ms) when they were read.
 
-        Of each: is it too early (then it moves nothing); stream time moves; what is due is closed; the value
-        is decoded; the call is begun, moved, or amended; what that says is published at the next checkpoint.
+        For each record: if it is too early, nothing moves; otherwise stream time moves, what is due is closed, the
+        value is decoded, and the call is begun, moved, or amended. The next checkpoint publishes the results.
 
-        Returns how many records have been applied; fewer than given when much fell due or is to be published: the rest
-        is to be given again. What raises on a record does so before anything has changed, and makes it a dead letter.
+        Returns how many records have been applied. These are fewer than given if much fell due or is to be published:
+        pass the rest again. An exception on a record is raised before anything has changed, and makes it a dead letter.
         """
         ledger, tally, deadlines = self.ledger, self.tally, self.deadlines
         decode, latest = self.rules.decoder.decode, wall + self.rules.max_clock_skew
@@ -156,7 +156,7 @@ class CallsPartition:
             elif ts < 0:
                 ts = now = ledger.stream_time = max(now, 0)
             if deadlines.next < now and not (left := self._close_due(now, left)):
-                break  # before the record: it comes again
+                break  # before the record, which comes again
             ledger.read += 1
             try:
                 event = decode(value, headers)
@@ -170,9 +170,9 @@ class CallsPartition:
                     effect = turn[1]
             except Rejected as rejected:
                 self._reject(rejected, item)
-            except OSError:  # the store, not the record
+            except OSError:  # the store is at fault, not the record
                 raise
-            except Exception as error:  # a bug: the record is set aside, the partition goes on
+            except Exception as error:  # a bug: the record is set aside, and the partition goes on
                 self._fail(error, item)
             else:
                 if turn is not None:
@@ -192,7 +192,7 @@ class CallsPartition:
     def _turn(
         self, call_id: bytes, state: CallState | None, event: Call, ts: int, offset: int
     ) -> tuple[CallState, int, Revision | None]:
-        """An event that begins a call, closes it, or comes after its end: all but the common case.
+        """Handle an event that begins a call, closes it, or comes after its end: everything but the common case.
 
         Returns the call after it, what the event did, and the revision to publish, if any. Changes nothing.
         """
@@ -227,7 +227,7 @@ class CallsPartition:
     def _revision(
         self, call_id: bytes, state: CallState, ts: int, before: CallState | None = None
     ) -> Revision:
-        """The next revision of a call that is `state` now; `before` is what it was if it had closed already."""
+        """The next revision of a call in `state`; `before` is its previous state if it had closed already."""
         assert state.closed_at is not None, "only a closed call has a record"
         state.revision += 1
         text = call_id.decode()
@@ -243,7 +243,7 @@ class CallsPartition:
         return Revision(call_id, state, found, window, value, ts, former)
 
     def _take(self, call_id: bytes, turn: tuple[CallState, int, Revision | None], ts: int) -> None:
-        """What `_turn` has found, into the partition."""
+        """Put the results of `_turn` into the partition."""
         after, _, revision = turn
         if revision is not None:
             self._publish(revision)
@@ -255,14 +255,14 @@ class CallsPartition:
         self.ledger.opened += after.events == 1
 
     def _publish(self, revision: Revision) -> None:
-        """Take a revision into the partition."""
+        """Put a revision into the partition."""
         call_id, state, found, window = revision.call_id, revision.state, revision.found, revision.window
         value, ts, former = revision.value, revision.timestamp, revision.before
         changed, published = self.changed, self.published
         if former is None:
             self.windows.add(window, state, found)
             self.open.pop(call_id, None)
-            changed.pop(call_id, None)  # so that the one key object lies in it, and in all of `closed`
+            changed.pop(call_id, None)  # so that it and all of `closed` share one key object
             self.closed.retain(call_id, state.closed_at or 0)
             self.ledger.close(state)
             self.tally.closed(state, found)
@@ -279,12 +279,12 @@ class CallsPartition:
         published[call_id] = found
 
     def _fail(self, error: Exception, item: Record) -> None:
-        """The code has raised on a record: it is named in the log, and set aside."""
+        """Set aside a record on which the code has raised; it is named in the log."""
         self.failures.append((self.source(item[0]), error))
         self._reject(Rejected("failed", f"the processor raised {type(error).__name__}"), item)
 
     def _reject(self, rejected: Rejected, item: Record) -> None:
-        """To the dead letters, as it came, with the reason."""
+        """Send it to the dead letters unchanged, with the reason."""
         key, value, _, headers = letter = self.letter(rejected, item)
         self.dead.append(letter)
         self._bytes += len(value or b"") + len(key or b"") + sum(len(text or b"") for _, text in headers)
@@ -301,11 +301,11 @@ class CallsPartition:
         return key, value, NOW, said
 
     def source(self, offset: int) -> Source:
-        """Where a record lies that was processed under this offset."""
+        """The place of the record that was processed under this offset."""
         return Source(self.rules.topic, self.number, offset)
 
     def source_of(self, record: Record) -> Source:
-        """Where a record lies that may be given to `process`."""
+        """The place of a record that may be given to `process`."""
         return self.source(record[0])
 
     # -- time
@@ -317,8 +317,8 @@ class CallsPartition:
     def _close_due(self, now: int, most: int) -> int:
         """Close the open calls whose timeout stream time has passed, in the order in which they fell due.
 
-        Closes `most` of them at the most, and returns how many more it might have; with 0 more may be due. A call on
-        which the code raises is set aside: it stays open, and holds up nothing.
+        Closes at most `most` of them, and returns how many more it could have closed; if that is 0, more may be due. A
+        call on which the code raises is set aside: it stays open, and blocks nothing.
         """
         while most:
             due = self.deadlines.pop(now, self._due)
@@ -343,12 +343,12 @@ class CallsPartition:
         return 0
 
     def advance(self, wall: int) -> bool:
-        """The idle clock: stream time moves on with the wall clock (epoch ms), never back; False when it stays.
+        """The idle clock: stream time advances with the wall clock (epoch ms), never back; False if it does not move.
 
-        A partition that never had a record has no time to move: whatever comes first may be old.
+        A partition that never had a record has no time to advance: its first record may be old.
 
-        What falls due by it is closed by the next step, be that `settle` or a record: so that the new stream
-        time can be committed first, and a step that is repeated after a crash finds the same time.
+        What falls due is closed by the next step, which is `settle` or a record, so that the new stream time can be
+        committed first, and a step that is repeated after a crash finds the same time.
         """
         if not 0 <= self.ledger.stream_time < wall:
             return False
@@ -356,7 +356,7 @@ class CallsPartition:
         return True
 
     def settle(self) -> bool:
-        """Close what is due at the present stream time, without a record; True when more is due."""
+        """Close what is due at the current stream time, without a record; True if more is due."""
         now = self.ledger.stream_time
         return self.deadlines.next < now and not self._close_due(now, _DUE_AT_ONCE)
 
@@ -367,12 +367,12 @@ class CallsPartition:
 
     @property
     def pending(self) -> int:
-        """How many records the next checkpoint writes: the measure of back-pressure."""
+        """How many records the next checkpoint writes, for back-pressure."""
         return len(self.completed) + len(self.dead) + len(self.changed) + self._is_forgetting
 
     @property
     def pending_bytes(self) -> int:
-        """About how many bytes of memory wait for the next checkpoint."""
+        """Roughly how many bytes of memory wait for the next checkpoint."""
         return self._bytes + _STATE_BYTES * len(self.changed)
 
     def checkpoint(self) -> Checkpoint:
@@ -401,14 +401,15 @@ class CallsPartition:
         return checkpoint
 
     def _settled(self) -> int:
-        """The time up to which all is done that fell due: what the next step closes still counts in its window."""
+        """The time up to which everything that fell due is done: what the next step closes still counts in its
+        window."""
         now = self.ledger.stream_time
         due = self.deadlines.first(now, self._due) if self._is_behind else None
         self._is_behind = due is not None
         return now if due is None else due
 
     def _forget(self, horizon: int, most: int) -> Iterator[Row]:
-        """Forget what closed before a moment; a call that is asked for before is judged to the millisecond."""
+        """Forget what closed before a moment; a call that is looked up earlier is judged to the millisecond."""
         found = 0
         for call_id, closed_at in self.closed.past(horizon, most):
             found += 1
@@ -428,13 +429,13 @@ class CallsPartition:
         return Counter(state.status for state in self.open.values())
 
     def __len__(self) -> int:
-        """Calls that are remembered; some that closed since the last checkpoint are missing."""
+        """How many calls are remembered, without some that closed since the last checkpoint."""
         return len(self.open) + len(self.closed)
 
     # -- recovery
 
     def restore(self, rows: Iterable[Row]) -> list[Row]:
-        """Take over rows of the changelog, in log order, after those that the store had; `ready` completes it.
+        """Take over changelog rows, in log order, after those that the store had; `ready` completes this.
 
         Returns rows for the store, which are to be written before the next call.
         """
@@ -450,9 +451,9 @@ class CallsPartition:
         return self.closed.stored(latest.items())
 
     def ready(self, ledger: bytes | None) -> Iterator[None]:
-        """Everything is restored; `ledger` is that of the last checkpoint, None when there was none. Works in pieces.
+        """Finish restoring; `ledger` is that of the last checkpoint, None if there was none.
 
-        Raises ValueError for state of a version that is not known here.
+        Works in pieces. Raises ValueError for state of an unknown version.
         """
         if ledger is not None:
             self.ledger = decode_ledger(ledger)
@@ -483,7 +484,7 @@ class CallsPartition:
         yield from self._forget_what_was_past(settled)
 
     def _forget_what_was_past(self, settled: int) -> Iterator[None]:
-        """What was past by a retention that is longer now is forgotten, even if no checkpoint came to it."""
+        """What was past by a retention that was shorter before is forgotten, even if no checkpoint got to it."""
         former, self.ledger.call_retention = self.ledger.call_retention, self.rules.call_retention
         if not 0 < former < self.rules.call_retention:
             return
