@@ -413,7 +413,7 @@ def test_a_partition_that_is_taken_away_between_two_pieces_is_left_as_it_is(take
 def test_nothing_is_judged_by_a_clock_that_is_doubtful(monkeypatch: pytest.MonkeyPatch, taken: bool) -> None:
     """Neither records nor what is idle: the brokers are asked first, and a partition may be taken away meanwhile."""
     made, recorder, app = engine(next_offset=5)
-    made.clock = Clock(lambda: 1_000_000)
+    made.clock = Clock(lambda: 1_000_000, lambda: 0)
     owned, seen = made.partitions[0], list[Any]()
     owned.heard_at = float("-inf")
 
@@ -440,7 +440,7 @@ def test_nothing_is_judged_by_a_clock_that_is_doubtful(monkeypatch: pytest.Monke
     monkeypatch.setattr(recorder, "advance", advance, raising=False)
     asyncio.run(made.process(batch(5, 6)))
     assert seen == (["asked"] if taken else ["asked", 400_000])
-    made.partitions, made.clock = {0: owned}, Clock(lambda: 1_000_000)
+    made.partitions, made.clock = {0: owned}, Clock(lambda: 1_000_000, lambda: 0)
     owned.committed, owned.heard_at = owned.next_offset, float("-inf")
     seen.clear()
     asyncio.run(made.tick())
