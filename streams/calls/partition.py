@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from streams.calls.anomalies import NO_HISTORY, TIMED_OUT
-from streams.calls.closed import WINDOW_ROW, Closed, ClosedCalls, StoredCalls
+from streams.calls.closed import WINDOW_ROW, Closed, ClosedCalls
 from streams.calls.counted import UNKNOWN_COUNTRY, as_counted, country_of, mark
 from streams.calls.deadlines import Deadlines
 from streams.calls.ledger import READABLE, STATE_VERSION, Ledger, Tally, decode_ledger, encode_ledger
@@ -30,6 +30,7 @@ from streams.calls.state import (
     is_open,
     share_strings,
 )
+from streams.calls.stored import StoredCalls
 from streams.calls.windows import WindowKey, Windows
 from streams.codecs import (
     Call,
