@@ -1,6 +1,6 @@
 """How a closed call was counted in its KPI window, which its state remembers.
 
-What is known of telephone numbers and currencies changes with releases, and an amendment must take back what was added.
+Phone number metadata and currencies change with releases, and an amendment must take back exactly what was added.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from streams.calls.money import charge_of_any_length
 from streams.calls.revision import Facts
 from streams.calls.state import CallState
 
-#: The country of a window whose calls go to no known region.
+#: The country of windows for calls to no known region.
 UNKNOWN_COUNTRY: Final = "ZZ"
 
-# Lies above the anomalies in `history`, where the release before reads over it.
+# Above the anomalies in `history`, where release 0.1 ignores it.
 _IS_MARKED: Final = 1 << 16
 _IS_CHARGED: Final = 1 << 17
 _COUNTRY: Final = 18
 
 
 class _Marks(dict[str, int]):
-    """By country, each when it is asked for; a dictionary, since every revision asks."""
+    """By country, built on first use; a dictionary, since every revision needs it."""
 
     def __init__(self, bits: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ _NOT_CHARGED: Final = _Marks(_IS_MARKED)
 
 
 def mark(state: CallState, country: str, found: Facts) -> None:
-    """Note in the state of a call how its present revision is counted."""
+    """Store in the state of a call how its current revision is counted."""
     marks = _NOT_CHARGED if found.charge is None else _CHARGED
     state.history = state.history & OF_HISTORY | marks[country]
 
@@ -55,7 +55,7 @@ def country_of(state: CallState, found: Facts) -> str:
 
 
 def as_counted(state: CallState, found: Facts) -> Facts:
-    """What followed from a closed call when it was counted, which may be by other rules than today's."""
+    """The facts by which a closed call was counted, possibly by other rules than today's."""
     is_marked, is_charged = bool(state.history & _IS_MARKED), bool(state.history & _IS_CHARGED)
     if is_marked and is_charged == (found.charge is not None):
         return found

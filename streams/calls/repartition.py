@@ -1,9 +1,9 @@
-"""Events keyed by call id on their way to one partition a call, and read again there (semantics, section 1).
+"""Events keyed by call id: sent to one partition per call, and read again there (semantics, section 1).
 
-Two processors: `Repartition` sends every record of a partition of the calls topic on into the internal topic, and
-`RepartitionedCalls` applies what lies there. The record goes on as it came; its key, which the call id takes the place
-of, and the place where it lay travel in one more header, which is taken off again. So a completed call, a dead letter
-and the count of keys that are no call ids speak of the record in the calls topic.
+Two processors: `Repartition` forwards every record of a partition of the calls topic to the internal topic, and
+`RepartitionedCalls` applies what is there. The record is forwarded unchanged. Its place and its key, which the call id
+replaces, travel in one more header, which is removed again. So completed calls, dead letters and the count of keys that
+are not call ids refer to the record in the calls topic.
 """
 
 from __future__ import annotations
@@ -28,22 +28,24 @@ from streams.codecs import (
 from streams.records import Headers, LeftOut, Output, Record, Rows
 
 ORIGIN: Final = "telefonie-origin"
-"""The header of the internal topic; the last one of a record."""
+"""The header that the internal topic adds; the last one of a record."""
 
 _PARTITION_BITS: Final = 16
 
 
 class Origin(Struct, array_like=True):
-    """Where a record lay in the calls topic, and its key there: the value of the header, as MessagePack."""
+    """The place and the key of a record in the calls topic: the value of the header, as MessagePack."""
 
     partition: int
     offset: int
     key: bytes | None
-    #: The size of the value, where only what is carried on of it went on; None: the record went on as it came.
+    #: The size of the value if only the part that is carried on was forwarded; None: the record was forwarded
+    #: unchanged.
     value_bytes: int | None = None
-    #: Why the record is rejected, path included, where not even that went on.
+    #: Why the record is rejected, path included, if not even that was forwarded.
     rejected: tuple[Reason, str, str | None] | None = None
-    #: The record's: in the internal topic one that would not last there is the wall clock's. None: it is the same.
+    #: The record's timestamp: in the internal topic, one with which it would not last is replaced by the wall clock.
+    #: None: it is the same.
     timestamp: int | None = None
 
 
@@ -52,10 +54,10 @@ _decode: Final = msgspec.msgpack.Decoder(Origin).decode
 
 
 def smaller_event(decoder: CallDecoder, output: Output) -> Output | None:
-    """A record for the internal topic without what is not carried on: that topic may take less than the calls topic.
+    """A record for the internal topic without what is not carried on, since that topic may accept less than the calls topic.
 
-    It has the properties of a Call and no other headers, or, of a record that will be rejected, the reason alone. Such
-    a dead letter has no value; the record lies where the letter says. None for a record that is small already.
+    It has the properties of a Call and no other headers or, if the record will be rejected, only the reason. Such a
+    dead letter has no value; the record is where the letter says. None for a record that is small already.
     """
     key, value, timestamp, headers = output
     origin = _origin(headers)
@@ -63,38 +65,38 @@ def smaller_event(decoder: CallDecoder, output: Output) -> Output | None:
         return None
     origin.value_bytes = value.size if isinstance(value, LeftOut) else len(value or b"")
     if origin.key is not None and len(origin.key) > MAX_PROPERTY_BYTES:
-        origin.key = None  # no id of a Call is as long
+        origin.key = None  # no id of a Call is that long
     smaller = b""
     try:
         smaller = msgspec.json.encode(decoder.decode(value, headers[:-1]))
     except Rejected as rejected:
         key, origin.rejected = None, (rejected.reason, rejected.message, rejected.path)
-    except Exception as error:  # a bug: it is said where the record is set aside
+    except Exception as error:  # a bug: it is reported where the record is set aside
         key, origin.rejected = None, ("failed", f"the processor raised {type(error).__name__}", None)
     return key, smaller, timestamp, [(ORIGIN, _encode(origin))]
 
 
 class _Smaller(bytes):
-    """The value of a record that did not go on as it came."""
+    """The value of a record that was not forwarded unchanged."""
 
     origin: Origin
 
 
 class _OriginDecoder(CallDecoder):
-    """Takes the word of the first stage for a record that was rejected there."""
+    """Accepts the verdict of the first stage on a record that was rejected there."""
 
     def __init__(self, decoder: CallDecoder) -> None:
         self._decode = decoder.decode
 
     def decode(self, value: bytes | None, headers: Headers) -> Call:
-        """As of the decoder that it has."""
+        """Like the decoder that it wraps."""
         if isinstance(value, _Smaller) and value.origin.rejected is not None:
             raise Rejected(*value.origin.rejected)
         return self._decode(value, headers)
 
 
 class Forwarded(NamedTuple):
-    """What a checkpoint of `Repartition` writes: the records, by the topic `repartition`."""
+    """What a checkpoint of `Repartition` writes: records for the topic `repartition`."""
 
     outputs: dict[str, list[Output]]
     rows: tuple[()] = ()
@@ -103,10 +105,10 @@ class Forwarded(NamedTuple):
 
 
 class Repartition:
-    """One partition of the calls topic, every record of which is sent on. It has no state but its position.
+    """One partition of the calls topic, every record of which is forwarded. It has no state but its position.
 
-    The key is the call id, so that Kafka's partitioner brings all events of a call together. A record without one is
-    no Call, and it has no key: it will be rejected, wherever it is.
+    The key is the call id, so that Kafka's partitioner brings all events of a call together. A record without an id is
+    not a Call, and gets no key: it will be rejected in any partition.
     """
 
     def __init__(self, decoder: CallDecoder, number: int) -> None:
@@ -118,7 +120,7 @@ class Repartition:
         self._bytes = 0
 
     def process(self, records: Sequence[Record], wall: int) -> int:  # noqa: ARG002 - it judges no times
-        """Send records on, in order."""
+        """Forward records, in order."""
         for offset, timestamp, key, value, headers in records:
             origin = (ORIGIN, _encode(Origin(self._number, offset, key, timestamp=timestamp)))
             output: Output = (self._key(value, headers), value, timestamp, [*headers, origin])
@@ -133,7 +135,7 @@ class Repartition:
             call_id = self._decoder.call_id(value, headers)
         except Exception:  # a bug: it will be raised again where the record can be set aside
             return None
-        # A longer id is rejected wherever it is.
+        # A longer id is rejected in any partition.
         return None if call_id is None or len(call_id) > MAX_PROPERTY_BYTES else call_id.encode()
 
     @property
@@ -147,7 +149,7 @@ class Repartition:
         return self._bytes
 
     def checkpoint(self) -> Forwarded:
-        """Take the records that have come since the last checkpoint."""
+        """Take the records that have arrived since the last checkpoint."""
         checkpoint = Forwarded({"repartition": self._out})
         self._out, self._bytes = [], 0
         return checkpoint
@@ -157,7 +159,7 @@ class Repartition:
         return False
 
     def advance(self, wall: int) -> bool:  # noqa: ARG002
-        """There is no time to move."""
+        """There is no time to advance."""
         return False
 
     def find(self, key: str) -> None:
@@ -167,21 +169,21 @@ class Repartition:
         return 0
 
     def restore(self, rows: Iterable[Any]) -> tuple[()]:
-        """Read the rows to their end: the position is found on the way, and nothing else lies there."""
+        """Read the rows to their end: the caller finds the position in them, and there is nothing else."""
         for _ in rows:
             pass
         return ()
 
     def ready(self, header: bytes | None) -> Iterator[None]:  # noqa: ARG002
-        """Nothing is to be made ready."""
+        """There is nothing to prepare."""
         return iter(())
 
 
 class RepartitionedCalls(CallsPartition):
-    """One partition of the internal topic, applied as if each record had been read where it came from.
+    """One partition of the internal topic, applied as if each record had been read at its origin.
 
-    To the state a record's offset is a number for its origin. A record that somebody else has written into the
-    internal topic is read like any other; it lies there, and its number is negative.
+    For the state, a record's offset is a number for its origin. A record that somebody else has written to the internal
+    topic is read like any other; its place is there, and its number is negative.
     """
 
     def __init__(self, rules: Rules, number: int, store: Rows | None = None, *, topic: str) -> None:
@@ -189,24 +191,24 @@ class RepartitionedCalls(CallsPartition):
         self._internal = topic
 
     def process(self, records: Sequence[Record], wall: int) -> int:
-        """As of `CallsPartition`, after the header has been taken off."""
+        """Like `CallsPartition`, after removing the header."""
         return super().process([_unwrapped(record) for record in records], wall)
 
     def letter(self, rejected: Rejected, item: Record) -> Output:
-        """See `CallsPartition`; one whose value did not go on has none."""
+        """See `CallsPartition`; the letter has no value if the value was not forwarded."""
         key, value, timestamp, headers = super().letter(rejected, item)
         if isinstance(value, _Smaller):
             return without_value(key, timestamp, headers, value.origin.value_bytes or 0)
         return key, value, timestamp, headers
 
     def source(self, offset: int) -> Source:
-        """Where a record lay in the calls topic."""
+        """The place of a record in the calls topic."""
         if offset < 0:
             return Source(self._internal, self.number, ~offset)
         return Source(self.rules.topic, offset & ((1 << _PARTITION_BITS) - 1), offset >> _PARTITION_BITS)
 
     def source_of(self, record: Record) -> Source:
-        """Where a record of the internal topic lay in the calls topic."""
+        """The place in the calls topic of a record of the internal topic."""
         return self.source(_unwrapped(record)[0])
 
 

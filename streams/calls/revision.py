@@ -19,7 +19,7 @@ _SECOND: Final = 1_000_000
 
 
 class Facts(Struct, gc=False):
-    """What is computed from a call's state: by the record, the KPI windows and the metrics alike."""
+    """What is computed from a call's state, for the record, the KPI windows and the metrics."""
 
     from_country: str | None
     to_country: str | None
@@ -27,11 +27,11 @@ class Facts(Struct, gc=False):
     #: Exact differences, rounded half to even at milliseconds; None when unknown or negative.
     ring_ms: int | None
     talk_ms: int | None
-    #: What it cost, currency and amount (minus its price); None without a valid price in an active currency.
+    #: The charge, currency and amount (minus the price); None without a valid price in an active currency.
     charge: Charge | None
     #: There is a price, but no charge.
     uncharged: bool
-    #: All anomalies, those of the history too, as bits.
+    #: All anomalies, including those from the history, as bits.
     anomalies: int
 
 
@@ -72,7 +72,7 @@ def facts(call_id: str, state: CallState) -> Facts:
 
 
 def _ring(state: CallState, answered: bool) -> int | None:
-    """From the first ringing to the answer, else to the terminal status that stands; in ms."""
+    """From the first ringing to the answer, otherwise to the current terminal status; in ms."""
     if state.ringing is None:
         return None
     if state.start_time is not None:
@@ -88,7 +88,7 @@ _ENDS: Final = {"failed": "failed", "busy": "busy", "no-answer": "no_answer", "c
 
 
 def record(call_id: str, state: CallState, found: Facts, source: Source) -> CompletedCall:
-    """The completed-call record of the state's present revision; `source` is where its last event lies."""
+    """The completed-call record of the state's current revision; `source` is the place of its last event."""
     assert state.closed_at is not None, "only a closed call has a record"
     ring, talk = found.ring_ms, found.talk_ms
     return CompletedCall(
@@ -122,7 +122,7 @@ def record(call_id: str, state: CallState, found: Facts, source: Source) -> Comp
 
 
 def _timeline(state: CallState) -> Timeline:
-    """Hot, and most calls see four of the eight statuses at most: hence no loop and few texts."""
+    """Performance-critical, and most calls have at most four of the eight statuses: hence no loop and few texts."""
     times = Timeline()
     if (t := state.queued) is not None:
         times.queued = instant(t)

@@ -1,7 +1,7 @@
 """What is remembered of one call, and how it is written to the changelog.
 
-The key of a call, everywhere, is its id in UTF-8: it is the key of the output record and of the changelog row
-too, so it is not repeated inside the state. Integers are epoch milliseconds where they are times.
+The key of a call is its id in UTF-8 everywhere, including the output record and the changelog row, so it is not
+repeated in the state. Times are integers, in epoch milliseconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from streams.codecs import AnsweredBy, Direction, Status
 
-#: How far a status is in the life of a call; 3 is terminal (semantics, section 3).
+#: The rank of a status in the life of a call; 3 is terminal (semantics, section 3).
 RANK: Final[dict[Status, int]] = {
     "queued": 0,
     "ringing": 1,
@@ -32,10 +32,9 @@ TERMINAL: Final = frozenset(status for status, rank in RANK.items() if rank == 3
 class CallState(Struct, gc=False, array_like=True):
     """One call, as merged from the events applied to it so far.
 
-    `None` is absence: of an optional property, of a time at which a status was seen, of a closing. It is flat
-    (no containers), so the garbage collector need not look at it; and an array on the wire, so the order of
-    the fields is the format of the changelog. `is_open` makes use of which is the first, `ClosedCalls` of which are the
-    last two.
+    `None` means absent: an optional property, the time at which a status was seen, the closing time. It is flat (no
+    containers), so the garbage collector need not scan it, and an array when encoded, so the order of the fields is the
+    format of the changelog. `is_open` relies on which field is first, `ClosedCalls` on which are the last two.
     """
 
     #: When it first closed (semantics, section 4); None while it is open.
@@ -44,18 +43,18 @@ class CallState(Struct, gc=False, array_like=True):
     direction: Direction
     from_: str
     to: str
-    #: The greatest event time applied: with `call_timeout` it says when an open call is due.
+    #: The greatest event time applied: with `call_timeout` it determines when an open call is due.
     last: int
     #: Log offset of the last record that was applied.
     offset: int
     events: int = 1
     revision: int = 0
-    #: Closed by its timeout, and no terminal event has come since.
+    #: Closed by its timeout, and no terminal event has arrived since.
     timed_out: bool = False
-    #: The anomalies that stay, as bits (`anomalies.py`); above them, how the call was counted (`windows.py`).
+    #: The anomalies that stay, as bits (`anomalies.py`); above them, how the call was counted (`counted.py`).
     history: int = 0
     duration: int | None = None
-    #: In UTC (`times.utc`), so that another way to write the same instant changes nothing.
+    #: In UTC (`times.utc`), so that another notation of the same instant changes nothing.
     start_time: str | None = None
     end_time: str | None = None
     price: str | None = None
@@ -89,7 +88,7 @@ decode_state = msgspec.msgpack.Decoder(CallState).decode
 
 
 def share_strings(state: CallState) -> CallState:
-    """Keep once in memory what many calls say: URLs, and the account's own number; returns the state."""
+    """Store texts that many calls share once in memory: URLs, and the account's own number; returns the state."""
     if state.url is not None:
         state.url = shared(state.url)
     if state.status_callback is not None:
@@ -98,7 +97,7 @@ def share_strings(state: CallState) -> CallState:
 
 
 def share_number(state: CallState) -> CallState:
-    """Keep once in memory the account's own number, which many calls have; returns the state."""
+    """Store the account's own number, which many calls share, once in memory; returns the state."""
     if state.direction == "outbound":
         state.from_ = shared(state.from_)
     else:
@@ -107,13 +106,13 @@ def share_number(state: CallState) -> CallState:
 
 
 def shared(text: str) -> str:
-    """The one object for a text that many calls say. `sys.intern` would keep each of them for ever on Python 3.12."""
+    """The one object for a text that many calls share. `sys.intern` would keep each of them forever on Python 3.12."""
     found = _SHARED.get(text)
     if found is not None:
         return found
     if len(text) <= _LONGEST_SHARED:
         if len(_SHARED) >= _MOST_SHARED:
-            _SHARED.clear()  # calls that hold one keep it; others will share the next
+            _SHARED.clear()  # calls that hold one keep it alive; others will share the next
         _SHARED[text] = text
     return text
 
@@ -124,12 +123,12 @@ _LONGEST_SHARED: Final = 512
 
 
 def is_open(packed: bytes) -> bool:
-    """Whether an encoded state is that of an open call, without decoding it: its first field is nil then."""
+    """Whether an encoded state is that of an open call, without decoding it: its first field is nil."""
     return packed[_FIRST] == _NIL
 
 
 def read_closed_at(packed: bytes) -> int | None:
-    """As the first field of an encoded state says, without decoding the others if it is a time after January 1970."""
+    """The first field of an encoded state, without decoding the others if it is a time after January 1970."""
     if packed[_FIRST] == _UINT64:
         return int.from_bytes(packed[_FIRST + 1 : _FIRST + 9], "big")
     return decode_state(packed).closed_at

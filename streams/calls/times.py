@@ -1,11 +1,11 @@
 """Instants: Kafka's milliseconds and the producers' RFC 3339 texts, exactly (semantics, sections 4 and 5).
 
-A producer's text stays a text that is only moved to UTC; it becomes a number where two instants are compared,
-and nowhere else. The functions here take valid `date-time` values and do not validate again.
+A producer's text remains a text that is only converted to UTC; it becomes a number only to compare two instants. The
+functions here take valid `date-time` values and do not validate them again.
 
-The datetime module knows neither the year 0000, nor second 60, nor more than six fraction digits, and all of
-them are valid. But the calendar repeats every 400 years, an offset is whole minutes, and everything after the
-minutes is decimal digits: the slow paths need no more than that.
+The datetime module supports neither the year 0000, nor second 60, nor more than six fraction digits, all of which are
+valid. But the calendar repeats every 400 years, an offset is whole minutes, and everything after the minutes is decimal
+digits: the slow paths need no more than that.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _seconds: dict[int, str] = {}
 def instant(ms: int) -> str:
     """The epoch millisecond as RFC 3339 in UTC with three fraction digits: `2026-11-25T03:35:13.042Z`.
 
-    A Kafka timestamp is any 64-bit integer, RFC 3339 has four digits for the year: what lies before the year
-    0001 or after 9999 is written as the first or the last millisecond between them; a record stays valid.
+    A Kafka timestamp is any 64-bit integer, but RFC 3339 has four digits for the year: a time before the year 0001 or
+    after 9999 is written as the first or the last millisecond in between, so that the record stays valid.
     """
     text = _seconds.get(ms // 1000)
     if text is None:
@@ -46,9 +46,9 @@ def instant(ms: int) -> str:
 
 
 def utc(text: str) -> str:
-    """The same instant written in UTC with `Z`, its fraction digits and its `:60` as they came.
+    """The same instant in UTC with `Z`, with unchanged fraction digits and `:60`.
 
-    An instant whose UTC year would leave 0000 to 9999 stays as it came (semantics, section 5).
+    An instant whose UTC year would be outside 0000 to 9999 is unchanged (semantics, section 5).
     """
     if text[-1] == "Z" and text[10] == "T":
         return text
@@ -66,9 +66,9 @@ def utc(text: str) -> str:
 def elapsed(start: str, end: str) -> int | Fraction:
     """The microseconds from `start` to `end`, negative when `end` is earlier; `:60` is the next second.
 
-    The answer is exact when it is a whole number. Otherwise it is the half between the two whole numbers
-    around the exact difference: it compares with every whole number, and rounds to milliseconds, as the
-    difference itself does, without big-number arithmetic on the millions of digits a text may have.
+    The result is exact if it is a whole number. Otherwise it is the half between the two whole numbers around the exact
+    difference: compared with whole numbers, and rounded to milliseconds, it gives the same results as the exact
+    difference, without arithmetic on the millions of digits that a text may have.
     """
     if len(start) <= _SIX_DIGITS and len(end) <= _SIX_DIGITS:
         try:
@@ -100,7 +100,7 @@ def milliseconds(micros: int | Fraction) -> int:
 
 
 def _minute(text: str) -> tuple[datetime, int]:
-    """The text's minute in UTC, and the years it is off by: whole cycles that bring every year near 2000."""
+    """The text's minute in UTC, and the years by which it is shifted: whole cycles that bring every year near 2000."""
     year = int(text[:4])
     near = 2000 + year % _CYCLE_YEARS
     minute = datetime(near, int(text[5:7]), int(text[8:10]), int(text[11:13]), int(text[14:16]))

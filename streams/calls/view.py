@@ -1,4 +1,4 @@
-"""What a worker says about the calls it holds, to whoever asks about one (not a part of the message path)."""
+"""What a worker says about the calls it holds, on request (not part of the message path)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from streams.calls.revision import facts, record
 from streams.calls.state import CallState
 from streams.calls.times import instant
 
-#: Of a CompletedCall, what an open call does not have yet.
+#: The fields of a CompletedCall that an open call does not have yet.
 _OF_CLOSED = ("revision", "closed_by", "closed_at")
 
 
-#: Seconds since the first event of a call, by which open calls are told apart.
+#: Seconds since the first event of a call, by which open calls are grouped.
 AGES: Final = (60, 300, 900, 3_600, 21_600, 86_400)
 _AGES_MS: Final = [1000 * seconds for seconds in AGES]
 
@@ -33,10 +33,11 @@ _PIECE = 5_000
 
 @dataclass(frozen=True, kw_only=True)
 class OpenSelection:
-    """Which open calls: all that fit every condition; an empty one holds for everything.
+    """Which open calls: those that meet every condition; an empty condition is always met.
 
-    `before` is the latest event time (epoch ms) of a call's first event; `countries` are those at either end. Of the
-    calls that fit, only those behind `after` are listed, all are counted: a first event time (epoch ms) and an id.
+    `before` is the latest event time (epoch ms) of a call's first event; `countries` are those at either end. Only
+    calls behind `after`, a first event time (epoch ms) and an id, are listed, but all that meet the conditions are
+    counted.
     """
 
     statuses: frozenset[str] = frozenset()
@@ -50,7 +51,7 @@ class OpenSelection:
         return not self.statuses and not self.countries and self.before is None
 
     def holds(self, state: CallState) -> bool:
-        """Whether it is one of them."""
+        """Whether a call is one of them."""
         return (
             (not self.statuses or state.status in self.statuses)
             and (self.before is None or state.first_seen <= self.before)
@@ -61,10 +62,10 @@ class OpenSelection:
 
 
 def describe(partition: CallsPartition, call_id: str) -> dict[str, Any] | None:
-    """A call that is open or still remembered, with the names of a CompletedCall; None for any other.
+    """A call that is open or still remembered, with the field names of a CompletedCall; None for any other.
 
-    `open` says which it is, `opened_at` and `last_event_at` are event times, `due_at` is the stream time after
-    which it is closed by its timeout, or forgotten.
+    `open` says which of the two it is; `opened_at` and `last_event_at` are event times; `due_at` is the stream time
+    after which the call is closed by its timeout, or forgotten.
     """
     try:
         state = partition.find(call_id)
@@ -85,7 +86,8 @@ class Chosen(NamedTuple):
 
     #: The oldest: first event time (epoch ms) and id.
     oldest: list[tuple[int, bytes]]
-    #: How many calls are up to as old as each of `AGES`, and not in one before; at last those that are older.
+    #: How many calls are at most as old as each of `AGES`, not counting those in the groups before; last, those that
+    #: are older.
     ages: list[int]
 
 
@@ -100,18 +102,18 @@ class OpenPage(NamedTuple):
 
 
 class OpenCalls(NamedTuple):
-    """The open calls of a partition as they are at one moment, for a look that takes a while: ids and states."""
+    """The open calls of a partition at one moment, for a scan that takes a while: ids and states."""
 
     ids: list[bytes]
     states: list[CallState]
 
     @classmethod
     def of(cls, partition: CallsPartition) -> OpenCalls:
-        """Those of a partition, now."""
+        """The open calls of a partition, now."""
         return cls(list(partition.open), list(partition.open.values()))
 
     def chosen(self, selection: OpenSelection, limit: int, now: int) -> Chosen:
-        """Those of a selection; ages are those at `now` (epoch ms)."""
+        """The open calls of a selection, with ages at `now` (epoch ms)."""
         ages = [0] * (len(AGES) + 1)
 
         def fitting() -> Iterator[tuple[int, bytes]]:

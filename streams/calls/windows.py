@@ -52,12 +52,12 @@ def _decode_charges(_: type, state: Any) -> Any:
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=_encode_charges).encode
-#: Not strict: digits are taken for the number, see `encode_window`.
+#: Not strict, so that digits are read as a number: see `encode_window`.
 decode_window = msgspec.msgpack.Decoder(Window, strict=False, dec_hook=_decode_charges).decode
 
 
 def encode_window(window: Window) -> bytes:
-    """A row of the changelog. What MessagePack's 64 bits cannot hold is written in digits."""
+    """A changelog row. Numbers beyond MessagePack's 64 bits are written as digits."""
     if window.talk_ms.bit_length() < 64 and window.ring_ms.bit_length() < 64:
         return _encode(window)
     sums = {each.name: getattr(window, each.name) for each in fields(window)}
@@ -67,32 +67,33 @@ def encode_window(window: Window) -> bytes:
 class Windows:
     """All windows of one partition that are still remembered.
 
-    Their width may change from one start to the next: each of `widths` holds from a moment of closing on.
+    Their width may change from one start to the next: each of `widths` applies from a `closed_at` on.
     """
 
     def __init__(self, width: int, retention: int, partition: int) -> None:
-        """`width` is that of a partition without windows, and `retention` how long a window is remembered, in ms."""
+        """`width` applies to a partition without windows; `retention` is how long a window is remembered. Both are in
+        ms."""
         self.widths = [(0, width)]
         self.retention, self.partition = retention, partition
-        #: Where the last window ends of all that there ever were (epoch ms).
+        #: The end of the last window that ever existed (epoch ms).
         self.end = 0
         self._windows: dict[WindowKey, Window] = {}
         #: By the moment at which they end.
         self._ends: Spans[WindowKey] = Spans(1)
         #: Changed since the last checkpoint.
         self._changed: set[WindowKey] = set()
-        #: Not published since they last changed, as of the last checkpoint.
+        #: Not published since they last changed, at the last checkpoint.
         self._unpublished: set[WindowKey] = set()
 
     def width(self, moment: int) -> int:
-        """Of the window in which a call is counted that closed then."""
+        """The width of the window that counts a call that closed then."""
         for start, width in reversed(self.widths):
             if moment >= start:
                 return width
         return self.widths[0][1]
 
     def key(self, closed_at: int, direction: Direction, country: str) -> WindowKey:
-        """That of the window in which a call is counted."""
+        """The key of the window in which a call is counted."""
         start, width = self.widths[-1]
         if closed_at < start:
             width = self.width(closed_at)
@@ -112,7 +113,7 @@ class Windows:
         self._changed.add(key)
 
     def amend(self, key: WindowKey, before: CallState, old: Facts, after: CallState, new: Facts) -> None:
-        """Count a closed call as it is now instead of as it was counted; nothing if its window is forgotten."""
+        """Count a closed call as it is now instead of as it was counted; does nothing if its window is forgotten."""
         window = self._windows.get(key)
         if window is not None and _counted(before, old) != _counted(after, new):
             window.charges.move(old.charge, new.charge)  # first: nothing after it can fail
@@ -128,13 +129,13 @@ class Windows:
         return [self._record(key, self._windows[key]) for key in ended]
 
     def rows(self, now: int) -> Iterator[tuple[WindowKey, bytes | None]]:
-        """What changed since the last checkpoint, for the changelog; forgets what is past its time at `now`."""
+        """What changed since the last checkpoint, for the changelog; forgets windows that are past at `now`."""
         for _, keys in self._ends.take(now - self.retention):
             for key in keys:
                 self._windows.pop(key, None)
                 self._changed.add(key)
             if len(self._changed) > _AT_ONCE:
-                break  # the next checkpoint goes on
+                break  # the next checkpoint continues
         for key in self._changed:
             window = self._windows.get(key)
             yield key, None if window is None else encode_window(window)
@@ -143,10 +144,10 @@ class Windows:
     def restore(
         self, rows: Mapping[WindowKey, bytes], widths: Sequence[tuple[int, int]], last: int, now: int
     ) -> None:
-        """Take over the rows of the changelog, with the widths that they have, as of the last checkpoint at `now`.
+        """Take over the changelog rows, with their widths, at the last checkpoint, which was at `now`.
 
-        `last` is where the last window ends, forgotten ones too. Release 0.1 wrote neither; it had one width, which is
-        taken for unchanged if all windows fit it.
+        `last` is the end of the last window, forgotten ones included. Release 0.1 wrote neither; it had one width,
+        which is assumed to be unchanged if all windows fit it.
         """
         if rows and not widths:
             common = gcd(*(start for start, *_ in rows))
@@ -157,15 +158,15 @@ class Windows:
             end = key[0] + self.width(key[0])
             self._ends.add(end, key)
             last = max(last, end)
-            if end > now:  # one that had ended was published in the same checkpoint
+            if end > now:  # a window that had ended was published in the same checkpoint
                 self._unpublished.add(key)
         self.end = last
         self._change_to(width)
 
     def _change_to(self, width: int) -> None:
-        """From now on windows are of this width: from the first moment on at which no window of another is cut short.
+        """Use this width from the first moment at which it cuts no other window short.
 
-        That is a boundary of both widths, at or past the end of every window that there was (semantics, section 4).
+        That is a boundary of both widths, at or past the end of every window so far (semantics, section 4).
         """
         while len(self.widths) > 1 and self.widths[-1][0] >= self.end:
             self.widths.pop()  # nothing has been counted by it
@@ -179,13 +180,14 @@ class Windows:
         self.widths.append((boundary, width))
 
     def sums(self, start: int) -> dict[str, int]:
-        """What the windows that start then add up to, over directions and countries; without money. Empty: none do."""
+        """The sums of the windows with this start, over directions and countries, without money. Empty if there are
+        none."""
         keys = {key for key in self._ends.at(start + self.width(start)) if key[0] == start}
         windows = [self._windows[key] for key in keys & self._windows.keys()]
         return {name: sum(getattr(each, name) for each in windows) for name in _SUMS} if windows else {}
 
     def now(self) -> list[tuple[WindowKey, Window]]:
-        """All windows as they are at one moment, for a look that takes a while."""
+        """All windows at one moment, for a scan that takes a while."""
         return list(self._windows.items())
 
     def __len__(self) -> int:
@@ -219,12 +221,12 @@ class Windows:
         return name.encode(), encode_kpi(value), end
 
 
-#: How many windows one checkpoint forgets, so that none takes long.
+#: How many windows one checkpoint forgets, so that no checkpoint takes long.
 _AT_ONCE: Final = 20_000
 
 
 def _count(window: Window, state: CallState, found: Facts, n: int) -> None:
-    """Count a call `n` times, its charge aside."""
+    """Count a call `n` times, except for its charge."""
     window.attempts += n
     if state.timed_out:
         window.timed_out += n
@@ -246,7 +248,7 @@ def _count(window: Window, state: CallState, found: Facts, n: int) -> None:
 
 
 def _counted(state: CallState, found: Facts) -> tuple[object, ...]:
-    """What a window sees of a call: that it stays the same is common, the rest need not be quick then."""
+    """What a window uses of a call: it usually stays the same, and then the rest need not be fast."""
     return (
         state.status,
         state.timed_out,
