@@ -28,6 +28,7 @@ class Part(NamedTuple):
     has_checkouts: bool = True
 
 
+_END_SECONDS = 60.0
 PARTS: Final = {
     "compare": Part(
         "compare", "--calls 233000 --slow-calls 100 --rounds 1 --only worker,kafka_streams,confluent_loop"
@@ -61,9 +62,11 @@ def run(name: str, checkouts: tuple[str, ...], seconds: float) -> str:
         try:
             return "done" if process.wait(seconds) == 0 else "FAILED"
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)  # so that it ends its own processes
-            process.wait(60)
+            process.send_signal(signal.SIGINT)  # it ends its own processes then
+            process.wait(_END_SECONDS)
             return "given up"
+        finally:
+            process.kill()
 
 
 @click.command()

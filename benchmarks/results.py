@@ -45,6 +45,12 @@ def rows_of(names: Iterable[str], folder: Path = FOLDER) -> Rows:
     return [row for name in names for row in json.loads((folder / f"{name}.json").read_text())["rows"]]
 
 
+def taken(name: str, folder: Path = FOLDER) -> str:
+    """The day on which a file of figures was taken, and the cores of the machine."""
+    found = json.loads((folder / f"{name}.json").read_text())
+    return f"{found['taken'][:10]}, on {found['cores']} cores"
+
+
 def show(rows: Rows) -> None:
     """Print them as a table, one column for each name."""
     table = Table(*(name.replace("_", " ") for name in rows[0]), box=SIMPLE)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from benchmarks.results import FOLDER, Rows, rows_of
+from benchmarks.results import FOLDER, Rows, rows_of, taken
+from benchmarks.targets import targets
 
 Line: TypeAlias = tuple[str, Callable[[str], str]]
 """A row of a table: what it says, and the cell for a contestant; empty where nothing was measured."""
@@ -97,12 +97,17 @@ def summary(folder: Path) -> str:
     exactly = {"guarantee": "exactly_once"}
     cost = [
         line("CPU-seconds for a million events", compare, "{cpu_seconds_per_million}", **exactly),
+        line("the same, warmed up", compare, "{second_half}", **exactly),
         line("the broker's meanwhile", compare, "{brokers_cpu}", **exactly),
         line("events/s at full speed", compare, "{events_per_second:,}", **exactly),
         line("memory, MiB", compare, "{rss_mib:,}", **exactly),
     ]
     names = titles(latency, pauses, compare)
-    return table("exactly once", names, [*cost, *lines_of_latency(latency), *lines_of_pauses(pauses)])
+    others = max(row["others_cores"] for row in compare + latency)
+    return (
+        table("exactly once", names, [*cost, *lines_of_latency(latency), *lines_of_pauses(pauses)])
+        + f"\n\nTaken on {taken('latency', folder)}, of which other processes used up to {others}."
+    )
 
 
 def busy(folder: Path) -> str:
@@ -128,18 +133,31 @@ def secured(folder: Path) -> str:
     return table("median / worst", titles(rows), lines_of_pauses(rows))
 
 
-TABLES: Final[dict[str, Callable[[Path], str]]] = {"summary": summary, "busy": busy, "secured": secured}
+def wanted(folder: Path) -> str:
+    """The targets, and whether they are reached."""
+    rows = [
+        f"| {each.wanted} | {each.measured} | {'yes' if each.reached else '**no**'} |"
+        for each in targets(folder)
+    ]
+    return "\n".join(["| wanted | measured | reached |", "| --- | --- | --- |", *rows])
+
+
+TABLES: Final[dict[str, Callable[[Path], str]]] = {
+    "summary": summary,
+    "busy": busy,
+    "secured": secured,
+    "targets": wanted,
+}
 
 
 def fill(text: str, folder: Path = FOLDER) -> str:
-    """The page with each table, between its comments, written again."""
+    """The page with each table, between its comments, written again; as it was where results are missing."""
     for name, made in TABLES.items():
-        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        if begin in text:
-            text = re.sub(
-                f"{begin}.*?{end}",
-                lambda _, made=made, b=begin, e=end: f"{b}\n{made(folder)}\n{e}",
-                text,
-                flags=re.DOTALL,
-            )
+        before, begin, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        if end:
+            try:
+                text = f"{before}{begin}{made(folder)}\n{end}{after}"
+            except FileNotFoundError as missing:
+                print(f"without the table {name}: there is no {missing.filename}")
     return text
