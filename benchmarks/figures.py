@@ -2,8 +2,8 @@
 
     python -m benchmarks.figures [--checkout released=FOLDER] [--only latency,pauses-8] [--minutes 25]
 
-Each part is a benchmark with its own file in `benchmarks/results`; `make plots` then draws them. What does not fit into
-the time is left out and named: its former figures stay.
+Each part is a benchmark with its own file in `benchmarks/results`; `make plots` then draws them. A part that does not
+fit into the time is given up and named; what it has measured by then is kept.
 """
 
 from __future__ import annotations
@@ -31,14 +31,16 @@ class Part(NamedTuple):
 _END_SECONDS = 60.0
 PARTS: Final = {
     "compare": Part(
-        "compare", "--calls 233000 --slow-calls 100 --rounds 1 --only worker,kafka_streams,confluent_loop"
+        "compare", "--calls 180000 --slow-calls 100 --rounds 1 --only worker,kafka_streams,confluent_loop"
     ),
-    "latency": Part("latency", "--partitions 4,16,64,128,256 --warm 15 --seconds 10"),
+    "latency": Part("latency", "--partitions 4,16,64,128,256 --warm 20 --seconds 8"),
     "pauses-8": Part("pauses", "--partitions 8 --only worker,kafka_streams,kafka_streams_standby"),
     "pauses-64": Part("pauses", "--partitions 64 --only worker,kafka_streams", has_checkouts=False),
     "latency-busy": Part(
         "latency",
-        "--rate 10000 --warm 8 --seconds 10 --only worker --variants exactly_once:100,exactly_once:25,at_least_once:25",
+        "--rate 10000 --warm 8 --seconds 10 --only worker"
+        " --variants exactly_once:100,exactly_once:25,at_least_once:25",
+        has_checkouts=False,
     ),
     "pauses-tls": Part("pauses", "--partitions 8 --tls --only worker", has_checkouts=False),
 }

@@ -34,7 +34,7 @@ from benchmarks.worker import HEAP, OUTPUTS
 from streams.embedded import Broker, Cluster
 from streams.operations.simulation import Event, events
 
-_START_SECONDS = 90.0
+_START_SECONDS = 150.0
 _EVENTS_A_CALL = 4.3
 _TURN_SECONDS = 0.01
 
@@ -210,6 +210,7 @@ def main(
 ) -> None:
     """Measure and print."""
     contestants = list(chosen(only.split(","), checkouts).values())
+    options = {"rate": rate, "warm_seconds": warm, "seconds": seconds, "rounds": rounds}
     rows: Rows = []
     for number in range(rounds):
         for count in map(int, partitions.split(",")):
@@ -217,14 +218,28 @@ def main(
                 load = Load(count, rate, warm, seconds, guarantee, interval)
                 turn = number % len(contestants)
                 for each in contestants[turn:] + contestants[:turn]:
-                    with tempfile.TemporaryDirectory() as directory:
-                        found = run(each, load, Path(directory))
-                    head = {"partitions": count, "contestant": each.title, "guarantee": guarantee}
-                    rows.append({**head, "commit_ms": interval, **found})
-                    click.echo(f"{rows[-1]}", err=True)
+                    rows += attempt(each, load)
+                    if record and rows:
+                        keep(record, options, rows)
     show(rows)
-    if record:
-        keep(record, {"rate": rate, "warm_seconds": warm, "seconds": seconds, "rounds": rounds}, rows)
+
+
+def attempt(contestant: Contestant, load: Load) -> Rows:
+    """The row of one run; none, and the reason on stderr, when the contestant does not do its work."""
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            found = run(contestant, load, Path(directory))
+    except RuntimeError as error:
+        click.echo(f"{load}: {error}", err=True)
+        return []
+    head = {
+        "partitions": load.partitions,
+        "contestant": contestant.title,
+        "guarantee": load.guarantee,
+        "commit_ms": load.commit_ms,
+    }
+    click.echo(f"{head | found}", err=True)
+    return [head | found]
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ _RATES = ((8, 1_000), (64, 3_000))
 _AMENDED = 20_000
 """Only the first of the calls are amended: the others are remembered."""
 _TURN_SECONDS = 0.005
-_SETTLE_SECONDS = 6.0
+_SETTLE_SECONDS = 5.0
 _USER, _PASSWORD = "worker", "hush-worker"
 
 
@@ -371,18 +371,28 @@ def main(
     record: str | None,
 ) -> None:
     """Measure and print."""
+    options = {"calls": calls, "rounds": rounds, "tls": tls, "session_timeout_ms": _SESSION_MS}
     shown: Rows = []
     for number in map(int, partitions.split(",")):
         load = Load(number, calls, rounds)
         for each in chosen(only.split(","), checkouts).values():
-            with tempfile.TemporaryDirectory() as directory, broker(Path(directory), tls) as (cluster, login):
-                told = rows(each.title, load, run(each, cluster, login, load, Path(directory)))
-            for row in told:
-                click.echo(f"{row}", err=True)
-            shown += told
+            shown += attempt(each, load, tls)
+            if record and shown:
+                keep(record, options, shown)
     show(shown)
-    if record:
-        keep(record, {"calls": calls, "rounds": rounds, "tls": tls, "session_timeout_ms": _SESSION_MS}, shown)
+
+
+def attempt(contestant: Contestant, load: Load, tls: bool) -> Rows:
+    """The rows of a contestant; none, and the reason on stderr, when it does not do its work."""
+    try:
+        with tempfile.TemporaryDirectory() as directory, broker(Path(directory), tls) as (cluster, login):
+            found = rows(contestant.title, load, run(contestant, cluster, login, load, Path(directory)))
+    except RuntimeError as error:
+        click.echo(f"{load}: {error}", err=True)
+        return []
+    for row in found:
+        click.echo(f"{row}", err=True)
+    return found
 
 
 if __name__ == "__main__":

@@ -52,7 +52,9 @@ def taken(name: str, folder: Path = FOLDER) -> str:
 
 
 def show(rows: Rows) -> None:
-    """Print them as a table, one column for each name."""
+    """Print them as a table, one column for each name. Raises ClickException when there are none."""
+    if not rows:
+        raise click.ClickException("nothing was measured")
     table = Table(*(name.replace("_", " ") for name in rows[0]), box=SIMPLE)
     for row in rows:
         table.add_row(*(f"{cell:,}" if isinstance(cell, int | float) else str(cell) for cell in row.values()))

@@ -48,6 +48,8 @@ def _span(values: list[float]) -> str:
 def of_latency(rows: Rows) -> Iterator[Target]:
     """Beside Kafka Streams, at each number of partitions."""
     both = pairs(rows, "partitions", "guarantee", "commit_ms")
+    if not both:
+        return
     for about, first, second in (
         ("latency, p50 and p99", "p50_ms", "p99_ms"),
         ("cores, its own and the broker's", "own_cores", "broker_cores"),
