@@ -65,18 +65,11 @@ def lines_of_pauses(rows: Rows) -> list[Line]:
     told = []
     for number in sorted({row["partitions"] for row in rows}):
         for event, about in _EVENTS.items():
-            for kind, which in (("stayed", "that stay"), ("moved", "that move")):
-                if any(row[kind] for row in rows if (row["partitions"], row["event"]) == (number, event)):
-                    form = f"{{{kind}_median}} / {{{kind}_worst}}"
-                    told.append(
-                        line(
-                            f"{about}: silence of partitions {which} (of {number}), s",
-                            rows,
-                            form,
-                            partitions=number,
-                            event=event,
-                        )
-                    )
+            wanted = {"partitions": number, "event": event}
+            for kind, which in (("stayed", "stay"), ("moved", "move")):
+                if any(row[kind] for row in rows if row.items() >= wanted.items()):
+                    label = f"{about}, {number} partitions: those that {which}, s"
+                    told.append(line(label, rows, f"{{{kind}_median}} / {{{kind}_worst}}", **wanted))
     return told
 
 

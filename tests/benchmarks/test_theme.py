@@ -22,7 +22,7 @@ def test_colours_become_variables_with_a_second_value_for_dark_pages() -> None:
         assert f"--{name}: {on_dark};" in dark
 
 
-@pytest.mark.parametrize("name", ["cpu"])
+@pytest.mark.parametrize("name", ["cpu", "latency", "pauses"])
 def test_the_plots_use_no_other_colours(name: str) -> None:
     style, rest = (DOCS / f"{name}.svg").read_text().partition("</style>")[::2]
     assert "prefers-color-scheme: dark" in style
