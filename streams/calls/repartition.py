@@ -54,7 +54,7 @@ _decode: Final = msgspec.msgpack.Decoder(Origin).decode
 
 
 def smaller_event(decoder: CallDecoder, output: Output) -> Output | None:
-    """A record for the internal topic without what is not carried on, since that topic may accept less than the calls topic.
+    """A record for the internal topic without what is not carried on: that topic may accept less than the calls topic.
 
     It has the properties of a Call and no other headers or, if the record will be rejected, only the reason. Such a
     dead letter has no value; the record is where the letter says. None for a record that is small already.
