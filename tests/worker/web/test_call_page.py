@@ -143,6 +143,23 @@ def test_an_open_call_that_changes_while_one_looks(browser: Any, monkeypatch: py
         assert page.complaints == []
 
 
+@pytest.mark.parametrize("way", ["pointer", "keyboard"])
+def test_another_id_is_written_over_the_one_that_is_there(
+    browser: Any, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    with opened(browser, Holder().apply(*LIFE), monkeypatch) as (page, made):
+        page.wait_for_selector(STATE.format("Closed"), timeout=PATIENCE)
+        assert page.input_value("#find-id") == ID
+        if way == "pointer":
+            page.click("#find-id")
+        else:
+            page.focus("nav a >> nth=-1")
+            page.keyboard.press("Tab")
+        page.keyboard.type("another")
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{made.url}/calls/another", timeout=PATIENCE)
+
+
 @pytest.mark.parametrize("end", ["Forgotten", "Erased", "Unknown", "Not found yet"])
 def test_a_call_that_no_worker_holds(browser: Any, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     holder = Holder()

@@ -13,6 +13,7 @@ from support.pages import PHONE, MadeUpWorker, Site, site, watched
 from streams.calls.times import instant
 from streams.calls.view import AGES, OpenPage, OpenSelection
 from streams.engine.members import Member
+from streams.worker.web.calls import _place
 
 pytestmark = pytest.mark.browser
 
@@ -42,7 +43,11 @@ class Holder(MadeUpWorker):
         ages = [0] * (len(AGES) + 1)
         for each in found:
             ages[{"r": 4, "q": 0 if "new" in each["id"] else 1}[each["status"][0]]] += 1
-        return OpenPage(found[:limit], ages)
+        found.sort(key=_place)
+        places = [_place(each) for each in found]
+        begin = 1 + [id_ for _, id_ in places].index(selection.after[1]) if selection.after[1] else 0
+        end = begin + limit
+        return OpenPage(found[begin:end], ages, places[end - 1] if end < len(found) else None)
 
 
 @contextmanager
@@ -65,23 +70,21 @@ def test_what_hangs_is_found_by_age_status_and_country(browser: Any) -> None:
     with opened(browser, Holder()) as (page, made):
         shows(page, "302")
         assert page.locator("#calls tbody tr").count() == 100
-        assert page.inner_text("#note") == "The oldest 100 of 302."
+        assert page.inner_text("#note") == "1 to 100 of 302."
         rows = dict(each.split("\n")[:2] for each in page.locator("#ages li").all_inner_texts())
         assert rows == {
             "up to 1 min": "300", "1 min to 5 min": "1", "5 min to 15 min": "0", "15 min to 1 h": "0",
             "1 h to 6 h": "1", "6 h to 24 h": "0", "over 24 h": "0",
         }  # fmt: skip
-        page.click("#more")
-        page.wait_for_selector("#calls tbody tr >> nth=301", timeout=PATIENCE)
-        page.select_option("select", "1h")
+        page.fill("[name=older_than]", "soon")  # which is no duration, so nothing changes
+        page.fill("[name=older_than]", "1h")
         shows(page, "1")
         page.fill("[name=country]", "fr")
         page.check("[value=ringing]")
         assert page.url == f"{made.url}/calls?status=ringing&older_than=1h&country=fr"
         shows(page, "1")
-        assert page.locator("#calls tbody tr").all_inner_texts()[0].split("\t")[:3] == [
+        assert page.locator("#calls tbody tr").all_inner_texts()[0].split("\t")[:4:3] == [
             "me-hangs",
-            "ringing",
             "2 h 0 min",
         ]
         page.check("[value=queued]")
@@ -91,11 +94,30 @@ def test_what_hangs_is_found_by_age_status_and_country(browser: Any) -> None:
         assert page.complaints == []
 
 
+def test_every_open_call_is_on_some_page(browser: Any) -> None:
+    with opened(browser, Holder()) as (page, _):
+        shows(page, "302")
+        found = list[str]()
+        for note in ("1 to 100", "101 to 200", "201 to 300", "301 to 302"):
+            page.wait_for_selector(f"#note:text-is('{note} of 302.')", timeout=PATIENCE)
+            found += page.locator("#calls a").all_inner_texts()
+            if note != "301 to 302":
+                page.click("#next")
+        assert len(set(found)) == 302
+        assert page.is_hidden("#next")
+        page.click("#previous")
+        page.wait_for_selector("#note:text-is('201 to 300 of 302.')", timeout=PATIENCE)
+        page.check("[value=queued]")
+        page.wait_for_selector("#note:text-is('1 to 100 of 301.')", timeout=PATIENCE)
+        assert page.is_hidden("#previous")
+        assert page.complaints == []
+
+
 def test_an_address_brings_its_filters_along(browser: Any) -> None:
     with opened(browser, Holder(), "?status=queued&older_than=90s&country=DE") as (page, made):
         shows(page, "1")
         assert page.is_checked("[value=queued]")
-        assert page.input_value("select") == "90s"
+        assert page.input_value("[name=older_than]") == "90s"
         link = page.locator("#calls a").first
         assert link.inner_text() == '<b onclick="x">\\u{202e}\\u{1b}[2J'
         assert page.locator("main b[onclick]").count() == 0

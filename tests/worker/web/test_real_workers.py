@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from support.kafka import Record, produce
@@ -164,3 +167,38 @@ def test_every_page_by_keyboard_and_without_the_token(browser: Any, setup: Setup
         page.keyboard.press("Enter")
         page.wait_for_selector(state("Open"), timeout=PATIENCE)
         context.close()
+
+
+#: What a shell, a terminal or a person may take for something else.
+ODD_KEY = "a'b\\\x1b[2J\u202e$(exit 3)`id`;=~*\"\t\u2028é"
+
+
+def test_the_copied_command_selects_what_the_page_shows(browser: Any, setup: Setup, tmp_path: Path) -> None:
+    bad = [Record(b"{}", key.encode(), partition=0) for key in (ODD_KEY, ODD_KEY[:-1], "other")]
+    produce(setup.brokers, setup.calls, bad)
+    may = {"permissions": ["clipboard-read", "clipboard-write"]}
+    with worker(setup, tmp_path / "log") as made:
+        wait_until_done(setup)
+        with opened(browser, made, f"/dead?span=3600&key={quote(ODD_KEY)}", **may) as page:
+            page.wait_for_selector("#total:text-is('1')", timeout=PATIENCE)
+            place = page.inner_text("#letters a")
+            page.click("#copy")
+            page.wait_for_selector("#copy:text-is('Copied')", timeout=PATIENCE)
+            command = page.evaluate("navigator.clipboard.readText()")
+    assert command.isprintable()
+    done = subprocess.run(
+        ["bash", "-c", command.replace("telefonie", f"{sys.executable} -m streams", 1)],
+        env=setup.env() | {"LC_ALL": "C"}, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [place], done.stderr
+
+
+def test_a_command_that_cannot_be_copied_is_selected(browser: Any, setup: Setup, tmp_path: Path) -> None:
+    with worker(setup, tmp_path / "log") as made, opened(browser, made, "/dead") as page:
+        page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+        page.click("#copy")
+        page.wait_for_selector("#copy:text-is('Selected: press Ctrl-C')", timeout=PATIENCE)
+        assert page.evaluate("getSelection().toString()") == page.inner_text("#command")
+        page.goto(made._address() + "/dead?key=a%00b")
+        page.wait_for_selector("#note:has-text('All since')", timeout=PATIENCE)
+        assert page.is_hidden("#command-row"), "no command can be given a NUL"

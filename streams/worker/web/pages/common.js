@@ -168,7 +168,6 @@ function fill(form) {
     const given = query.getAll(field.name);
     if (field.type === "checkbox") field.checked = given.includes(field.value);
     else if (field.name && given.length) {
-      if (field.name === "older_than" && ![...field.options].some((each) => each.value === given[0])) field.append(new Option(given[0], given[0]));
       if (field.tagName !== "SELECT" || [...field.options].some((each) => each.value === given[0])) [field.value] = given;
     }
   }
@@ -176,16 +175,16 @@ function fill(form) {
 
 // -- the command that sends back what is shown
 
-// What a shell takes for one word.
+// What bash, zsh and ksh take for one word, whatever their locale.
 function quoted(word) {
-  if (/^[\w@%+=:,./-]+$/.test(word)) return word;
+  if (/^[\w@%+:,./-][\w@%+=:,./-]*$/.test(word)) return word;
   if (visible(word) === word) return `'${word.replaceAll("'", "'\\''")}'`;
-  const escaped = (each) => `\\U${each.codePointAt(0).toString(16).padStart(8, "0")}`;
+  const escaped = (each) => [...new TextEncoder().encode(each)].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("");
   return `$'${[...word].map((each) => (visible(each) === each && !/['\\]/.test(each) ? each : escaped(each))).join("")}'`;
 }
 
 export function redriveCommand(words) {
-  $("command-row").hidden = false;
+  $("command-row").hidden = words.some((word) => word.includes("\0")); // which no command can be given
   text($("command"), `telefonie dead redrive ${words.map(quoted).join(" ")} --dry-run`);
   $("copy").onclick = async () => {
     getSelection().selectAllChildren($("command"));

@@ -1,12 +1,13 @@
 // Open calls by age, status and country. What is chosen stands in the address, so it can be sent to a colleague.
 
 import {
-  $, number, duration, text, element, redraw, bars, visible, banner, filterForm, request, keepLooking,
+  $, number, duration, moment, text, element, redraw, bars, visible, banner, filterForm, request, keepLooking,
 } from "/common.js";
 
 const EVERY = 5000; // ms between looks
 const PIECE = 100;
-let limit = PIECE;
+const pages = [""]; // of the page that is shown and those before it, the place behind which each begins
+let next = null; // where the one after it begins
 
 // -- what is shown
 
@@ -24,26 +25,37 @@ function show(found) {
     from = to;
     return [name, each.calls];
   }));
-  const rows = found.calls.map((each) => [each.id, each.status, coarse(now - Date.parse(each.opened_at)),
+  const rows = found.calls.map((each) => [each.id, each.status, moment(each.opened_at).slice(0, 19), coarse(now - Date.parse(each.opened_at)),
     coarse(now - Date.parse(each.last_event_at)), each.from_country ?? "–", each.to_country ?? "–",
-    each.due_at.slice(0, 19).replace("T", " ")]);
-  redraw($("calls").tBodies[0], rows, () => rows.map(([id, status, age, silence, a, b, due]) => element("tr", {},
+    moment(each.due_at).slice(0, 19)]);
+  redraw($("calls").tBodies[0], rows, () => rows.map(([id, status, opened, age, silence, a, b, due]) => element("tr", {},
     element("td", { class: "mono id" }, element("a", { href: `/calls/${encodeURIComponent(id)}` }, element("bdi", {}, visible(id)))),
-    element("td", {}, status), element("td", { class: "n" }, age), element("td", { class: "n" }, silence),
+    element("td", {}, status), element("td", { class: "mono" }, opened), element("td", { class: "n" }, age), element("td", { class: "n" }, silence),
     element("td", {}, a), element("td", {}, b), element("td", { class: "mono" }, due))));
-  text($("note"), found.total === 0 ? "None is open that fits." : found.calls.length < found.total
-    ? `The oldest ${number.format(found.calls.length)} of ${number.format(found.total)}.` : "");
-  $("more").hidden = limit > PIECE || found.calls.length >= found.total;
+  const before = PIECE * (pages.length - 1);
+  text($("note"), found.total === 0 ? "No open call fits." : found.calls.length === 0 ? "No more: those that were here have closed."
+    : `${number.format(before + 1)} to ${number.format(before + found.calls.length)} of ${number.format(found.total)}.`);
+  ({ next } = found);
+  $("next").hidden = next === null;
+  $("previous").hidden = pages.length === 1;
   const missing = found.problems.length ? [`These are the calls of ${found.partitions.length} of ${found.of} partitions only.`] : [];
   banner([...missing, ...found.problems]);
 }
 
 async function look() {
-  const answer = await request(`/calls?${new URLSearchParams([...chosen(), ["limit", limit]])}`, "Calls");
+  const after = pages.at(-1);
+  const answer = await request(`/calls?${new URLSearchParams([...chosen(), ["limit", PIECE], ...(after ? [["after", after]] : [])])}`, "Calls");
+  if (after !== pages.at(-1)) return answer.status; // another page has been asked for meanwhile
   if (answer.status === 200) show(answer.body);
   return answer.status;
 }
 
-const chosen = filterForm("/calls", () => lookNow());
+function turn() {
+  $("calls").parentElement.focus();
+  lookNow();
+}
+
+const chosen = filterForm("/calls", () => { pages.length = 1; lookNow(); });
 const lookNow = keepLooking(look, EVERY);
-$("more").addEventListener("click", () => { limit = 1000; lookNow(); });
+$("next").addEventListener("click", () => { pages.push(next); turn(); });
+$("previous").addEventListener("click", () => { pages.pop(); turn(); });
