@@ -53,10 +53,10 @@ function say(kind, state, meaning) {
 
 function sayHeld() {
   if (call.open) {
-    say("good", "Open", `It is ${call.status}, since ${elapsed(call.opened_at, new Date())}. If nothing more is heard of it, its timeout closes it at ${moment(call.due_at)}.`);
+    say("good", "Open", `It is ${call.status}, and was opened ${elapsed(call.opened_at, new Date())} ago. If no further event comes, its timeout closes it at ${moment(call.due_at)}.`);
     return;
   }
-  const how = call.closed_by === "timeout" ? "by its timeout, for its end never came," : `as ${call.status}`;
+  const how = call.closed_by === "timeout" ? "by its timeout, since no event ended it," : `as ${call.status}`;
   say("", "Closed", `It closed ${how} at ${moment(call.closed_at)}. Until ${moment(call.due_at)} later events still amend it; then it is forgotten.`);
 }
 
@@ -123,6 +123,7 @@ function placed(node, from, to) {
 function drawFields(of) {
   redraw($("fields"), [of, shown], () => Object.entries(GROUPS).flatMap(([group, names]) => {
     const rows = names.filter((name) => of[name] !== undefined).map((name) => [name, of[name]]);
+    if (group === "Money" && of.price === undefined) rows.unshift(["price", "no accepted event had one"]);
     if (group === "Call") rows.push(["source", `${of.source.topic} ${of.source.partition}:${of.source.offset}`]);
     if (!rows.length) return [];
     return [element("h3", {}, group), element("dl", { class: "facts" }, ...rows.flatMap(([name, value]) => [
