@@ -48,6 +48,8 @@ from streams.embedded import Cluster
 
 _SESSION_MS = 6_000
 _LIMIT_SECONDS = 90.0
+_SLOWEST_REPLAY, _SLOWEST_READ = 20_000.0, 3_000.0
+"""Calls a second, by a contestant that has not failed."""
 _RATES = ((8, 1_000), (64, 3_000))
 """Events a second for up to so many partitions."""
 _AMENDED = 20_000
@@ -206,16 +208,12 @@ class Scene:
     """A contestant at work, and what is done to it."""
 
     def __init__(
-        self,
-        contestant: Contestant,
-        job: Job,
-        brokers: str,
-        partitions: int,
-        running: ExitStack,
-        folder: Path,
+        self, contestant: Contestant, job: Job, brokers: str, load: Load, running: ExitStack, folder: Path
     ) -> None:
-        self._contestant, self._job, self._partitions = contestant, job, partitions
+        self._contestant, self._job, self._load = contestant, job, load
         self._brokers = brokers
+        #: A new owner has to read back what is remembered.
+        self._patience = _LIMIT_SECONDS + load.calls / _SLOWEST_REPLAY
         self._running, self._folder = running, folder
         self._group, self._number = Group(brokers, job), count()
         self.workers: list[Process] = []
@@ -243,21 +241,22 @@ class Scene:
         """Wait until the group consists of those workers that there are, and so long from then on."""
         self._wait("the members are those that run", lambda: len(self._group.members()) == len(self.workers))
         time.sleep(seconds)
-        self._wait("all partitions have an owner", lambda: len(self._group.owners()) == self._partitions)
+        self._wait("all partitions have an owner", lambda: len(self._group.owners()) == self._load.partitions)
 
     def _wait(self, what: str, holds: Callable[[], bool]) -> None:
-        give_up = time.monotonic() + _LIMIT_SECONDS
+        give_up = time.monotonic() + self._patience
         while not holds():
             if any(each.poll() is not None for each in self.workers) or time.monotonic() > give_up:
                 said = "".join(log.read_text()[-1500:] for log in sorted(self._folder.glob("log-*")))
                 raise RuntimeError(f"{self._contestant.title}: a worker ended, or never: {what}\n{said}")
             time.sleep(0.2)
 
-    def remember(self, calls: int) -> None:
+    def remember(self) -> None:
         """Let one worker read the calls."""
         self.start()
-        offsets = Offsets(self._brokers, self._job.group, self._job.calls, self._partitions)
-        give_up = time.monotonic() + _LIMIT_SECONDS + calls / 3_000
+        offsets = Offsets(self._brokers, self._job.group, self._job.calls, self._load.partitions)
+        calls = self._load.calls
+        give_up = time.monotonic() + _LIMIT_SECONDS + calls / _SLOWEST_READ
         while offsets.committed() < calls:
             if self.workers[0].poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(
@@ -276,7 +275,9 @@ class Scene:
         self.settle()
         self._resume(arrivals)
         end, after = time.monotonic(), self._group.owners()
-        silences = {each: longest(arrivals.moments[each], begin, end) for each in range(self._partitions)}
+        silences = {
+            each: longest(arrivals.moments[each], begin, end) for each in range(self._load.partitions)
+        }
         moved = {each for each in silences if before[each] != after[each]}
         return Pauses(
             event,
@@ -329,8 +330,8 @@ def run(
         pass
     rate = next((rate for most, rate in _RATES if load.partitions <= most), _RATES[-1][1])
     with ExitStack() as running:
-        scene = Scene(contestant, job, brokers, load.partitions, running, folder)
-        scene.remember(load.calls)
+        scene = Scene(contestant, job, brokers, load, running, folder)
+        scene.remember()
         arrivals = Arrivals(brokers, job.completed, load.partitions)
         running.callback(arrivals.close)
         running.enter_context(amending(brokers, job.calls, load.partitions, load.calls, rate))
