@@ -10,7 +10,7 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ Process: TypeAlias = subprocess.Popen[bytes]
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _ESTABLISHED = "01"
+_LOOKS = 5
+"""A table is read in pieces: one that changes meanwhile may lack a row."""
 _LIMIT_SECONDS = 300.0
 _QUIET = {"log_level": "0", "broker.address.family": "v4"}
 
@@ -150,19 +152,16 @@ def connections(pid: int, port: int) -> int:
     for each in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):  # closed meanwhile
             sockets.add(str(each.readlink()))
-    inodes = {link[len("socket:[") : -1] for link in sockets if link.startswith("socket:[")}
-    tables = (Path(f"/proc/{pid}/net/{name}").read_text() for name in ("tcp", "tcp6"))
-    return sum(established(table, inodes, port) for table in tables)
+    found = set[str]()
+    for name in ("tcp", "tcp6") * _LOOKS:
+        found |= connected(Path(f"/proc/{pid}/net/{name}").read_text(), port)
+    return len(sockets & {f"socket:[{inode}]" for inode in found})
 
 
-def established(table: str, inodes: Collection[str], port: int) -> int:
-    """How many of these sockets a table as in /proc/net/tcp lists as connected to the port."""
-    count = 0
-    for line in table.splitlines()[1:]:
-        fields = line.split()
-        remote, state, inode = int(fields[2].rpartition(":")[2], 16), fields[3], fields[9]
-        count += state == _ESTABLISHED and remote == port and inode in inodes
-    return count
+def connected(table: str, port: int) -> set[str]:
+    """The inodes of the sockets that a table as in /proc/net/tcp lists as connected to the port."""
+    rows = (line.split() for line in table.splitlines()[1:])
+    return {row[9] for row in rows if row[3] == _ESTABLISHED and int(row[2].rpartition(":")[2], 16) == port}
 
 
 def busy_seconds() -> float:

@@ -3,7 +3,7 @@
 import os
 import socket
 
-from benchmarks.measure import connections, established
+from benchmarks.measure import connected, connections
 
 TABLE = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -14,8 +14,8 @@ TABLE = """\
 """
 
 
-def test_only_own_established_connections_to_the_port_count() -> None:
-    assert established(TABLE, {"11", "12", "13"}, 0x2384) == 1
+def test_only_established_connections_to_the_port_count() -> None:
+    assert connected(TABLE, 0x2384) == {"11", "14"}
 
 
 def test_connections_of_a_process() -> None:
@@ -23,3 +23,4 @@ def test_connections_of_a_process() -> None:
         port = server.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
             assert connections(os.getpid(), port) == 2
+        assert connections(os.getpid(), port) == 0
