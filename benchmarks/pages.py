@@ -4,8 +4,9 @@
 
 Each of them goes from page to page at random, stays for a few seconds, and asks meanwhile as often as the page does:
 for a call, its revisions and its rejected records, the open calls, the rejected records, the KPIs, and the events of
-the live page. People, broker and worker share the machine, so what the people's own processes use slows the worker
-down too. The rate tells what all of it takes; what serving them takes of the worker's CPU time, it accounts for itself.
+the live page. What pages load, browsers keep. People, broker and worker share the machine, so what the people's own
+processes use slows the worker down too. The rate tells what all of it takes; what serving them takes of the worker's
+CPU time, it accounts for itself.
 """
 
 from __future__ import annotations

@@ -194,7 +194,8 @@ def _verdict(problems: list[str], remarks: Sequence[str] = ()) -> web.Response:
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(HEADERS)
+    cached = response.headers.get("Cache-Control")
+    response.headers.update(HEADERS | ({"Cache-Control": cached} if cached else {}))
 
 
 def _cannot_listen(error: OSError, bind: str, port: int) -> OperatorError:

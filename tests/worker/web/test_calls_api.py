@@ -17,6 +17,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from support.pages import MadeUpWorker, site
 
+from streams.calls.kpis import Kpis, KpiSelection
 from streams.calls.partition import CallsPartition, Rules
 from streams.calls.view import OpenCalls, OpenPage, OpenSelection, describe
 from streams.engine.members import Member, MembersUnknownError
@@ -37,6 +38,7 @@ class Worker(MadeUpWorker):
 
     partitions: list[int] = field(default_factory=lambda: [0, 2])
     asked: list[tuple[OpenSelection, int]] = field(default_factory=list)
+    added: list[KpiSelection] = field(default_factory=list)
     #: Becomes `reasons` while it is busy answering.
     then: list[str] | None = None
     #: Whether it is known who is in the group.
@@ -59,6 +61,10 @@ class Worker(MadeUpWorker):
         self.asked.append((selection, limit))
         self.reasons = self.then or self.reasons
         return OpenPage([{"id": self.id, "opened_at": OPENED[self.id]}], [0, 0, 0, 0, 0, 0, self.total])
+
+    async def kpis(self, selection: KpiSelection) -> Kpis:
+        self.added.append(selection)
+        return await super().kpis(selection)
 
     def longest(self) -> list[dict[str, Any]]:
         return [{"id": self.id}]
@@ -342,5 +348,17 @@ def test_all_who_ask_the_same_within_a_moment_get_one_look_but_each_a_confirmati
         before = len(worker.asked)
         await ask("/calls?limit=6&status=ringing")
         assert len(worker.asked) == before + 1, "what was seen while nothing was certain is not told"
+
+    serve(scene)
+
+
+def test_all_who_ask_for_the_same_kpis_within_a_moment_get_one_sum() -> None:
+    async def scene(worker: Worker, ask: Ask) -> None:
+        for path in ("/kpis", "/kpis?country=fr"):
+            answers = await asyncio.gather(*(ask(path) for _ in range(8)))
+            assert [response.status for response, _ in answers] == [200] * 8
+        assert [each.countries for each in worker.added] == [frozenset(), {"FR"}]
+        worker.reasons = ["a rebalance is under way"]
+        assert (await ask("/kpis"))[0].status == 503
 
     serve(scene)

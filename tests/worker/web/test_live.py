@@ -233,3 +233,31 @@ def test_the_page_is_for_browsers_and_takes_nothing_from_elsewhere() -> None:
             assert response.content_type == "text/plain"
 
     serve(scene)
+
+
+def test_what_a_page_loads_is_kept_by_browsers_and_a_new_version_is_asked_for_by_another_name() -> None:
+    async def scene(site: Site) -> None:
+        async def get(path: str, accept: str = "*/*") -> tuple[str, str]:
+            async with site.client.get(site.server.address + path, headers={"Accept": accept}) as response:
+                assert response.status == 200
+                return await response.text(), response.headers["Cache-Control"]
+
+        html, of_page = await get("/calls", "text/html")
+        assert of_page == "no-store"
+        named = re.findall(r'(?:src|href)="(/[^"]+[.][^"]+)"', html)
+        assert sorted(each.partition("?")[0] for each in named) == [
+            "/icon.svg",
+            "/open.js",
+            "/openapi.json",
+            "/page.css",
+        ]
+        named = [each for each in named if each != "/openapi.json"]
+        script, _ = await get(next(each for each in named if "open.js" in each))
+        named += re.findall(r'from "([^"]+)"', script)
+        assert len(named) == 4
+        for each in named:
+            assert (await get(each))[1].endswith("immutable"), each
+            for other in (each.partition("?")[0], each + "0"):
+                assert (await get(other))[1] == "no-store", "it may be of another release"
+
+    serve(scene)
