@@ -33,7 +33,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from streams.codecs.call import Call
 from streams.codecs.malformed import explain
-from streams.codecs.messagepack import UnreadableError, is_harmless, known
+from streams.codecs.messagepack import UnreadableDocumentError, is_harmless, known
 from streams.codecs.nesting import MAX_DEPTH, SMALL, is_deep, on_any_stack
 from streams.codecs.properties import CHECKS, REQUIRED, are_valid
 from streams.codecs.rejection import Rejected
@@ -52,7 +52,7 @@ _LONGEST_REMEMBERED: Final = 512
 _valid_uris: set[str | UnsetType] = {UNSET}
 
 # What a decoder raises on bytes that it cannot read; only the first is an error of msgspec's.
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, UnreadableError)
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, UnreadableDocumentError)
 
 
 class _Identified(msgspec.Struct):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from streams.codecs.messagepack import UnreadableError
+from streams.codecs.messagepack import UnreadableDocumentError
 from streams.codecs.nesting import SMALL, is_deep
 
 _UTF_16: Final = "it begins with the byte-order mark of UTF-16; write UTF-8"
@@ -28,7 +28,7 @@ def explain(error: Exception, document: bytes) -> str:
             return explanation
     if document[:1] == b"\0" and document[4:5] == b"{":  # what is left of 9 bytes after 5 are skipped
         return "it begins like a frame with an 8-byte schema id; only Confluent's (byte 0 and a 4-byte id) is skipped"
-    if isinstance(error, UnreadableError):
+    if isinstance(error, UnreadableDocumentError):
         return str(error)
     # Where decoders give up differs between interpreters; the message does not.
     if isinstance(error, RecursionError) or (len(document) >= SMALL and is_deep(document)):

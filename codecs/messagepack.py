@@ -20,7 +20,7 @@ _CONTAINERS: Final = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
 _FEW: Final = 256
 
 
-class UnreadableError(ValueError):
+class UnreadableDocumentError(ValueError):
     """Not MessagePack; the text says why, without any part of the value."""
 
 
@@ -33,8 +33,8 @@ def known(document: bytes, names: Container[object], deepest: int) -> dict[objec
     """The entries of a map with these names, the last of each, with arrays and maps left empty; None for anything but a
     map.
 
-    Raises UnreadableError if it is not MessagePack, is nested more than `deepest` deep, or has a map or an extension in
-    a name, as a decoder to dicts does.
+    Raises UnreadableDocumentError if it is not MessagePack, is nested more than `deepest` deep, or has a map or an
+    extension in a name, as a decoder to dicts does.
     """
     try:
         with _without_collections():
@@ -43,13 +43,13 @@ def known(document: bytes, names: Container[object], deepest: int) -> dict[objec
                 document, object_pairs_hook=_pairs, ext_hook=Ext, strict_map_key=False, use_list=False
             )
     except msgpack.StackError:
-        raise UnreadableError("it is nested too deeply") from None
+        raise UnreadableDocumentError("it is nested too deeply") from None
     except UnicodeDecodeError:
-        raise UnreadableError("it has invalid UTF-8") from None
+        raise UnreadableDocumentError("it has invalid UTF-8") from None
     except msgpack.ExtraData:
-        raise UnreadableError("trailing characters") from None
+        raise UnreadableDocumentError("trailing characters") from None
     except ValueError:
-        raise UnreadableError("it ends too early or has a byte without a meaning") from None
+        raise UnreadableDocumentError("it ends too early or has a byte without a meaning") from None
     _check(unpacked, deepest)
     if type(unpacked) is not list:
         return None
@@ -82,7 +82,7 @@ def _check(document: object, deepest: int) -> None:
     names: list[Any] = []
     for _ in range(deepest + 1):
         if any(type(name) in _NO_NAMES for name in names):
-            raise UnreadableError("a map or an extension is a name")
+            raise UnreadableDocumentError("a map or an extension is a name")
         maps = [each for each in values if type(each) is list]
         arrays = [each for each in values if type(each) is tuple]
         names = [item for name in names if type(name) is tuple for item in name]
@@ -94,7 +94,7 @@ def _check(document: object, deepest: int) -> None:
                 if type(name) is not str:
                     names.append(name)
                 values.append(value)
-    raise UnreadableError("it is nested too deeply")
+    raise UnreadableDocumentError("it is nested too deeply")
 
 
 #: Placeholders for an array and for a map.

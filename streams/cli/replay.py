@@ -140,7 +140,7 @@ def _run(
         _report(done, result["seconds"])
         if comparison:
             _report_comparison(comparison, differences)
-    return not comparison or (done.is_covered and not comparison.faults and not comparison.is_empty)
+    return not comparison or (done.is_covered and not comparison.differences and not comparison.is_empty)
 
 
 def _write(found: Any) -> None:
@@ -161,18 +161,20 @@ async def _replay(
 ) -> Done:
     from streams.kafka import reading
     from streams.kafka.connecting import connected
-    from streams.operations.replay import File, Topics, replay, require
+    from streams.operations.replay import FileDestination, TopicsDestination, replay, require
 
     async with AsyncExitStack() as stack:
         consumer = await stack.enter_async_context(reading.reader(settings))
         await require(consumer, settings, topics.values())
         outputs: list[Destination] = []
         if topics:
-            producer = await stack.enter_async_context(connected(Topics.producer(settings), settings))
-            outputs.append(Topics(producer, topics))
+            producer = await stack.enter_async_context(
+                connected(TopicsDestination.producer(settings), settings)
+            )
+            outputs.append(TopicsDestination(producer, topics))
         if path is not None:
             names = {"completed": settings.completed_topic, "kpis": settings.kpis_topic}
-            outputs.append(File(stack.enter_context(_opened(path)), names))
+            outputs.append(FileDestination(stack.enter_context(_opened(path)), names))
         shown = stack.enter_context(progress("replay"))
         return await replay(settings, consumer, wanted, outputs, comparison, shown)
 
@@ -212,7 +214,7 @@ def _report_comparison(comparison: Comparison, differences: Sequence[Difference]
         revision = "" if each.revision is None else f" revision {each.revision}"
         place = f"(partition {each.partition})"
         click.echo(f"{click.style(each.verdict, fg='red')} {printable(f'{what}{revision} {place}')}")
-    if (more := comparison.faults - len(differences)) > 0:
+    if (more := comparison.differences - len(differences)) > 0:
         say(f"and {more} more: --json names all")
     if comparison.is_empty:
         click.echo(

@@ -20,7 +20,7 @@ from streams.cli.follow import asked, figures
 from streams.embedded.processes import Child, ChildEnded
 from streams.kafka import topics
 from streams.kafka.topics import TopicsError
-from streams.operations.traffic import Tally, send
+from streams.operations.traffic import Sent, send
 from streams.settings import PREFIX, Settings, SettingsError
 from streams.worker.endpoint import local_url
 
@@ -92,9 +92,9 @@ def _serve(rate: float) -> None:
 def _feed(file: BinaryIO, as_json: bool) -> None:
     """Send the file, and have a worker catch up with it, which prints what it did."""
     with _kafka() as (settings, checks):
-        tally = Tally()
-        asyncio.run(send(settings, records(file), live=False, tally=tally))
-        click.echo(f"sent {tally.records:,} records to {settings.calls_topic}", err=True)
+        sent = Sent()
+        asyncio.run(send(settings, records(file), live=False, sent=sent))
+        click.echo(f"sent {sent.records:,} records to {settings.calls_topic}", err=True)
         options = ["--until-caught-up", *(["--json"] if as_json else [])]
         with _child("worker", settings, *options, shares_stdout=True) as worker:
             worker.wait()

@@ -13,7 +13,7 @@ import click
 
 from streams import logs
 from streams.operations.simulation import LIFESPAN_MS, STANDARD_MIX, Event, Mix, events
-from streams.operations.traffic import Tally, send
+from streams.operations.traffic import Sent, send
 from streams.settings import Settings
 
 _DENSITY = 50.0
@@ -80,10 +80,10 @@ def simulate(
         return
     settings = Settings.load(os.environ)
     logs.configure(settings)
-    tally = Tally()
-    complete = asyncio.run(_send(settings, made, not past, tally))
-    what = f"{tally.records:,} records" + (f" of {calls:,} calls" if calls and complete else "")
-    click.echo(f"sent {what} to {settings.calls_topic} in {tally.seconds:.1f} s (seed {seed})", err=True)
+    sent = Sent()
+    complete = asyncio.run(_send(settings, made, not past, sent))
+    what = f"{sent.records:,} records" + (f" of {calls:,} calls" if calls and complete else "")
+    click.echo(f"sent {what} to {settings.calls_topic} in {sent.seconds:.1f} s (seed {seed})", err=True)
     if calls and not complete:
         raise SystemExit(130)
 
@@ -94,13 +94,13 @@ def _print(made: Iterator[Event]) -> None:
     sys.stdout.buffer.flush()
 
 
-async def _send(settings: Settings, made: Iterable[Event], live: bool, tally: Tally) -> bool:
+async def _send(settings: Settings, made: Iterable[Event], live: bool, sent: Sent) -> bool:
     """Whether all of them were sent: Ctrl-C and SIGTERM end it earlier; what was sent is acknowledged."""
-    sending = asyncio.ensure_future(send(settings, made, live=live, tally=tally))
+    sending = asyncio.ensure_future(send(settings, made, live=live, sent=sent))
     for each in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(each, sending.cancel)
     try:
-        async with _progress(tally):
+        async with _progress(sent):
             await sending
     except asyncio.CancelledError:
         return False
@@ -108,7 +108,7 @@ async def _send(settings: Settings, made: Iterable[Event], live: bool, tally: Ta
 
 
 @asynccontextmanager
-async def _progress(tally: Tally) -> AsyncIterator[None]:
+async def _progress(sent: Sent) -> AsyncIterator[None]:
     """Shows on a terminal how much has been sent."""
     if not sys.stderr.isatty():
         yield
@@ -119,9 +119,9 @@ async def _progress(tally: Tally) -> AsyncIterator[None]:
 
         async def show() -> None:
             while True:
-                if tally.seconds:
-                    rate = tally.records / tally.seconds
-                    status.update(f"{tally.records:,} records sent, {rate:,.0f} a second, Ctrl-C ends it")
+                if sent.seconds:
+                    rate = sent.records / sent.seconds
+                    status.update(f"{sent.records:,} records sent, {rate:,.0f} a second, Ctrl-C ends it")
                 await asyncio.sleep(0.25)
 
         showing = asyncio.ensure_future(show())

@@ -15,7 +15,7 @@ from streams.cli.terminal import Styled, counted, progress, table, text
 from streams.settings import Settings
 
 if TYPE_CHECKING:
-    from streams.operations.status import Partition, Status
+    from streams.operations.status import GroupStatus, Partition
 
 _COLUMNS = (
     "topic",
@@ -75,7 +75,7 @@ def status(recount: bool, accept_skipped: bool, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _show(found: Status) -> None:
+def _show(found: GroupStatus) -> None:
     opened = (
         str(found.open) if found.recounted else f"{found.open} (opened less closed; --recount counts them)"
     )

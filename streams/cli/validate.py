@@ -12,7 +12,7 @@ from streams.printable import printable
 from streams.settings import Settings
 
 
-class Verdict(msgspec.Struct):
+class LineVerdict(msgspec.Struct):
     """The verdict on one line, counted from 1; `reason` and `message` only if it is invalid."""
 
     line: int
@@ -52,19 +52,19 @@ def validate(file: BinaryIO, as_json: bool, nulls: Literal["reject", "absent"] |
         raise SystemExit(1)
 
 
-def _judge(decoder: CallDecoder, number: int, value: bytes) -> Verdict:
+def _judge(decoder: CallDecoder, number: int, value: bytes) -> LineVerdict:
     try:
         decoder.decode(value, ())
     except Rejected as rejected:
-        return Verdict(number, False, rejected.reason, rejected.path, rejected.message)
-    return Verdict(number, True)
+        return LineVerdict(number, False, rejected.reason, rejected.path, rejected.message)
+    return LineVerdict(number, True)
 
 
-def _as_json(verdict: Verdict) -> str:
+def _as_json(verdict: LineVerdict) -> str:
     return msgspec.json.encode(verdict).decode() + "\n"
 
 
-def _as_text(verdict: Verdict) -> str:
+def _as_text(verdict: LineVerdict) -> str:
     if verdict.valid:
         return f"{verdict.line}: valid\n"
     at = f" at {verdict.path}" if verdict.path else ""

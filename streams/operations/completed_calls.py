@@ -63,7 +63,7 @@ def published(record: LogRecord) -> Published | None:
     return Published(record.partition, record.offset, record.timestamp, record.value, call)
 
 
-class History(NamedTuple):
+class CallHistory(NamedTuple):
     """What the topic still holds of a call: its revisions in order; or, where it has been erased, the tombstone."""
 
     revisions: list[Published]
@@ -72,7 +72,7 @@ class History(NamedTuple):
 
 async def history(
     consumer: Any, settings: Settings, key: bytes, since: int | None = None, progress: Progress = silent
-) -> History:
+) -> CallHistory:
     """The revisions of a call, by the key of its records; those stamped before `since` (epoch ms) may be left out.
 
     They lie in one partition: that of the call's events. Where producers key their events by call id, Kafka's
@@ -86,10 +86,10 @@ async def history(
         if found.revisions:
             return found
         tombstone = tombstone or found.tombstone
-    return History([], tombstone)
+    return CallHistory([], tombstone)
 
 
-async def _history(consumer: Any, wanted: Ranges, key: bytes, progress: Progress) -> History:
+async def _history(consumer: Any, wanted: Ranges, key: bytes, progress: Progress) -> CallHistory:
     found: list[Published] = []
     tombstone: LogRecord | None = None
     async with aclosing(reading.records(consumer, wanted, progress)) as records:
@@ -102,7 +102,7 @@ async def _history(consumer: Any, wanted: Ranges, key: bytes, progress: Progress
             elif (revision := published(record)) is not None:
                 tombstone = None
                 found.append(revision)
-    return History(found, tombstone)
+    return CallHistory(found, tombstone)
 
 
 async def tail(

@@ -16,8 +16,7 @@ from aiokafka.structs import OffsetAndMetadata
 from msgspec import Struct
 
 from streams.calls.ledger import Ledger, decode_ledger
-from streams.codecs import Reason
-from streams.codecs import Status as CallStatus
+from streams.codecs import Reason, Status
 from streams.engine.restore import StateVersionError
 from streams.errors import OperatorError
 from streams.kafka import reading
@@ -56,7 +55,7 @@ class Equation(Struct):
     holds: bool
 
 
-class Status(Struct):
+class GroupStatus(Struct):
     """The group: its counts since the beginning, what must be equal, and its partitions."""
 
     group: str
@@ -65,7 +64,7 @@ class Status(Struct):
     rejected: dict[Reason, int]
     opened: int
     #: By the status that stands.
-    closed: dict[CallStatus, int]
+    closed: dict[Status, int]
     timed_out: int
     open: int
     #: Whether `open` was counted call by call, or is what the other counts leave.
@@ -80,7 +79,7 @@ class Status(Struct):
         return all(each.holds for each in self.equations)
 
 
-async def status(settings: Settings, *, recount: bool, progress: Progress = reading.silent) -> Status:
+async def status(settings: Settings, *, recount: bool, progress: Progress = reading.silent) -> GroupStatus:
     """The status of the group. `recount` reads all of the changelog to count the open calls; `progress` is told.
 
     Raises OperatorError when the calls topic does not exist, no broker answers, another release wrote the state, or the
@@ -92,7 +91,7 @@ async def status(settings: Settings, *, recount: bool, progress: Progress = read
         raise OperatorError(str(error)) from error
 
 
-async def _status(settings: Settings, recount: bool, progress: Progress) -> Status:
+async def _status(settings: Settings, recount: bool, progress: Progress) -> GroupStatus:
     # Before the state: what has been committed by now is in it.
     promised = await committed_offsets(settings, settings.app_id)
     async with reading.reader(settings) as consumer:
@@ -171,9 +170,9 @@ async def _first_timestamps(consumer: Any, waiting: reading.Ranges) -> dict[Topi
     return found
 
 
-def _sums(group: str, points: Iterable[Point], partitions: list[Partition], recounted: bool) -> Status:
+def _sums(group: str, points: Iterable[Point], partitions: list[Partition], recounted: bool) -> GroupStatus:
     read = applied = opened = timed_out = counted = 0
-    rejected, closed = Counter[Reason](), Counter[CallStatus]()
+    rejected, closed = Counter[Reason](), Counter[Status]()
     for position, _, calls in points:
         ledger: Ledger = decode_ledger(position.header)
         read, applied, opened = read + ledger.read, applied + ledger.applied, opened + ledger.opened
@@ -188,7 +187,7 @@ def _sums(group: str, points: Iterable[Point], partitions: list[Partition], reco
     ]
     if recounted:  # otherwise `open` is what the two others leave, and the equation could not fail
         equations.append(_equation("opened = closed + open", opened, closed.total() + open_calls))
-    return Status(
+    return GroupStatus(
         group,
         read,
         applied,

@@ -20,18 +20,18 @@ Keyed: TypeAlias = tuple[int, bytes | None, bytes]
 
 
 @dataclass
-class Tally:
+class Sent:
     """How many records have been handed to the producer so far, and how long that has taken."""
 
     records: int = 0
     seconds: float = 0.0
 
 
-async def send(settings: Settings, events: Iterable[Keyed], *, live: bool, tally: Tally) -> None:
+async def send(settings: Settings, events: Iterable[Keyed], *, live: bool, sent: Sent) -> None:
     """Sends events to the calls topic, keyed and stamped as they are; `live` waits for each one's event time.
 
     The producer is idempotent and waits for all replicas; when this returns, or is cancelled, everything
-    counted in `tally` is acknowledged. Raises TopicsError, Unreachable or aiokafka's KafkaError.
+    counted in `sent` is acknowledged. Raises TopicsError, Unreachable or aiokafka's KafkaError.
     """
     await topics.require_calls(settings)
     producer = AIOKafkaProducer(
@@ -42,11 +42,11 @@ async def send(settings: Settings, events: Iterable[Keyed], *, live: bool, tally
         **client_options(settings),
     )
     async with connected(producer, settings):
-        await _send_all(producer, settings.calls_topic, events, live, tally)
+        await _send_all(producer, settings.calls_topic, events, live, sent)
 
 
 async def _send_all(
-    producer: AIOKafkaProducer, topic: str, events: Iterable[Keyed], live: bool, tally: Tally
+    producer: AIOKafkaProducer, topic: str, events: Iterable[Keyed], live: bool, sent: Sent
 ) -> None:
     failures: list[BaseException] = []
 
@@ -60,8 +60,8 @@ async def _send_all(
             await asyncio.sleep(early)
         future = await producer.send(topic, value, key=key, timestamp_ms=at)
         future.add_done_callback(acknowledged)
-        tally.records += 1
-        tally.seconds = time.monotonic() - begun
+        sent.records += 1
+        sent.seconds = time.monotonic() - begun
         if failures:
             break
     await producer.flush()

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from streams.codecs import messagepack
-from streams.codecs.messagepack import UnreadableError, is_harmless
+from streams.codecs.messagepack import UnreadableDocumentError, is_harmless
 from streams.codecs.nesting import MAX_DEPTH
 
 NAMES = dict.fromkeys(("url", "price"))
@@ -87,9 +87,9 @@ def test_every_format_is_read_and_skipped_as_long_as_it_is(name: str) -> None:
     assert {name: plain(each) for name, each in found.items()} == quick(document)
     assert known(value, NAMES) == quick(value)
     for cut in {1, 2, len(value), len(document) - len(value), len(document) - 1}:
-        with pytest.raises(UnreadableError):
+        with pytest.raises(UnreadableDocumentError):
             known(document[:cut], NAMES)
-    with pytest.raises(UnreadableError, match="trailing"):
+    with pytest.raises(UnreadableDocumentError, match="trailing"):
         known(document + b"\xc0", NAMES)
 
 
@@ -104,7 +104,7 @@ def test_of_a_name_that_comes_twice_the_last_stands() -> None:
 
 @pytest.mark.parametrize("name", [b"\x80", b"\x81\xa1a\xc0", b"\xd4\x05a", b"\x91\x80", b"\x91\xd4\x05a"])
 def test_a_map_or_an_extension_in_a_name_is_malformed(name: bytes) -> None:
-    with pytest.raises(UnreadableError, match="a map or an extension is a name"):
+    with pytest.raises(UnreadableDocumentError, match="a map or an extension is a name"):
         known(b"\x81" + name + b"\xc0", NAMES)
 
 
@@ -117,7 +117,7 @@ def test_other_names_than_strings_are_unknown_ones(name: bytes) -> None:
 
 @pytest.mark.parametrize("document", [b"\xc1", b"\x81" + text("price") + b"\xc1"])
 def test_a_byte_without_a_meaning_is_malformed(document: bytes) -> None:
-    with pytest.raises(UnreadableError, match="a byte without a meaning"):
+    with pytest.raises(UnreadableDocumentError, match="a byte without a meaning"):
         known(document, NAMES)
 
 
@@ -127,7 +127,7 @@ def test_nesting_has_an_end(opening: bytes, item: bytes) -> None:
     inner = b"\x91" if item else opening
     known((opening + inner * (MAX_DEPTH - 1) + b"\xc0" + item), NAMES)
     for depth in (MAX_DEPTH, 2 * MAX_DEPTH, 100_000):
-        with pytest.raises(UnreadableError, match="nested too deeply"):
+        with pytest.raises(UnreadableDocumentError, match="nested too deeply"):
             known(opening + inner * depth + b"\xc0" + item, NAMES)
 
 

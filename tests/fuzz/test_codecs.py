@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from streams.calls.partition import CallsPartition, Rules
 from streams.codecs import REASONS, Call, CallDecoder, Rejected
-from streams.codecs.messagepack import UnreadableError, known
+from streams.codecs.messagepack import UnreadableDocumentError, known
 from streams.codecs.nesting import MAX_DEPTH
 from streams.codecs.properties import CHECKS
 
@@ -101,7 +101,7 @@ def quick(document: bytes) -> object:
 def outcome(read: Any, document: bytes) -> str:
     try:
         found = read(document)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, UnreadableError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, UnreadableDocumentError):
         return "unreadable"
     if not isinstance(found, dict):
         return repr(found)

@@ -10,13 +10,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     InvalidConfigurationError,
     KafkaError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
-    UnknownTopicOrPartitionError,
     for_code,
 )
 
@@ -25,8 +23,8 @@ from streams.kafka import connecting
 from streams.kafka.connecting import Unreachable
 from streams.kafka.errors import told
 from streams.kafka.errors.meanings import TABLE
-from streams.kafka.topics.comparison import ABSENT, Cluster, Finding, changes, findings, growth, summary
-from streams.kafka.topics.existing import Existing
+from streams.kafka.topics.comparison import ABSENT, Finding, changes, findings, growth, summary
+from streams.kafka.topics.existing import Existing, ExistingTopics, describe
 from streams.kafka.topics.protocol import ChangeTopics
 from streams.kafka.topics.specification import INTERNAL, Topic, everything, in_sync, needed, redriven
 from streams.settings import Settings
@@ -49,7 +47,7 @@ async def create(settings: Settings) -> list[Finding]:
     Raises TopicsError when the brokers refuse.
     """
     async with _admin(settings) as admin:
-        cluster = await _describe(admin, settings)
+        cluster = await describe(admin, settings)
         names = {topic.name for topic in everything(settings)} - cluster.keys()
         left_out = await _make(admin, settings, names, cluster, settings.replication)
         before = await _until(admin, settings, lambda found: names <= found.keys())
@@ -73,7 +71,7 @@ async def create(settings: Settings) -> list[Finding]:
 async def check(settings: Settings) -> list[Finding]:
     """Compares what exists with what is needed, without changing anything: one finding or more per topic."""
     async with _admin(settings) as admin:
-        return findings(settings, await _describe(admin, settings))
+        return findings(settings, await describe(admin, settings))
 
 
 async def alter(
@@ -87,7 +85,7 @@ async def alter(
     async with _admin(settings) as admin:
         if unknown := sorted(set(only) - {topic.name for topic in everything(settings)}):
             raise TopicsError(f"topic {unknown[0]} is none of those that the settings name")
-        wanted = changes(settings, await _describe(admin, settings), only)
+        wanted = changes(settings, await describe(admin, settings), only)
         if dry_run or not wanted:
             return wanted
         response: Any = await admin._send_request(ChangeTopics(wanted))
@@ -103,7 +101,7 @@ async def alter(
 async def require_calls(settings: Settings) -> None:
     """Raises TopicsError when the calls topic does not exist."""
     async with _admin(settings) as admin:
-        _missing(await _describe(admin, settings), [settings.calls_topic])
+        _missing(await describe(admin, settings), [settings.calls_topic])
 
 
 async def prepare(settings: Settings) -> int:
@@ -113,7 +111,7 @@ async def prepare(settings: Settings) -> int:
     partitions of the source have to wait.
     """
     async with _admin(settings) as admin:
-        cluster = await _describe(admin, settings)
+        cluster = await describe(admin, settings)
         topics = needed(settings)
         _missing(cluster, [topic.name for topic in topics if topic.role not in INTERNAL])
         if names := {topic.name for topic in topics} - cluster.keys():
@@ -137,7 +135,7 @@ async def make_redriven(settings: Settings) -> None:
     Raises TopicsError when there is no topic of dead letters, or the brokers refuse.
     """
     async with _admin(settings) as admin:
-        cluster = await _describe(admin, settings)
+        cluster = await describe(admin, settings)
         _missing(cluster, [settings.dead_topic])
         wanted = redriven(settings)
         while wanted.name not in {
@@ -166,56 +164,34 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
             ) from None
 
 
-async def _describe(admin: AIOKafkaAdminClient, settings: Settings) -> Cluster:
-    """Those of the topics that exist."""
-    names = {topic.name for topic in everything(settings)}
-    # All topics are asked for: asking for some by name makes them where brokers create topics by themselves.
-    found = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
-    ours = {name: partitions for name, partitions in found.items() if name in names and partitions}
-    configs = await _configs(admin, ours)
-    return {
-        name: Existing(len(partitions), min(len(each["replicas"]) for each in partitions), configs[name])
-        for name, partitions in ours.items()
-        if name in configs
-    }
-
-
-async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Their settings; none of a topic whose settings we have no right to read, which is not complained about.
-
-    A topic is missing that the broker which was asked does not know, or does not know yet.
-    """
-    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-    found: dict[str, dict[str, str]] = {}
-    for response in await admin.describe_configs(asked):
-        for code, _, _, name, entries in response.resources:
-            if code != UnknownTopicOrPartitionError.errno:
-                found[name] = {entry[0]: entry[1] for entry in entries}
-    return found
-
-
-async def _until(admin: AIOKafkaAdminClient, settings: Settings, shown: Callable[[Cluster], bool]) -> Cluster:
+async def _until(
+    admin: AIOKafkaAdminClient, settings: Settings, shown: Callable[[ExistingTopics], bool]
+) -> ExistingTopics:
     """The cluster once it shows what was done: brokers learn of it a moment later."""
     while True:
-        cluster = await _describe(admin, settings)
+        cluster = await describe(admin, settings)
         if shown(cluster):
             return cluster
         await asyncio.sleep(0.1)
 
 
-def _has(cluster: Cluster, changed: Mapping[str, Mapping[str, str]]) -> bool:
+def _has(cluster: ExistingTopics, changed: Mapping[str, Mapping[str, str]]) -> bool:
     return all(
         topic in cluster and change.items() <= cluster[topic].config.items()
         for topic, change in changed.items()
     )
 
 
-def _counts(cluster: Cluster, least: Mapping[str, int]) -> bool:
+def _counts(cluster: ExistingTopics, least: Mapping[str, int]) -> bool:
     return all(name in cluster and cluster[name].partitions >= count for name, count in least.items())
 
 
 async def _make(
-    admin: AIOKafkaAdminClient, settings: Settings, names: Collection[str], cluster: Cluster, replicas: int
+    admin: AIOKafkaAdminClient,
+    settings: Settings,
+    names: Collection[str],
+    cluster: ExistingTopics,
+    replicas: int,
 ) -> list[Finding]:
     """Make those of the topics, beside what exists; returns what has to be said about them."""
     counts = {name: topic.partitions for name, topic in cluster.items()}

@@ -32,9 +32,6 @@ class Finding:
     waits: bool = False
 
 
-Cluster: TypeAlias = dict[str, Existing]
-
-
 def findings(settings: Settings, cluster: Mapping[str, Existing]) -> list[Finding]:
     """What is to be said about each topic, the calls topic first."""
     found = []

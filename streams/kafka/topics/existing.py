@@ -1,12 +1,16 @@
-"""A topic as it exists, and what may be wrong with one of its settings."""
+"""The topics as they exist, and what may be wrong with one setting of one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-from streams.kafka.topics.specification import Topic
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import UnknownTopicOrPartitionError
+
+from streams.kafka.topics.specification import Topic, everything
 from streams.settings import Settings
 
 Severity: TypeAlias = Literal["warning", "error"]
@@ -45,3 +49,35 @@ class Fault(NamedTuple):
 def policies(value: str) -> frozenset[str]:
     """The cleanup policies that a topic has."""
     return frozenset(filter(None, value.replace(" ", "").split(",")))
+
+
+ExistingTopics: TypeAlias = dict[str, Existing]
+"""Topics that exist, by name."""
+
+
+async def describe(admin: AIOKafkaAdminClient, settings: Settings) -> ExistingTopics:
+    """Those of the topics of workers and commands that exist."""
+    names = {topic.name for topic in everything(settings)}
+    # All topics are asked for: asking for some by name makes them where brokers create topics by themselves.
+    found = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
+    ours = {name: partitions for name, partitions in found.items() if name in names and partitions}
+    configs = await _configs(admin, ours)
+    return {
+        name: Existing(len(partitions), min(len(each["replicas"]) for each in partitions), configs[name])
+        for name, partitions in ours.items()
+        if name in configs
+    }
+
+
+async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Their settings; none of a topic whose settings we have no right to read, which is not complained about.
+
+    A topic is missing that the broker which was asked does not know, or does not know yet.
+    """
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    found: dict[str, dict[str, str]] = {}
+    for response in await admin.describe_configs(asked):
+        for code, _, _, name, entries in response.resources:
+            if code != UnknownTopicOrPartitionError.errno:
+                found[name] = {entry[0]: entry[1] for entry in entries}
+    return found

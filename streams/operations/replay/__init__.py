@@ -2,7 +2,7 @@
 the output topics hold (`telefonie replay`)."""
 
 from streams.operations.replay.comparison import Comparison, Difference
-from streams.operations.replay.outputs import Destination, File, Topics, require
+from streams.operations.replay.outputs import Destination, FileDestination, TopicsDestination, require
 from streams.operations.replay.ranges import Bound, Range, Span, bound
 from streams.operations.replay.replay import Done, replay
 
@@ -12,10 +12,10 @@ __all__ = [
     "Destination",
     "Difference",
     "Done",
-    "File",
+    "FileDestination",
     "Range",
     "Span",
-    "Topics",
+    "TopicsDestination",
     "bound",
     "replay",
     "require",

@@ -19,10 +19,10 @@ from streams.kafka.reading import Progress
 from streams.operations.replay.extent import UNKNOWN, Completed, Extent, WindowPlace
 from streams.operations.replay.spill import Spill
 from streams.operations.replay.verdicts import (
-    FAULTS,
-    Fault,
-    Revision,
-    Sums,
+    DIFFERENCE_KINDS,
+    ComparedRevision,
+    ComparedWindow,
+    DifferenceKind,
     call_verdict,
     is_removed,
     revision_verdicts,
@@ -46,19 +46,19 @@ class _Window(Struct):
         return self.window_start, self.direction, self.country
 
 
-_Entry: TypeAlias = Revision | Sums
+_Entry: TypeAlias = ComparedRevision | ComparedWindow
 
 _decode_call: Final = msgspec.json.Decoder(Completed).decode
 _decode_window: Final = msgspec.json.Decoder(_Window).decode
 _pack: Final = msgspec.msgpack.Encoder().encode
-_unpack_revision: Final = msgspec.msgpack.Decoder(Revision).decode
-_unpack_sums: Final = msgspec.msgpack.Decoder(Sums).decode
+_unpack_revision: Final = msgspec.msgpack.Decoder(ComparedRevision).decode
+_unpack_sums: Final = msgspec.msgpack.Decoder(ComparedWindow).decode
 
 
 class Difference(Struct):
     """One call whose last revision is not the same; with `revision`, one revision; without an id, a KPI window."""
 
-    verdict: Fault
+    verdict: DifferenceKind
     partition: int
     id: str | None = None
     revision: int | None = None
@@ -72,10 +72,10 @@ class Comparison:
     `LogAppendTime` or its event is older than half of the topic's retention, counts as `restamped` besides; only one
     that is stamped before its event, by more than a clock may be ahead, differs.
 
-    No faults are: `incomparable`, of which events may lie before the log that was read, or whose records were removed
-    from the output topic by its retention; `compacted`, a revision that is gone while a later one is there; `later`, a
-    call of which only revisions from past the range are left; `open`, a window that is still, or may have been, amended
-    from past the range.
+    No differences are: `incomparable`, of which events may lie before the log that was read, or whose records were
+    removed from the output topic by its retention; `compacted`, a revision that is gone while a later one is there;
+    `later`, a call of which only revisions from past the range are left; `open`, a window that is still, or may have
+    been, amended from past the range.
 
     Memory: what `Spill` takes, and some 5 bytes a revision when it compares.
     """
@@ -102,9 +102,11 @@ class Comparison:
         }
 
     @property
-    def faults(self) -> int:
+    def differences(self) -> int:
         """How many differences have been told."""
-        return sum(each[fault] for each in (self.calls, self.revisions, self.windows) for fault in FAULTS)
+        return sum(
+            each[kind] for each in (self.calls, self.revisions, self.windows) for kind in DIFFERENCE_KINDS
+        )
 
     @property
     def is_empty(self) -> bool:
@@ -125,7 +127,7 @@ class Comparison:
             self._put(_sums(partition, _decode_window(value), key, value, is_real=False))
 
     def _put(self, entry: _Entry) -> None:
-        if isinstance(entry, Revision):
+        if isinstance(entry, ComparedRevision):
             self._calls.put(b"%d %b" % (entry.partition, entry.id.encode()), _pack(entry))
         else:
             self._windows.put(entry.key.encode(), _pack(entry))
@@ -167,7 +169,7 @@ class Comparison:
 
     def _real_call(
         self, key: bytes | None, value: bytes, timestamp: int, keyed: int | None
-    ) -> Revision | None:
+    ) -> ComparedRevision | None:
         try:
             call = _decode_call(value)
         except msgspec.MsgspecError:
@@ -182,7 +184,7 @@ class Comparison:
 
     def _real_window(
         self, key: bytes | None, value: bytes, _timestamp: int, _keyed: int | None
-    ) -> Sums | None:
+    ) -> ComparedWindow | None:
         try:
             window = _decode_window(value)
         except msgspec.MsgspecError:
@@ -195,13 +197,13 @@ class Comparison:
     def compare(self) -> None:
         """Judge all that was replayed and read."""
         for part in self._calls.parts():
-            calls: dict[tuple[int, str], tuple[list[Revision], list[Revision]]] = {}
+            calls: dict[tuple[int, str], tuple[list[ComparedRevision], list[ComparedRevision]]] = {}
             for entry in map(_unpack_revision, part):
                 calls.setdefault((entry.partition, entry.id), ([], []))[entry.is_real].append(entry)
             for (number, call_id), (replayed, real) in sorted(calls.items(), key=lambda item: item[0]):
                 self._judge(self._extents[number], number, call_id, replayed, real)
         for part in self._windows.parts():
-            windows: dict[str, dict[bool, Sums]] = {}
+            windows: dict[str, dict[bool, ComparedWindow]] = {}
             for sums in map(_unpack_sums, part):  # the last value of a key is the one that counts
                 windows.setdefault(sums.key, {})[sums.is_real] = sums
             for key, found in sorted(windows.items()):
@@ -216,8 +218,8 @@ class Comparison:
         extent: Extent,
         number: int,
         call_id: str,
-        replayed: Sequence[Revision],
-        real: Sequence[Revision],
+        replayed: Sequence[ComparedRevision],
+        real: Sequence[ComparedRevision],
     ) -> None:
         both = [*replayed, *real]
         has_all = all(extent.has_all_of(each.begun) for each in both)
@@ -237,12 +239,12 @@ class Comparison:
     def _count(self, counts: Counter[str], verdict: str | None, partition: int, **what: Any) -> None:
         if verdict is not None:
             counts[verdict] += 1
-        if verdict in FAULTS:
+        if verdict in DIFFERENCE_KINDS:
             self._tell(Difference(verdict, partition, **what))
 
 
 def _counter(*more: str) -> Counter[str]:
-    return Counter(dict.fromkeys(("equal", *FAULTS, *more), 0))
+    return Counter(dict.fromkeys(("equal", *DIFFERENCE_KINDS, *more), 0))
 
 
 def _revision(
@@ -253,9 +255,9 @@ def _revision(
     timestamp: int,
     window: WindowPlace | None,
     expected: bool | None = None,
-) -> Revision:
+) -> ComparedRevision:
     """A real one when it is said whether it is `expected`."""
-    return Revision(
+    return ComparedRevision(
         partition,
         call.id,
         expected is not None,
@@ -268,6 +270,8 @@ def _revision(
     )
 
 
-def _sums(partition: int, window: _Window, key: bytes, value: bytes, *, is_real: bool) -> Sums:
+def _sums(partition: int, window: _Window, key: bytes, value: bytes, *, is_real: bool) -> ComparedWindow:
     digest = blake2b(value, digest_size=16).digest()
-    return Sums(partition, key.decode("utf-8", "replace"), is_real, digest, window.place, window.window_end)
+    return ComparedWindow(
+        partition, key.decode("utf-8", "replace"), is_real, digest, window.place, window.window_end
+    )

@@ -38,7 +38,7 @@ class Line(Struct):
 _encode_line: Final = msgspec.json.Encoder().encode
 
 
-class File:
+class FileDestination:
     """One JSON line a record, under the names of the topics that it would go to."""
 
     def __init__(self, file: BinaryIO, topics: Mapping[str, str]) -> None:
@@ -54,7 +54,7 @@ class File:
             self._file.write(_encode_line(line) + b"\n")
 
 
-class Topics:
+class TopicsDestination:
     """Other topics, through an idempotent producer that waits for all replicas."""
 
     def __init__(self, producer: Any, topics: Mapping[str, str]) -> None:

@@ -11,11 +11,11 @@ from msgspec import Struct
 from streams.calls.times import instant
 from streams.operations.replay.extent import Extent, WindowPlace
 
-Fault = Literal["missing", "differing", "extra"]
-FAULTS: Final[tuple[Fault, ...]] = get_args(Fault)
+DifferenceKind = Literal["missing", "differing", "extra"]
+DIFFERENCE_KINDS: Final[tuple[DifferenceKind, ...]] = get_args(DifferenceKind)
 
 
-class Revision(Struct, array_like=True):
+class ComparedRevision(Struct, array_like=True):
     """One published revision, replayed or real."""
 
     partition: int
@@ -32,7 +32,7 @@ class Revision(Struct, array_like=True):
     window: WindowPlace | None
 
 
-class Sums(Struct, array_like=True):
+class ComparedWindow(Struct, array_like=True):
     """One published KPI window, replayed or real."""
 
     partition: int
@@ -43,17 +43,21 @@ class Sums(Struct, array_like=True):
     end: str
 
 
-def is_removed(extent: Extent, replayed: Sequence[Revision], real: Sequence[Revision]) -> bool:
+def is_removed(
+    extent: Extent, replayed: Sequence[ComparedRevision], real: Sequence[ComparedRevision]
+) -> bool:
     """Whether the call is missing because its topic keeps records no longer."""
     removed = extent.removed.get("completed", "")
     return not real and all(instant(each.timestamp) <= removed for each in replayed)
 
 
-def _is_same(replayed: Revision, real: Revision, skew: int) -> bool:
+def _is_same(replayed: ComparedRevision, real: ComparedRevision, skew: int) -> bool:
     return replayed.digest == real.digest and real.timestamp >= replayed.timestamp - skew
 
 
-def call_verdict(replayed: Sequence[Revision], real: Sequence[Revision], skew: int) -> str | None:
+def call_verdict(
+    replayed: Sequence[ComparedRevision], real: Sequence[ComparedRevision], skew: int
+) -> str | None:
     """The verdict on a call; None when it is none of the range."""
     if not replayed:
         return "extra" if any(each.expected for each in real) else None
@@ -69,7 +73,7 @@ def call_verdict(replayed: Sequence[Revision], real: Sequence[Revision], skew: i
 
 
 def revision_verdicts(
-    replayed: Sequence[Revision], real: Sequence[Revision], skew: int
+    replayed: Sequence[ComparedRevision], real: Sequence[ComparedRevision], skew: int
 ) -> Iterator[tuple[int, str]]:
     """Number and verdict of each revision; a second one for what is stamped otherwise."""
     stamps: dict[bytes, list[int]] = {}
@@ -97,7 +101,9 @@ def revision_verdicts(
             yield each.number, "extra"
 
 
-def window_verdict(extent: Extent, replayed: Sums | None, real: Sums | None) -> str | None:
+def window_verdict(
+    extent: Extent, replayed: ComparedWindow | None, real: ComparedWindow | None
+) -> str | None:
     """The verdict on a KPI window; None when it is none of the range."""
     either = replayed or real
     assert either is not None, "there is one of them"

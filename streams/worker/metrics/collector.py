@@ -32,7 +32,7 @@ from streams.calls.ledger import Tally
 from streams.calls.money import ACTIVE_CURRENCIES
 from streams.settings import Settings
 from streams.worker.metrics import table as m
-from streams.worker.metrics.sample import Reached, Sample, Source
+from streams.worker.metrics.sample import Reached, Sample, SampleSource
 from streams.worker.metrics.table import TABLE, Metric
 
 # Durations and prices come from outside and may be any number: a counter that has once been given 1e300
@@ -104,7 +104,7 @@ class Metrics(Collector):
         self._clock = clock
         self._topic = settings.source_topic
         self._call_timeout = settings.call_timeout / 1000
-        self._source: Source | None = None
+        self._source: SampleSource | None = None
         self._counts = {
             metric: dict.fromkeys(metric.series(), 0.0) for metric in TABLE if metric.kind == "counter"
         }
@@ -124,7 +124,7 @@ class Metrics(Collector):
 
     # -- what moves them
 
-    def watch(self, source: Source) -> None:
+    def watch(self, source: SampleSource) -> None:
         """Ask `source` at each scrape; until there is one, what only it can say is absent."""
         self._source = source
 

@@ -56,7 +56,7 @@ class Sample(NamedTuple):
     clock_offset: float | None = None
 
 
-class Source(Protocol):
+class SampleSource(Protocol):
     """Who can say what the worker holds; asked once a scrape."""
 
     def sample(self) -> Sample:
