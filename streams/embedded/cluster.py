@@ -1,4 +1,4 @@
-"""Real Kafka brokers as child processes: one of them, or three for tests of failures."""
+"""Real Kafka brokers as child processes: one, or three for tests of failures."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ class Broker:
 
     @property
     def running(self) -> bool:
-        """Whether its process exists; a paused one does."""
+        """Whether its process exists, even if it is paused."""
         return self._child is not None and self._child.exit_code() is None
 
     @property
@@ -53,15 +53,15 @@ class Broker:
             self._child = Child(f"broker {self.node}", self._command, self.log, keep_open=[self._lock])
 
     def start(self) -> None:
-        """Start it and wait until it accepts connections; raises as `wait_ready` does."""
+        """Start it, and wait until it accepts connections; raises as `wait_ready` does."""
         self.spawn()
         self.wait_ready()
 
     def wait_ready(self) -> None:
         """Wait until it accepts connections.
 
-        Raises ChildEnded when it ends instead, EmbeddedKafkaError when it stays silent for a minute; the message
-        has the end of its log.
+        Raises ChildEnded if it ends instead, EmbeddedKafkaError if it does not answer for a minute; the message has the
+        end of its log.
         """
         give_up = time.monotonic() + _START_PATIENCE
         while not self._accepts():
@@ -89,7 +89,7 @@ class Broker:
             self._child.stop(patience)
 
     def kill(self) -> None:
-        """SIGKILL; what the broker had acknowledged is kept."""
+        """SIGKILL; what the broker has acknowledged is kept."""
         if self._child:
             self._child.kill()
 
@@ -110,8 +110,8 @@ class Broker:
 class Cluster:
     """A Kafka cluster on this machine; a context manager that starts and stops it.
 
-    What it holds lies in its data directory and is continued by the next start there, on the same ports if
-    they are free. While it runs no other process can use the directory.
+    Its data is in its data directory, and the next start there continues with it, on the same ports if they are free.
+    While it runs, no other process can use the directory.
     """
 
     def __init__(
@@ -127,13 +127,13 @@ class Cluster:
         release: Path | None = None,
         progress: jars.Progress = lambda _done, _all: None,
     ) -> None:
-        """Describe the cluster; `start` makes it.
+        """Describe the cluster; `start` creates it.
 
-        `port` is for clients of the first broker, the next broker takes the next one; a free one without it.
-        `listeners` are more protocols to listen on beside `PLAINTEXT`: `SSL`, `SASL_PLAINTEXT`, `SASL_SSL`.
-        `settings` are further server properties, `flags` further ones of the JVM. `cache` is where the jars
-        are kept, `jars.cache_dir()` by default; `release` is a list of those of
-        another Kafka than ours; `progress` is told about their download.
+        `port` is the first broker's port for clients, and the next broker takes the next one; without it, any free
+        ports. `listeners` are protocols to listen on in addition to `PLAINTEXT`: `SSL`, `SASL_PLAINTEXT`, `SASL_SSL`.
+        `settings` are additional server properties, `flags` additional JVM flags. `cache` is where the jars are kept,
+        `jars.cache_dir()` by default; `release` is the list of jars of another Kafka release; `progress` is notified of
+        their download.
         """
         self.brokers: list[Broker] = []
         self._directory = Path(data_dir).absolute()
@@ -154,8 +154,8 @@ class Cluster:
     def start(self) -> str:
         """Start all brokers, wait until they accept connections, and return the bootstrap addresses.
 
-        Raises EmbeddedKafkaError when something is in the way (no jars and no network, the data directory or
-        the port in use), ChildEnded when a broker ends by itself; nothing is left running then.
+        Raises EmbeddedKafkaError if something prevents it (no jars and no network, the data directory or the port in
+        use), ChildEnded if a broker ends by itself; nothing is left running then.
         """
         installation = install(self._cache, self._progress, self._release)
         self._lock = layout.lock(self._directory)
@@ -189,7 +189,7 @@ class Cluster:
     def stop(self, patience: float = STOP_PATIENCE) -> None:
         """Stop the brokers cleanly, one after the other; one that takes longer than `patience` is killed.
 
-        Of several, the last one is killed: alone it has no quorum and could not stop by itself.
+        The last of several is killed: alone it has no quorum and cannot stop by itself.
         """
         for broker in self.brokers[: max(1, self._nodes - 1)]:
             broker.stop(patience)

@@ -1,4 +1,4 @@
-"""What goes wrong with the embedded Kafka."""
+"""Errors of the embedded Kafka."""
 
 from streams.errors import OperatorError
 

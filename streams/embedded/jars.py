@@ -13,9 +13,9 @@ from typing import NamedTuple, TypeAlias
 from streams.embedded.errors import INSTALL, EmbeddedKafkaError
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with how many of how many jars are there, while some of them are fetched."""
+"""Called with how many of how many jars are present, while some of them are fetched."""
 
-# The modification time of every jar: Java's AOT cache is bound to it and outlives a jar that is fetched anew.
+# The modification time of every jar: Java's AOT cache depends on it, and so remains valid when a jar is fetched again.
 _MTIME = 1_000_000_000
 
 
@@ -39,7 +39,7 @@ def cache_dir() -> Path:
 
 
 def listed(release: Path | None = None) -> list[Jar]:
-    """The jars of `jars.txt`, or of such a list for another release of Kafka, in the order of the class path."""
+    """The jars of `jars.txt`, or of such a list for another Kafka release, in the order of the class path."""
     ours = resources.files("streams.embedded").joinpath("jars.txt")
     text = (release or ours).read_text("utf-8")
     return [_jar(line) for line in text.splitlines() if not line.startswith("#")]
@@ -61,11 +61,9 @@ def fetch(
 ) -> list[Path]:
     """The class path: every jar `listed`, and the `extra` ones, in `cache`, each with the right SHA-256.
 
-    Jars that are missing or damaged are fetched from Maven Central (45 MB the first time), one process at a
-    time; with all of them in place the network is not touched. A file appears under its name only whole and
-    checked.
-
-    Raises EmbeddedKafkaError when a jar is not available: no network, `offline`, another SHA-256, no room.
+    Jars that are missing or damaged are fetched from Maven Central (45 MB the first time), one process at a time; with
+    all of them in place the network is not touched. A file gets its name only once it is complete and verified. Raises
+    EmbeddedKafkaError if a jar is not available: no network, `offline`, another SHA-256, no space.
     """
     folder = cache / "jars"
     jars = [*listed(release), *extra]
@@ -87,7 +85,7 @@ def _sha256(file: Path) -> str | None:
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError:  # most often there is none; one that cannot be read is replaced
+    except OSError:  # usually there is none; one that cannot be read is replaced
         return None
 
 
@@ -100,26 +98,27 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder of the cache. Raises EmbeddedKafkaError when nothing can be written there."""
+    """Create a directory of the cache. Raises EmbeddedKafkaError if nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise EmbeddedKafkaError(
-            f"cannot keep Apache Kafka in {folder} ({error.strerror}): set XDG_CACHE_HOME to another folder"
+            f"cannot keep Apache Kafka in {folder} ({error.strerror}): set XDG_CACHE_HOME to another "
+            "directory"
         ) from error
 
 
 def _fetch(jar: Jar, folder: Path, offline: bool) -> None:
-    """Fetch one jar beside its place and move it there once it is seen to be the right one."""
+    """Fetch one jar to a temporary file, and move it to its place once it is verified."""
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
         try:
             fetched = _download(jar, Path(scratch), offline)
         except (OSError, RuntimeError) as error:  # requests' errors are OSErrors, jgo's own are RuntimeErrors
             why = "offline" if offline else type(error).__name__
             raise EmbeddedKafkaError(
-                f"cannot fetch {jar.filename} ({why}): the first start loads Apache Kafka, 45 MB, from Maven "
-                f"Central; later ones need no network"
+                f"cannot fetch {jar.filename} ({why}): the first start downloads Apache Kafka, 45 MB, "
+                "from Maven Central; later ones need no network"
             ) from error
         if _sha256(fetched) != jar.sha256:
             raise EmbeddedKafkaError(

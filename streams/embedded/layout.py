@@ -1,4 +1,4 @@
-"""The data directory of a cluster: who uses it, which ids and ports it has."""
+"""The data directory of a cluster: which process uses it, and its ids and ports."""
 
 import fcntl
 import json
@@ -12,16 +12,16 @@ from pathlib import Path
 from streams.embedded.errors import EmbeddedKafkaError
 from streams.embedded.properties import Ports, kafka_uuid
 
-# Below the ports that Linux gives to outgoing connections (from 32768): a client that knocks at the port of a
-# stopped broker can neither take it nor be connected to itself.
+# Below the ports that Linux uses for outgoing connections (from 32768): a client that connects to the port of a stopped
+# broker can neither take that port nor connect to itself.
 _PORTS = range(20_000, 32_000)
-_LOCK_PATIENCE = 3.0  # seconds: a broker whose parent was just killed is about to be gone
+_LOCK_PATIENCE = 3.0  # seconds: a broker whose parent was just killed will end soon
 
 
 def lock(directory: Path) -> int:
-    """Make the directory ours; returns the descriptor that holds it, for the brokers to inherit.
+    """Lock the directory; returns the descriptor that holds the lock, for the brokers to inherit.
 
-    So it is held until we have closed it and the last broker is gone.
+    So it is locked until this process has closed it and the last broker has ended.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,8 @@ def lock(directory: Path) -> int:
             owner = os.pread(descriptor, 32, 0).decode()
             os.close(descriptor)
             raise EmbeddedKafkaError(
-                f"the data directory {directory} is in use by process {owner}: stop it or choose another"
+                f"the data directory {directory} is in use by process {owner}: stop that process, or "
+                "choose another directory"
             )
         time.sleep(0.05)
     os.ftruncate(descriptor, 0)
@@ -55,14 +56,15 @@ def settle(
 ) -> tuple[str, list[Ports]]:
     """The cluster's id and the ports of each broker, remembered in the directory from start to start.
 
-    `port` is the first listener's on the first broker (the next broker has the next one); every other port is
-    the one it had the last time if that is still free, else a free one.
+    `port` is that of the first listener on the first broker (the next broker has the next one); every other port is the
+    previous one if that is still free, otherwise any free one.
     """
     file = directory / "cluster.json"
     cluster_id, before = _known(file) or (kafka_uuid(), [Ports()] * nodes)
     if len(before) != nodes:
         raise EmbeddedKafkaError(
-            f"the data directory {directory} is that of {len(before)} brokers, not of {nodes}: choose another"
+            f"the data directory {directory} belongs to {len(before)} brokers, not to {nodes}: choose "
+            "another directory"
         )
     first, *others = listeners
     taken: set[int] = set()

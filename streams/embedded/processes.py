@@ -1,4 +1,4 @@
-"""Child processes that never outlive us."""
+"""Child processes that never outlive this one."""
 
 import os
 import signal
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from streams.errors import OperatorError
 
-# Linux sends the PR_SET_PDEATHSIG signal once the *thread* that made the process ends: this one lives as long
-# as we do.
+# Linux sends the PR_SET_PDEATHSIG signal when the *thread* that created the process ends: this one lives as long as
+# this process.
 _keeper = ThreadPoolExecutor(1, "child-keeper")
 
 STOP_PATIENCE = 10.0
@@ -19,8 +19,8 @@ STOP_PATIENCE = 10.0
 
 _TAIL_BYTES = 64 * 1024
 
-# Runs in the child before it becomes the real program. Where there is no prctl (macOS) a SIGKILL of ours
-# leaves the child behind.
+# Runs in the child before it becomes the real program. Without prctl (macOS), a SIGKILL of this process leaves the
+# child running.
 _TIE_TO_PARENT = """
 import ctypes, os, signal, sys
 if prctl := getattr(ctypes.CDLL(None), "prctl", None):
@@ -32,11 +32,11 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class ChildEnded(OperatorError):
-    """A child has ended that should run on; the message has the end of its log."""
+    """A child has ended that should keep running; the message has the end of its log."""
 
 
 class Child:
-    """A program in a session of its own, so that Ctrl-C reaches only us, that writes to a log file.
+    """A program that writes to a log file, in a session of its own, so that Ctrl-C reaches only this process.
 
     Whatever ends this process, even a SIGKILL, ends the child (on Linux).
     """
@@ -53,8 +53,8 @@ class Child:
     ) -> None:
         """Start `command`, its program given by an absolute path; its output is appended to `log`.
 
-        `environment` takes the place of ours. The child inherits the file descriptors `keep_open` and, with
-        `shares_stdout`, our stdout.
+        `environment` replaces the inherited one. The child inherits the file descriptors `keep_open` and, with
+        `shares_stdout`, stdout.
         """
         self.name = name
         self.log = log
@@ -78,21 +78,21 @@ class Child:
         return self._process.pid
 
     def exit_code(self) -> int | None:
-        """None while the child runs, else its exit code (negative: minus the signal that killed it)."""
+        """None while the child runs, then its exit code (if negative, minus the signal that killed it)."""
         return self._process.poll()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal; nothing happens when the child is already gone."""
+        """Send a signal; does nothing if the child has ended already."""
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """SIGKILL, and wait until it has ended."""
         self._process.kill()
         self._process.wait()
 
     def stop(self, patience: float = STOP_PATIENCE) -> int:
         """SIGTERM, after `patience` seconds SIGKILL; the exit code."""
-        self.signal(signal.SIGCONT)  # a stopped process would not hear the SIGTERM
+        self.signal(signal.SIGCONT)  # a stopped process would not receive the SIGTERM
         self.signal(signal.SIGTERM)
         try:
             return self._process.wait(patience)
@@ -101,7 +101,7 @@ class Child:
             return self._process.returncode
 
     def check(self) -> None:
-        """Raise ChildEnded if it has ended, in whatever way."""
+        """Raise ChildEnded if it has ended, with any exit code."""
         if (code := self.exit_code()) is not None:
             raise ChildEnded(
                 f"{self.name} ended (exit code {code}); the end of {self.log}:\n{self.last_lines()}"

@@ -1,4 +1,4 @@
-"""What a broker of the embedded Kafka is told: server.properties and meta.properties."""
+"""The configuration of an embedded broker: server.properties and meta.properties."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ _COMMON = {
     "controller.listener.names": CONTROLLER,
     "inter.broker.listener.name": CLIENTS,
     "auto.create.topics.enable": "false",
-    # Nothing is deleted by age, no record is refused for its timestamp: test and sample data are of any time.
+    # Nothing is deleted by age, and no record is refused for its timestamp: test and sample data may have any time.
     "log.retention.ms": "-1",
     "log.message.timestamp.after.max.ms": str(2**63 - 1),
     # The defaults are for large clusters: 50 partitions each, 128 MB of heap, three seconds of waiting.
@@ -29,8 +29,8 @@ _COMMON = {
     "transaction.state.log.num.partitions": "1",
     "share.coordinator.state.topic.num.partitions": "1",
     "log.cleaner.dedupe.buffer.size": "16777216",
-    # A broker that starts reads all of these topics before groups and transactions go on, and a segment of 100 MB (the
-    # default) is not compacted before it is full: hours of commits, in one partition.
+    # A broker that starts reads these topics completely before groups and transactions continue, and a segment of 100
+    # MB (the default), which is hours of commits in one partition, is not compacted before it is full.
     "offsets.topic.segment.bytes": "4194304",
     "transaction.state.log.segment.bytes": "4194304",
     "group.initial.rebalance.delay.ms": "0",
@@ -48,7 +48,7 @@ _QUORUM = {
 
 
 def server_properties(node: int, ports: list[Ports], data: Path, extra: Mapping[str, str]) -> dict[str, str]:
-    """The settings of broker `node` (from 1); `extra` ones win."""
+    """The settings of broker `node` (from 1); those in `extra` take precedence."""
     mine = ports[node - 1]
     return {
         **_COMMON,
@@ -69,7 +69,7 @@ def server_properties(node: int, ports: list[Ports], data: Path, extra: Mapping[
 
 
 def _replication(nodes: int) -> dict[str, str]:
-    """Three copies, two of them in sync, where there are three brokers."""
+    """Three copies, two of them in sync, if there are three brokers."""
     copies, in_sync = str(min(nodes, 3)), str(min(nodes, 2))
     return {
         "default.replication.factor": copies,
@@ -92,17 +92,17 @@ def write(file: Path, properties: Mapping[str, str]) -> None:
 
 
 def _escape(value: str) -> str:
-    # Outside of ASCII a properties file has UTF-16 code units as \uXXXX, as JSON has them.
+    # Outside ASCII, a properties file has UTF-16 code units as \uXXXX, like JSON.
     return json.dumps(value)[1:-1].replace('\\"', '"')
 
 
 def kafka_uuid() -> str:
-    """A random id as Kafka writes it: 22 characters of url-safe base64, none of them a dash."""
+    """A random id in Kafka's format: 22 characters of URL-safe base64, none of them a dash."""
     return base64.urlsafe_b64encode(uuid4().bytes).decode().rstrip("=").replace("-", "_")
 
 
 def format_directory(data: Path, cluster_id: str, node: int, bootstrap_checkpoint: Path) -> None:
-    """Make `data` a log directory of the cluster if it is none yet, as `kafka-storage format` does."""
+    """Make `data` a log directory of the cluster unless it is one already, as `kafka-storage format` does."""
     meta = data / "meta.properties"
     if meta.exists():
         return

@@ -1,4 +1,4 @@
-"""A quicker start: Java's AOT cache for the broker."""
+"""A faster start: Java's AOT cache for the broker."""
 
 import tempfile
 from pathlib import Path
@@ -11,10 +11,10 @@ _WRITE_PATIENCE = 60.0  # seconds; the JVM writes the cache when it ends
 
 
 def train(cache: Path | None = None) -> None:
-    """Make the AOT cache if there is none: ten seconds, once, for starts that take half the time.
+    """Create the AOT cache if there is none: ten seconds, once, for starts that take half the time.
 
-    Worth it where brokers are started again and again, as in tests. Nothing depends on it: when Java, the
-    jars or the flags change it is written again, and Java ignores one that does not fit.
+    It pays where brokers are started often, as in tests. Nothing depends on it: if Java, the jars or the flags change,
+    it is written again, and Java ignores a cache that does not match.
     """
     installation = install(cache)
     if installation.aot_cache.exists():

@@ -1,1 +1,1 @@
-"""Everything between the settings and Kafka that is not the worker's stream: connections, topics, reading."""
+"""Everything between the settings and Kafka other than the worker's stream: connections, topics, reading."""

@@ -1,4 +1,4 @@
-"""Reaching the Kafka brokers: in bounded time, or with one line that says why not."""
+"""Connecting to the Kafka brokers in bounded time, or with one line that says why not."""
 
 import asyncio
 import logging
@@ -18,12 +18,12 @@ from streams.settings import PREFIX, Settings
 CONNECT_SECONDS = 10.0
 """How long a client may take to reach the brokers."""
 
-# What comes of TLS or a login where there is none, or of none where there is; or of brokers that are going down.
+# What happens if only one side uses TLS or a login, or if brokers are shutting down.
 _HANGS_UP = (IllegalSaslStateError, SSLError, IncompleteReadError, ConnectionResetError)
 
 
 class Unreachable(OperatorError):
-    """No broker answered, or none let us in."""
+    """No broker answered, or none accepted the login."""
 
 
 class Client(Protocol):
@@ -67,7 +67,7 @@ async def _start(client: Client, settings: Settings) -> None:
 
 
 def explained(error: BaseException, settings: Settings) -> str:
-    """Why a connection failed, in one line that names the setting to look at; no secret is in it."""
+    """Why a connection failed, in one line that names the setting to check, without secrets."""
     if (meaning := meaning_of(error)) is not None:
         return f"the Kafka brokers at {settings.brokers} {meaning}"
     cause = causes(error)[-1]
@@ -75,8 +75,8 @@ def explained(error: BaseException, settings: Settings) -> str:
         return str(cause)
     if isinstance(cause, _HANGS_UP):
         return (
-            f"the Kafka brokers at {settings.brokers} close the connection: {PREFIX}SECURITY_PROTOCOL has to be "
-            "what they speak at that port"
+            f"the Kafka brokers at {settings.brokers} close the connection: {PREFIX}SECURITY_PROTOCOL "
+            "has to be what they speak at that port"
         )
     return _silence(settings, " ".join(f"{type(cause).__name__} {cause}".split()))
 
@@ -87,7 +87,8 @@ def _silence(settings: Settings, reason: str) -> str:
 
 @contextmanager
 def _last_words() -> Iterator[list[BaseException]]:
-    """The errors that aiokafka logs meanwhile, instead of its log: the reason of a failure stands nowhere else."""
+    """Collects the errors that aiokafka logs meanwhile, instead of logging them: the reason of a failure is nowhere
+    else."""
     logger, words = logging.getLogger("aiokafka"), list[BaseException]()
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: words.extend(_errors(record))  # type: ignore[method-assign]

@@ -1,7 +1,7 @@
-"""Who we are to the brokers, as it is at the moment of each connection: what is rotated needs no restart.
+"""Credentials for the brokers, read at the moment of each connection, so that rotating them needs no restart.
 
-aiokafka takes a password and a TLS context once, for the life of a client. An option that is `Renewed` is asked for
-its value by every connection that a client of this process makes.
+aiokafka takes a password and a TLS context once, for the life of a client. An option that is `Renewed` is evaluated
+again for every connection that a client of this process makes.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from streams.settings import PREFIX, Settings, SettingsError
 def client_options(settings: Settings) -> dict[str, Any]:
     """Keyword arguments for any aiokafka client: where the brokers are and how to talk to them.
 
-    Credentials that were given as files are read again for each connection. SettingsError when no brokers are set or
-    the certificates cannot be used.
+    Credentials that were given as files are read again for each connection. Raises SettingsError if no brokers are set,
+    or the certificates cannot be used.
     """
     servers, who = settings.addresses(), _credentials(settings)
     if settings.files:
@@ -38,7 +38,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
     return {
         "bootstrap_servers": servers,
         "security_protocol": settings.security_protocol,
-        # aiokafka wants a mechanism even where none is used.
+        # aiokafka requires a mechanism even if none is used.
         "sasl_mechanism": settings.sasl_mechanism or "PLAIN",
         **who,
     }
@@ -59,17 +59,17 @@ def _credentials(settings: Settings) -> dict[str, Any]:
 
 
 class Renewed:
-    """Stands for an option of aiokafka's: the value that `now()` returns."""
+    """Stands for an aiokafka option: the value that `now()` returns."""
 
     def __init__(self, now: Callable[[], Any]) -> None:
         self.now = now
 
 
 async def _create_conn(host: str, port: int, **options: Any) -> Any:
-    """As aiokafka's; what keeps us out says where and what it means, in its log too.
+    """Like aiokafka's; but an error says which address it is about and what it means, also in aiokafka's log.
 
-    A file that cannot be used right now is a connection that failed, and is tried again. So is a broker that cannot
-    prove to know our password: aiokafka raises ValueError then.
+    A file that cannot be used at the moment counts as a failed connection, and is retried. So does a broker that cannot
+    prove that it knows the password, for which aiokafka raises ValueError.
     """
     address = f"{host}:{port}"
     try:
@@ -83,7 +83,7 @@ async def _create_conn(host: str, port: int, **options: Any) -> Any:
         if (meaning := meaning_of(error)) is not None:
             raise KafkaConnectionError(f"the Kafka brokers {meaning}") from error
         if isinstance(error, OSError):
-            # aiokafka knows brokers by numbers, and would name that alone.
+            # aiokafka knows brokers by number, and would name only that.
             unreached[address] = why = _why(error)
             raise KafkaConnectionError(f"{address}: {why}") from error
         raise
@@ -112,15 +112,16 @@ def causes(error: BaseException) -> list[BaseException]:
 
 
 def meaning_of(error: BaseException) -> str | None:
-    """What the error of a connection means, said of brokers, with the setting to look at; None when not known."""
+    """What the error of a connection means, as a statement about the brokers, with the setting to check; None if
+    unknown."""
     said = " ".join(f"{type(each).__name__} {each}" for each in causes(error))
     return next((meaning for sign, meaning in SIGNS.items() if re.search(sign, said)), None)
 
 
-# One entry is the certificates of now, the other one those before.
+# One entry is for the current certificates, the other one for the previous ones.
 @lru_cache(maxsize=2)
 def _ssl_context(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
-    """A TLS context that trusts `ca` (None: what the system trusts) and shows `cert`; all are PEM texts.
+    """A TLS context that trusts `ca` (None: what the system trusts) and presents `cert`; all are PEM texts.
 
     Host names are checked; TLS is 1.2 or later. Raises SettingsError.
     """
@@ -128,12 +129,12 @@ def _ssl_context(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLCo
         context = ssl.create_default_context(cadata=ca)
     except ssl.SSLError as error:
         raise SettingsError(f"{PREFIX}SSL_CA cannot be used: {error}") from None
-    # Python's own default, but Debian builds Python without it and leaves the version to the system's OpenSSL.
+    # This is Python's default, but Debian builds Python without it and leaves the version to the system's OpenSSL.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if cert and key:
         try:
             with _as_file(cert) as cert_file, _as_file(key) as key_file:
-                # Without a password given, OpenSSL would ask the terminal for that of an encrypted key.
+                # Without a password, OpenSSL would ask for that of an encrypted key on the terminal.
                 context.load_cert_chain(cert_file, key_file, password="")
         except ssl.SSLError as error:
             raise SettingsError(f"{PREFIX}SSL_CERT with {PREFIX}SSL_KEY cannot be used: {error}") from None
@@ -142,9 +143,10 @@ def _ssl_context(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLCo
 
 @contextmanager
 def _as_file(text: str) -> Iterator[str]:
-    """A path with `text` behind it: OpenSSL takes certificates from files only.
+    """The path of a file that contains `text`:
 
-    Where the system can, the file is in memory, so that no key touches a disk.
+    OpenSSL takes certificates only from files. If the system supports it, the file is in memory, so that no key touches
+    a disk.
     """
     memory = getattr(os, "memfd_create", None)
     with os.fdopen(memory("pem"), "w+") if memory else TemporaryFile("w+") as file:

@@ -1,4 +1,4 @@
-"""Reading a part of a topic once, beside the consumer group: up to a known end, or on and on."""
+"""Reading a part of a topic once, outside the consumer group: up to a known end, or continuously."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from streams.settings import Settings
 
 _CHUNK: Final = 2_000  # records
 _FETCH_BYTES: Final = 4 << 20
-#: How long (s) the brokers may send nothing of what they said is there.
+#: How long (s) the brokers may send nothing although they have announced records.
 _PATIENCE: Final = 30.0
 #: Greater than any offset.
 _NEVER: Final = 1 << 63
 
 Ranges: TypeAlias = Mapping[TopicPartition, tuple[int, int]]
-"""Of each partition the offsets to read, the second one excluded."""
+"""The offsets to read from each partition, the second one excluded."""
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Is told how many offsets have been read, and of how many."""
+"""Called with how many offsets have been read, and out of how many."""
 
 T = TypeVar("T")
 
 
 class LogRecord(NamedTuple):
-    """A record and where it lies; `timestamp` is in epoch ms, -1 for none."""
+    """A record and its place; `timestamp` is in epoch ms, -1 for none."""
 
     partition: int
     offset: int
@@ -55,7 +55,7 @@ def silent(_read: int, _total: int) -> None:
 async def reader(settings: Settings, **options: Any) -> AsyncIterator[Any]:
     """A consumer without a group, read_committed, unless `options` (of aiokafka's) say otherwise.
 
-    Raises Unreachable when no broker answers.
+    Raises Unreachable if no broker answers.
     """
     check()
     consumer = AIOKafkaConsumer(
@@ -74,15 +74,15 @@ async def reader(settings: Settings, **options: Any) -> AsyncIterator[Any]:
 
 
 async def partitions(consumer: Any, topic: str) -> list[TopicPartition]:
-    """The partitions of a topic in order, none when there is no such topic; looking does not make it."""
+    """The partitions of a topic in order, none if there is no such topic; looking does not create it."""
     cluster = await consumer._client.fetch_all_metadata()
     return [TopicPartition(topic, number) for number in sorted(cluster.partitions_for_topic(topic) or ())]
 
 
 async def chosen(consumer: Any, topic: str, only: Collection[int] = ()) -> list[TopicPartition]:
-    """The partitions `only` of a topic, all unless given.
+    """The partitions `only` of a topic, by default all.
 
-    Raises TopicsError when there is no such topic, OperatorError when there is no such partition.
+    Raises TopicsError if there is no such topic, OperatorError if there is no such partition.
     """
     logs = await partitions(consumer, topic)
     if not logs:
@@ -93,7 +93,7 @@ async def chosen(consumer: Any, topic: str, only: Collection[int] = ()) -> list[
 
 
 async def whole(consumer: Any, logs: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
-    """Everything that lies in the partitions now, up to the first open transaction."""
+    """Everything that is in the partitions now, up to the first open transaction."""
     if not (logs := list(logs)):
         return {}
     begins, ends = await consumer.beginning_offsets(logs), await consumer.end_offsets(logs)
@@ -103,10 +103,10 @@ async def whole(consumer: Any, logs: Iterable[TopicPartition]) -> dict[TopicPart
 async def ranges(
     consumer: Any, topic: str, only: Collection[int] = (), since: int | None = None
 ) -> dict[TopicPartition, tuple[int, int]]:
-    """All that lies in a topic now: in its partitions `only` (all unless given), from a time on (epoch ms).
+    """Everything that is in a topic now: in its partitions `only` (by default all), from a time on (epoch ms).
 
-    What comes before the first record stamped `since` or later is left out; what follows it may be older.
-    Raises as `chosen`.
+    What precedes the first record stamped `since` or later is left out; what follows it may be older. Raises as
+    `chosen`.
     """
     return await since_time(consumer, await whole(consumer, await chosen(consumer, topic, only)), since)
 
@@ -126,15 +126,15 @@ async def read(
 ) -> AsyncGenerator[RecordBatch, None]:
     """The records of the ranges as whole batches, in the order of each partition, until all are read.
 
-    Every range ends with a batch whose `next_offset` is the range's end, also when its last offsets hold no
-    record. Raises RecordsLostError when the log does not hold an offset any more, Unreachable when nothing has come
-    for `patience` seconds.
+    Every range ends with a batch whose `next_offset` is the range's end, even if its last offsets hold no record.
+    Raises RecordsLostError if the log no longer holds an offset, Unreachable if nothing has arrived for `patience`
+    seconds.
     """
     ends = {log: end for log, (first, end) in ranges.items() if first < end}
     if not ends:
-        return  # nor assign: aiokafka never stops when it is told to right after an assignment
+        return  # nor assign: aiokafka never stops if it is stopped right after an assignment
     consumer.assign(list(ends))
-    for log in ends:  # at once, or the positions would be reset to the end of the log
+    for log in ends:  # at once, otherwise the positions would be reset to the end of the log
         consumer.seek(log, ranges[log][0])
     fetcher, wanted = consumer._fetcher, list(ends)
     total, done, heard = sum(end - ranges[log][0] for log, end in ends.items()), 0, time.monotonic()
@@ -158,8 +158,8 @@ async def read(
         elif time.monotonic() - heard > patience:
             log = next(iter(ends))
             raise Unreachable(
-                f"the brokers have sent nothing of partition {log.partition} of {log.topic} for {patience:.0f} s: "
-                "is its leader there? Nothing was changed; try again"
+                f"the brokers have sent nothing of partition {log.partition} of {log.topic} for "
+                f"{patience:.0f} s: check whether its leader is up. Nothing was changed; try again"
             )
         else:
             await asyncio.wait([fetcher._create_fetch_waiter()], timeout=0.1)
@@ -168,7 +168,7 @@ async def read(
 async def records(
     consumer: Any, ranges: Ranges, progress: Progress = silent
 ) -> AsyncGenerator[LogRecord, None]:
-    """The same one after another. Raises as `read`."""
+    """The same records one by one. Raises as `read` does."""
     async with aclosing(read(consumer, ranges, progress)) as batches:
         async for batch in batches:
             for record in batch.records:
@@ -176,7 +176,7 @@ async def records(
 
 
 async def follow(consumer: Any, start: Mapping[TopicPartition, int]) -> AsyncGenerator[LogRecord, None]:
-    """The records from an offset of each partition on, for ever. Raises RecordsLostError as `read`."""
+    """The records from an offset of each partition on, without end. Raises RecordsLostError as `read` does."""
     endless = {log: (offset, _NEVER) for log, offset in start.items()}
     async with aclosing(read(consumer, endless, patience=inf)) as batches:
         async for batch in batches:
@@ -185,7 +185,7 @@ async def follow(consumer: Any, start: Mapping[TopicPartition, int]) -> AsyncGen
 
 
 async def newest(items: AsyncIterator[T], count: int, stamp: Callable[[T], tuple[int, int, int]]) -> list[T]:
-    """The `count` last of what comes, in the order of `stamp` (time, partition, offset), which is unique."""
+    """The last `count` items, in the order of `stamp` (time, partition, offset), which is unique."""
     heap: list[tuple[tuple[int, int, int], T]] = []
     async for each in items:
         item = (stamp(each), each)

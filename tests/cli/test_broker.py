@@ -56,7 +56,7 @@ def test_what_is_in_the_way_is_one_line_and_exit_1(broker: Command) -> None:
     second = broker("--data-dir", "here")
     third = broker("--data-dir", "there", "--port", port)
     assert second.communicate(timeout=20)[1].endswith(
-        f"is in use by process {first.pid}: stop it or choose another\n"
+        f"is in use by process {first.pid}: stop that process, or choose another directory\n"
     )
     assert (
         third.communicate(timeout=20)[1]

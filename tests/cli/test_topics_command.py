@@ -60,9 +60,7 @@ def test_check_says_what_would_break(topics: Callable[..., Result], kafka: str, 
     create_topics(kafka, changelog, partitions=1, config={"cleanup.policy": "delete"})
     result = topics("create", PARTITIONS="4")
     assert result.exit_code == 1
-    assert (
-        f"error    {changelog} has cleanup.policy delete, needed is compact: state would be" in result.stdout
-    )
+    assert f"error    {changelog} has cleanup.policy delete, needs compact: state would be" in result.stdout
     assert "`telefonie topics alter --dry-run` shows how to correct these settings" in result.stderr
     assert f"grown    {changelog} has 4 partitions now, 3 of them new\n" in result.stdout
 
@@ -111,5 +109,5 @@ def test_check_looks_at_the_keys_of_the_calls_topic(
 def test_what_the_broker_refuses_is_one_line(topics: Callable[..., Result], topic_name: str) -> None:
     result = topics("create", REPLICATION="3")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith(f"error: topic {topic_name} cannot be made: ")
+    assert result.stderr.startswith(f"error: topic {topic_name} cannot be created: ")
     assert result.stderr.count("\n") == 1

@@ -116,7 +116,7 @@ def test_a_data_directory_in_use_is_named_with_the_process(
 ) -> None:
     own_broker()
     monkeypatch.setattr("streams.embedded.layout._LOCK_PATIENCE", 0.1)
-    with pytest.raises(EmbeddedKafkaError, match=f"{tmp_path}.* is in use by process {os.getpid()}: stop it"):
+    with pytest.raises(EmbeddedKafkaError, match=f"{tmp_path}.* is in use by process {os.getpid()}: stop that"):
         own_broker()
 
 
@@ -129,7 +129,7 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
 
 def test_a_directory_of_another_number_of_brokers_is_refused(own_broker: OwnBroker) -> None:
     own_broker().stop()
-    with pytest.raises(EmbeddedKafkaError, match="is that of 1 brokers, not of 3"):
+    with pytest.raises(EmbeddedKafkaError, match="belongs to 1 brokers, not to 3"):
         own_broker(nodes=3)
 
 

@@ -59,7 +59,7 @@ def test_kills_lose_nothing_and_topics_are_made_grown_and_changed(
     settings = {"INSTANCE_ID": "one", "REPARTITION": repartition, "PARTITIONS": "3", "SESSION_TIMEOUT": "3s"}
     setup = Setup(cluster.bootstrap(), partitions=3, settings=settings)
     made = topics(setup, "create")
-    assert ("was made without message.timestamp.after.max.ms" in made) == (release == OLDEST)
+    assert ("was created without message.timestamp.after.max.ms" in made) == (release == OLDEST)
     assert "warning" not in topics(setup, "check")
     log = tmp_path / "log"
     with producing(setup.brokers, setup.calls, 3_000, seed, seconds=10, scatter=repartition == "true"):

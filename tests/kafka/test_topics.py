@@ -94,8 +94,8 @@ def test_with_repartition_there_is_a_topic_more_and_how_far_it_is() -> None:
         ),
         ({"retention.bytes": "1000000"}, "removed before they are read"),
         ({"message.timestamp.type": "LogAppendTime"}, "event times become the times of arrival"),
-        ({"message.timestamp.after.max.ms": "3600000"}, "stamped with the time at which it is written"),
-        ({"message.timestamp.before.max.ms": str(365 * 86_400_000)}, "an older event is stamped"),
+        ({"message.timestamp.after.max.ms": "3600000"}, "gets the time at which it is written"),
+        ({"message.timestamp.before.max.ms": str(365 * 86_400_000)}, "an older event gets"),
         (
             {"message.timestamp.difference.max.ms": "3600000"},
             "has message.timestamp.difference.max.ms 3600000",
@@ -157,7 +157,7 @@ def test_missing_topics() -> None:
     said = faults({})
     assert [verdict for _, verdict, _ in said] == ["error"] * 4 + ["warning"] * 2
     assert said[0][2].startswith("is missing: run `telefonie topics create`")
-    assert said[-2] == (CHANGELOG, "warning", "is missing: the first worker makes it")
+    assert said[-2] == (CHANGELOG, "warning", "is missing: the first worker creates it")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_missing_topics() -> None:
         ({"changelog": {"partitions": 2}}, "error", "has 2 partitions, telefonie.calls has 4: partitions from 2 on are "
          "not read until `telefonie topics create` adds 2", None),
         ({"dead": {"partitions": 6}}, "warning", "those past the first 4 stay empty", None),
-        ({"changelog": {"cleanup_policy": "delete"}}, "error", "cleanup.policy delete, needed is compact", "compact"),
+        ({"changelog": {"cleanup_policy": "delete"}}, "error", "cleanup.policy delete, needs compact", "compact"),
         ({"changelog": {"cleanup_policy": "compact,delete"}}, "error", "state would be deleted", "compact"),
         ({"changelog": {"cleanup_policy": ""}}, "warning", "has cleanup.policy none", "compact"),
         ({"calls": {"cleanup_policy": "compact"}}, "error", "events would be removed before they are read", "delete"),
@@ -177,9 +177,9 @@ def test_missing_topics() -> None:
         ({"redriven": {"cleanup_policy": "compact,delete"}}, "error", "could be sent again", "compact"),
         ({"redriven": {"max_message_bytes": 1_000}}, "error", "and a redrive would stop", "1024"),
         ({"redriven": {"min_insync_replicas": 1, "replicas": 3}}, "warning", "may lie on one broker only", "2"),
-        ({"redriven": {"unclean_leader_election_enable": "true"}}, "warning", "may lose records", "false"),
-        ({"dead": {"compression_type": "uncompressed"}}, "warning", "what fits only compressed", "producer"),
-        ({"changelog": {"delete_retention_ms": 86_400_000}}, "warning", "to 7200000: for so long a restart", "7200000"),
+        ({"redriven": {"unclean_leader_election_enable": "true"}}, "warning", "may lose acknowledged records", "false"),
+        ({"dead": {"compression_type": "uncompressed"}}, "warning", "records that fit only if", "producer"),
+        ({"changelog": {"delete_retention_ms": 86_400_000}}, "warning", "7200000: for this long a restart", "7200000"),
         ({"changelog": {"delete_retention_ms": 500_000}}, "warning", "a worker that restores for longer", "7200000"),
         *(({name: {"max_message_bytes": LARGEST[name] - 1}}, "error", f"set it to {LARGEST[name]} or more", wanted)
           for name, wanted in (("completed", "1048588"), ("kpis", "1048588"), ("changelog", "1048588"),
@@ -191,8 +191,8 @@ def test_missing_topics() -> None:
         ({"calls": {"message_timestamp_type": "LogAppendTime"}}, "warning", "the times of arrival", "CreateTime"),
         ({"kpis": {"message_timestamp_type": "LogAppendTime"}}, "warning", "lose their event times", "CreateTime"),
         ({"changelog": {"message_timestamp_type": "CreateTime"}}, "warning", "by their own clocks", "LogAppendTime"),
-        ({"changelog": {"min_cleanable_dirty_ratio": 0.6}}, "warning", "reads over twice the state", "0.1"),
-        ({"changelog": {"min_compaction_lag_ms": 3_600_001}}, "warning", "nothing younger is compacted", "0"),
+        ({"changelog": {"min_cleanable_dirty_ratio": 0.6}}, "warning", "reads more than twice the state", "0.1"),
+        ({"changelog": {"min_compaction_lag_ms": 3_600_001}}, "warning", "nothing more recent is compacted", "0"),
         ({"calls": {"min_insync_replicas": 2}}, "warning", "2 of 1 replicas, set it to 1: nothing can be", "1"),
         ({"changelog": {"min_insync_replicas": 2}}, "error", "2 of 1 replicas, set it to 1: nothing can be", "1"),
         ({"kpis": {"min_insync_replicas": 1, "replicas": 3}}, "warning", "may lie on one broker only", "2"),
@@ -200,14 +200,14 @@ def test_missing_topics() -> None:
         ({"kpis": {"min_insync_replicas": 3, "replicas": 3}}, "warning", "while any of its brokers is down", "2"),
         ({"kpis": {"min_insync_replicas": 2, "replicas": 2}}, "warning", "one of the two brokers is down", None),
         ({"calls": {"retention_bytes": 1 << 30}}, "warning", "1073741824 a partition, set it to -1", "-1"),
-        ({"completed": {"retention_bytes": 1 << 30}}, "warning", "removed however young they are", "-1"),
+        ({"completed": {"retention_bytes": 1 << 30}}, "warning", "removed however recent they are", "-1"),
         ({"calls": {"retention_ms": 60_000}}, "warning", "1m (retention.ms 60000), less than TELEFONIE_INPUT_RETENTION "
-         "7d: events that wait for longer, while no worker runs, are lost", "604800000"),
+         "7d: events that wait longer than that, while no worker runs, are lost", "604800000"),
         ({"dead": {"retention_ms": 3_600_000}}, "warning", "records for 1h (retention.ms 3600000), less than "
-         "telefonie.calls 7d: what came of events", "604800000"),
+         "telefonie.calls 7d: the results of events", "604800000"),
         ({"changelog": {"segment_bytes": 1 << 30}}, "warning", "has segment.bytes 1073741824, set it to", "16777216"),
-        ({"changelog": {"segment_ms": 604_800_000}}, "warning", "on a quiet partition what was forgotten", "3600000"),
-        ({"calls": {"unclean_leader_election_enable": "true"}}, "warning", "an election may lose records", "false"),
+        ({"changelog": {"segment_ms": 604_800_000}}, "warning", "on a quiet partition, forgotten calls", "3600000"),
+        ({"calls": {"unclean_leader_election_enable": "true"}}, "warning", "an election may lose", "false"),
     ],
 )  # fmt: skip
 def test_what_differs_is_said(
@@ -325,7 +325,7 @@ def test_what_a_broker_does_not_know_is_left_out_and_said() -> None:
     assert {each.topic for each in said} == {topic.name for topic, _ in new if topic.role in OUTPUTS}
     assert {each.verdict for each in said} == {"warning"}
     assert said[0].message.startswith(
-        "was made without message.timestamp.after.max.ms, which these brokers do not"
+        "was created without message.timestamp.after.max.ms, which these brokers do not"
     )
     for topic, _ in new:
         left = {**topic.config, "min.insync.replicas": "1"}
@@ -344,7 +344,7 @@ def test_a_worker_makes_its_changelog_and_nothing_else(settings: Settings) -> No
     *_, changelog, notes = asyncio.run(topics.check(settings))
     assert changelog == Finding(settings.changelog_topic, "ok", "3 partitions, 1 replica, cleanup compact")
     assert (notes.topic, notes.verdict) == (settings.redriven_topic, "warning")
-    assert notes.message == "is missing: `telefonie topics create` or the first redrive makes it"
+    assert notes.message == "is missing: `telefonie topics create` or the first redrive creates it"
     assert asyncio.run(topics.prepare(settings)) == 3
 
 
@@ -410,7 +410,7 @@ def test_of_a_group_of_the_first_release_only_the_changelog_is_changed(settings:
     assert asyncio.run(topics.alter(settings)) == wanted
     assert described(brokers, changelog) == {**before, "message.timestamp.type": "LogAppendTime"}
     assert asyncio.run(topics.alter(settings)) == {}
-    with pytest.raises(TopicsError, match="topic other is none of those that the settings name"):
+    with pytest.raises(TopicsError, match="topic other is not one of those that the settings name"):
         asyncio.run(topics.alter(settings, ["other"]))
 
 

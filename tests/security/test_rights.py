@@ -194,7 +194,7 @@ def test_the_state_may_be_made_with_the_first_worker(scene: Scene, tmp_path: Pat
     scene.allow("worker", "A worker")
     with Worker(scene.as_user("worker"), tmp_path / "log") as worker:
         assert worker.ends(90) == 1
-        assert worker.said().endswith("cannot be made: the ACL Create on it is missing\n")
+        assert worker.said().endswith("cannot be created: the ACL Create on it is missing\n")
     create = Rule("topic", f"{scene.setup.group}-calls-changelog", ("Create",))
     scene.secured.allow("worker", *rights("A worker", scene.setup), create)
     with Worker(scene.as_user("worker"), tmp_path / "log", "--until-caught-up") as worker:

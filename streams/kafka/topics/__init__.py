@@ -1,4 +1,4 @@
-"""The topics that the processor needs: made, and compared with what exists."""
+"""The topics that the processor needs: creating them, and comparing them with what exists."""
 
 from streams.kafka.topics.admin import (
     TopicsError,

@@ -1,4 +1,4 @@
-"""The topics at the brokers: made where they are missing, looked at, and changed on demand."""
+"""The topics at the brokers: created if they are missing, checked, and changed on demand."""
 
 from __future__ import annotations
 
@@ -31,20 +31,19 @@ from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: How long (s) all requests of one command may take.
+#: How long (s) all requests of one command may take together.
 _DEADLINE_SECONDS: Final = 15.0
 
 
 class TopicsError(OperatorError):
-    """A topic is missing, cannot be made, or would break the processor as it is."""
+    """A topic is missing, cannot be created, or would break the processor as it is."""
 
 
 async def create(settings: Settings) -> list[Finding]:
-    """Makes the missing topics, gives those that follow another the partitions that it has got meanwhile, leaves all
-    else alone, and says what is wrong as `check` does.
+    """Creates the missing topics, and reports what is wrong, as `check` does.
 
-    Beside an existing calls topic the others get as many partitions as it has, whatever the settings say.
-    Raises TopicsError when the brokers refuse.
+    Adds partitions to topics whose source topic has gained some, and changes nothing else. If the calls topic exists,
+    the others get as many partitions as it has, whatever the settings say. Raises TopicsError if the brokers refuse.
     """
     async with _admin(settings) as admin:
         cluster = await describe(admin, settings)
@@ -53,7 +52,7 @@ async def create(settings: Settings) -> list[Finding]:
         before = await _until(admin, settings, lambda found: names <= found.keys())
         counts = growth(settings, before)
         await _grow(admin, counts)
-        # Each time another broker may be asked, one that is not as far.
+        # Each request may go to another broker, which may not know of the changes yet.
         cluster = await _until(
             admin, settings, lambda found: _counts(found, dict.fromkeys(before, 1) | counts)
         )
@@ -69,7 +68,7 @@ async def create(settings: Settings) -> list[Finding]:
 
 
 async def check(settings: Settings) -> list[Finding]:
-    """Compares what exists with what is needed, without changing anything: one finding or more per topic."""
+    """Compares what exists with what is needed, without changing anything: at least one finding per topic."""
     async with _admin(settings) as admin:
         return findings(settings, await describe(admin, settings))
 
@@ -77,14 +76,14 @@ async def check(settings: Settings) -> list[Finding]:
 async def alter(
     settings: Settings, only: Collection[str] = (), dry_run: bool = False
 ) -> dict[str, dict[str, str]]:
-    """Gives topics the settings that `check` asks for, and touches no others; of all needed topics, or `only` these.
+    """Gives all needed topics, or `only` these, the settings that `check` asks for, and changes no others.
 
     Returns what was changed, or would be with `dry_run`: settings and their new values, by topic. Raises TopicsError
-    for a topic that the brokers refuse to change; the others are changed then.
+    for a topic that the brokers refuse to change; the others have been changed then.
     """
     async with _admin(settings) as admin:
         if unknown := sorted(set(only) - {topic.name for topic in everything(settings)}):
-            raise TopicsError(f"topic {unknown[0]} is none of those that the settings name")
+            raise TopicsError(f"topic {unknown[0]} is not one of those that the settings name")
         wanted = changes(settings, await describe(admin, settings), only)
         if dry_run or not wanted:
             return wanted
@@ -99,16 +98,16 @@ async def alter(
 
 
 async def require_calls(settings: Settings) -> None:
-    """Raises TopicsError when the calls topic does not exist."""
+    """Raises TopicsError if the calls topic does not exist."""
     async with _admin(settings) as admin:
         _missing(await describe(admin, settings), [settings.calls_topic])
 
 
 async def prepare(settings: Settings) -> int:
-    """What a worker needs before it starts: its internal topics made. Returns the partitions of its source.
+    """Creates the internal topics that a worker needs before it starts.
 
-    Raises TopicsError when a topic is missing or would break the processor; other findings are logged, also that
-    partitions of the source have to wait.
+    Returns the partitions of its source. Raises TopicsError if a topic is missing or would break the processor; other
+    findings are logged, including partitions of the source that have to wait.
     """
     async with _admin(settings) as admin:
         cluster = await describe(admin, settings)
@@ -121,7 +120,7 @@ async def prepare(settings: Settings) -> int:
             cluster = await _until(admin, settings, lambda found: names <= found.keys())
     for finding in findings(settings, cluster):
         if finding.topic == settings.redriven_topic:
-            continue  # a worker needs none
+            continue  # a worker does not need it
         if finding.verdict == "error" and not finding.waits:
             raise TopicsError(f"topic {finding.topic} {finding.message}")
         if finding.verdict in ("error", "warning"):
@@ -130,9 +129,9 @@ async def prepare(settings: Settings) -> int:
 
 
 async def make_redriven(settings: Settings) -> None:
-    """Makes the topic that records what has been sent back, unless it exists; as safe as the dead letters are.
+    """Creates the topic that records what has been sent back, unless it exists; it is as safe as the dead letters.
 
-    Raises TopicsError when there is no topic of dead letters, or the brokers refuse.
+    Raises TopicsError if there is no dead-letter topic, or the brokers refuse.
     """
     async with _admin(settings) as admin:
         cluster = await describe(admin, settings)
@@ -159,15 +158,15 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
                 yield client
         except TimeoutError:
             raise Unreachable(
-                f"the Kafka brokers behind {settings.brokers} do not answer: are their advertised listeners "
-                "reachable from here?"
+                f"the Kafka brokers behind {settings.brokers} do not answer: check that their "
+                "advertised listeners can be reached from here"
             ) from None
 
 
 async def _until(
     admin: AIOKafkaAdminClient, settings: Settings, shown: Callable[[ExistingTopics], bool]
 ) -> ExistingTopics:
-    """The cluster once it shows what was done: brokers learn of it a moment later."""
+    """The cluster once it shows what was done, which brokers learn a moment later."""
     while True:
         cluster = await describe(admin, settings)
         if shown(cluster):
@@ -193,7 +192,7 @@ async def _make(
     cluster: ExistingTopics,
     replicas: int,
 ) -> list[Finding]:
-    """Make those of the topics, beside what exists; returns what has to be said about them."""
+    """Create these topics in addition to what exists; returns the findings about them."""
     counts = {name: topic.partitions for name, topic in cluster.items()}
     new = []
     for topic in everything(settings):
@@ -204,7 +203,7 @@ async def _make(
 
 
 def _fitted(topic: Topic, calls: Existing | None) -> Topic:
-    """As it is needed beside that calls topic: events are kept as long, dead letters fit whole."""
+    """The topic as needed for that calls topic: events are kept as long, and dead letters fit unchanged."""
     if calls is None or topic.role not in ("repartition", "dead"):
         return topic
     config = dict(topic.config)
@@ -216,7 +215,7 @@ def _fitted(topic: Topic, calls: Existing | None) -> Topic:
 
 
 async def _grow(admin: AIOKafkaAdminClient, counts: Mapping[str, int]) -> None:
-    """Give topics more partitions, in this order: outputs come before the changelog, on which workers wait."""
+    """Give topics more partitions, in this order: outputs come before the changelog, for which workers wait."""
     for topic, count in counts.items():
         try:
             await admin.create_partitions({topic: NewPartitions(count)})
@@ -231,7 +230,7 @@ async def _grow(admin: AIOKafkaAdminClient, counts: Mapping[str, int]) -> None:
 async def _new(
     admin: AIOKafkaAdminClient, topics: Iterable[tuple[Topic, int]], replicas: int
 ) -> list[Finding]:
-    """Make topics; returns which of their settings these brokers do not know."""
+    """Create topics; returns which of their settings these brokers do not know."""
     safe = {"min.insync.replicas": str(in_sync(replicas))}
     left = {topic.name: (dict(topic.config) | safe, partitions) for topic, partitions in topics}
     left_out: list[Finding] = []
@@ -245,22 +244,22 @@ async def _new(
             unknown = next((each for each in config if each in (message or "")), None)
             if for_code(code) is InvalidConfigurationError and unknown and "Unknown" in message:
                 del config[unknown]
-                left_out.append(Finding(name, "warning", f"was made without {unknown}, {_UNKNOWN}"))
+                left_out.append(Finding(name, "warning", f"was created without {unknown}, {_UNKNOWN}"))
                 continue
-            # Somebody else, perhaps another worker, may have been quicker.
+            # Another process, such as another worker, may have been faster.
             if code and for_code(code) is not TopicAlreadyExistsError:
-                raise TopicsError(f"topic {name} cannot be made: {_reason(code, message, 'Create')}")
+                raise TopicsError(f"topic {name} cannot be created: {_reason(code, message, 'Create')}")
             del left[name]
     return left_out
 
 
-#: What is added to a record that becomes a dead letter or goes through the repartition topic: headers.
+#: The size of headers that are added to a record as a dead letter or in the repartition topic.
 _ADDED_BYTES: Final = 64 * 1024
 _LACKS: Final = "the ACL {} on it is missing"
-#: The limit on timestamps is the only setting of ours that not all supported brokers know.
+#: The limit on timestamps is the only setting that some supported brokers do not know.
 _UNKNOWN: Final = (
-    "which these brokers do not know (it came with Kafka 3.6): unless their log.message.timestamp.difference.max.ms is "
-    "lowered they take any timestamp, as is needed"
+    "which these brokers do not know (it was added in Kafka 3.6): unless their "
+    "log.message.timestamp.difference.max.ms is lowered, they accept any timestamp, as is needed"
 )
 
 

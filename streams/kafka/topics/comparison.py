@@ -1,4 +1,4 @@
-"""What is to be said about the topics that exist, compared with those that are needed."""
+"""Compares the topics that exist with those that are needed."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from streams.settings import Settings
 Verdict: TypeAlias = Literal["created", "grown", "changed", "ok", "warning", "error"]
 
 ABSENT: Final = "is missing: run `telefonie topics create` (or this user lacks every ACL on it)"
-"""What is said of a topic that cannot be seen: Kafka shows one only to those who may describe it."""
+"""What is reported about a topic that cannot be seen: Kafka shows a topic only to users who may describe it."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about one topic; with `error` the processor would not run, or would run wrong.
+    """A finding about one topic; with `error` the processor would not run, or would run incorrectly.
 
-    `change` is what puts it right: settings of the topic, with their values.
+    `change` corrects it: settings of the topic, with their values.
     """
 
     topic: str
     verdict: Verdict
     message: str
     change: Mapping[str, str] = field(default_factory=dict)
-    #: Of an error: a worker runs all the same, and what it cannot read waits.
+    #: For an error: a worker runs nevertheless, and what it cannot read waits.
     waits: bool = False
 
 
 def findings(settings: Settings, cluster: Mapping[str, Existing]) -> list[Finding]:
-    """What is to be said about each topic, the calls topic first."""
+    """The findings about each topic, the calls topic first."""
     found = []
     for topic in everything(settings):
         existing = cluster.get(topic.name)
@@ -48,9 +48,9 @@ def findings(settings: Settings, cluster: Mapping[str, Existing]) -> list[Findin
 def changes(
     settings: Settings, cluster: Mapping[str, Existing], only: Collection[str] = ()
 ) -> dict[str, dict[str, str]]:
-    """What puts all of it right, as far as settings of topics do: by topic; of all of them, or `only` these.
+    """The changes that correct all findings, as far as topic settings can, by topic: for all topics, or `only` these.
 
-    What is changed of one topic may ask for a change of another: that is in it.
+    If changing one topic requires changing another, that is included.
     """
     changed: dict[str, dict[str, str]] = {}
     as_changed = dict(cluster)
@@ -69,9 +69,9 @@ def changes(
 
 
 def growth(settings: Settings, cluster: Mapping[str, Existing]) -> dict[str, int]:
-    """How many partitions those topics need that have fewer than their source, without what cannot grow.
+    """How many partitions the topics need that have fewer than their source, except those that cannot grow.
 
-    The repartition topic cannot: a call lies where its key says for its number of partitions.
+    The repartition topic cannot: the place of a call depends on its number of partitions.
     """
     counts = {name: topic.partitions for name, topic in cluster.items()}
     return {
@@ -83,17 +83,17 @@ def growth(settings: Settings, cluster: Mapping[str, Existing]) -> dict[str, int
 
 
 def summary(topic: Existing) -> str:
-    """A topic that is as it should be, in a few words."""
+    """A correct topic, in a few words."""
     policy = topic.config.get("cleanup.policy", "unknown")
     return f"{_count(topic.partitions, 'partition')}, {_count(topic.replicas, 'replica')}, cleanup {policy}"
 
 
 def _absence(topic: Topic) -> Finding:
     if topic.role in INTERNAL:
-        return Finding(topic.name, "warning", "is missing: the first worker makes it")
+        return Finding(topic.name, "warning", "is missing: the first worker creates it")
     if topic.role == "redriven":
         return Finding(
-            topic.name, "warning", "is missing: `telefonie topics create` or the first redrive makes it"
+            topic.name, "warning", "is missing: `telefonie topics create` or the first redrive creates it"
         )
     return Finding(topic.name, "error", ABSENT)
 
@@ -106,7 +106,7 @@ def _faults(
     settings: Settings, topic: Topic, existing: Existing, cluster: Mapping[str, Existing]
 ) -> Iterator[Finding]:
     source, calls = cluster.get(topic.source), cluster.get(settings.calls_topic)
-    # Of the repartition topic no number is wrong, and none may change: see `growth`.
+    # Any number is right for the repartition topic, and it must not change: see `growth`.
     if source and topic.role != "repartition" and existing.partitions != source.partitions:
         yield _partition_fault(topic, existing.partitions, source.partitions)
     for fault in rules.faults(topic, existing, settings, calls):

@@ -26,7 +26,7 @@ class Existing:
 
 
 class Case(NamedTuple):
-    """A setting of one topic, looked at: `value` is what it has."""
+    """A setting of one topic, to be judged: `value` is its current value."""
 
     setting: str
     value: str
@@ -38,7 +38,7 @@ class Case(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What is wrong with a setting, and the value that puts it right (None: no value of it does)."""
+    """What is wrong with a setting, and the value that corrects it (None: no value does)."""
 
     severity: Severity
     message: str
@@ -58,7 +58,7 @@ ExistingTopics: TypeAlias = dict[str, Existing]
 async def describe(admin: AIOKafkaAdminClient, settings: Settings) -> ExistingTopics:
     """Those of the topics of workers and commands that exist."""
     names = {topic.name for topic in everything(settings)}
-    # All topics are asked for: asking for some by name makes them where brokers create topics by themselves.
+    # All topics are requested: requesting some by name creates them if brokers create topics automatically.
     found = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
     ours = {name: partitions for name, partitions in found.items() if name in names and partitions}
     configs = await _configs(admin, ours)
@@ -70,9 +70,9 @@ async def describe(admin: AIOKafkaAdminClient, settings: Settings) -> ExistingTo
 
 
 async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Their settings; none of a topic whose settings we have no right to read, which is not complained about.
+    """Their settings; none for a topic whose settings may not be read, which is not reported.
 
-    A topic is missing that the broker which was asked does not know, or does not know yet.
+    Topics that the queried broker does not know, or does not know yet, are missing.
     """
     asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     found: dict[str, dict[str, str]] = {}

@@ -1,6 +1,6 @@
-"""What is wrong with one setting of a topic: one function for each setting that matters, named in the table of `rules`.
+"""What is wrong with one setting of a topic: one function for each setting that matters, named in the table in `rules`.
 
-Each is given only topics for which its setting matters.
+Each is called only for topics for which its setting matters.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def cleanup_policy(case: Case) -> Iterator[Fault]:
     has, needs = policies(case.value), policies(wanted)
     if has == needs:
         return
-    role, text = case.topic.role, f"has cleanup.policy {','.join(sorted(has)) or 'none'}, needed is {wanted}"
+    role, text = case.topic.role, f"has cleanup.policy {','.join(sorted(has)) or 'none'}, needs {wanted}"
     if role == "changelog" and has:
         yield Fault("error", f"{text}: state would be deleted while it is needed", wanted)
     elif role == "redriven":
@@ -41,7 +41,8 @@ def compression_type(case: Case) -> Iterator[Fault]:
     if case.value == "uncompressed":
         yield Fault(
             "warning",
-            "has compression.type uncompressed, set it to producer: what fits only compressed is refused",
+            "has compression.type uncompressed, set it to producer: records that fit only if "
+            "compressed are refused",
             "producer",
         )
 
@@ -51,12 +52,12 @@ def delete_retention(case: Case) -> Iterator[Fault]:
     wanted = int(case.topic.config["delete.retention.ms"])
     text = f"has delete.retention.ms {case.value}, set it to {wanted}"
     if int(case.value) > wanted:
-        why = "for so long a restart reads of each call that it was forgotten"
+        why = "for this long a restart reads a tombstone for each forgotten call"
         yield Fault("warning", f"{text}: {why}", str(wanted))
     if int(case.value) < wanted:
         why = (
-            "a worker that restores for longer, or whose store on disk is older, may take a call that was forgotten "
-            "for an open one"
+            "a worker that restores for longer, or whose store on disk is older, may take a forgotten "
+            "call for an open one"
         )
         yield Fault("warning", f"{text}: {why}", str(wanted))
 
@@ -68,8 +69,8 @@ def max_message_bytes(case: Case) -> Iterator[Fault]:
     if int(case.value) < needs:
         yield Fault(
             "error",
-            f"takes max.message.bytes {case.value}, set it to {needs} or more: the brokers would refuse the greatest "
-            f"record that is written there, and {writer} would stop",
+            f"has max.message.bytes {case.value}, set it to {needs} or more: the brokers would refuse "
+            f"the largest record that is written there, and {writer} would stop",
             case.topic.config.get("max.message.bytes", str(needs)),
         )
 
@@ -78,7 +79,7 @@ def timestamp_after(case: Case) -> Iterator[Fault]:
     """What is wrong with `message.timestamp.after.max.ms`."""
     name, wanted = "message.timestamp.after.max.ms", case.topic.config["message.timestamp.after.max.ms"]
     if case.existing.config.get("message.timestamp.type") == "LogAppendTime":
-        return  # no timestamp of ours is looked at
+        return  # the timestamps are not checked
     if case.topic.role == "repartition":
         if case.value != wanted:
             yield Fault("warning", f"has {name} {case.value}, set it to {wanted}: {_LOST_TIME}", wanted)
@@ -89,9 +90,7 @@ def timestamp_after(case: Case) -> Iterator[Fault]:
         )
 
 
-_LOST_TIME: Final = (
-    "a record further ahead is stamped with the time at which it is written instead of its own"
-)
+_LOST_TIME: Final = "a record further ahead gets the time at which it is written instead of its own"
 
 
 def timestamp_before(case: Case) -> Iterator[Fault]:
@@ -112,15 +111,15 @@ def timestamp_before(case: Case) -> Iterator[Fault]:
         if int(case.value) < most:
             yield Fault(
                 "warning",
-                f"has {name} {case.value}, set it to {most}: an older event is stamped with the time at which it is "
-                "written",
+                f"has {name} {case.value}, set it to {most}: an older event gets the time at which it "
+                "is written",
                 str(most),
             )
     elif int(case.value) < min(_kept(case.existing) / 2, most):
         yield Fault(
             "warning",
-            f"has {name} {case.value}, less than half of its retention, set it to {most}: older records are stamped "
-            "with the time at which they are written",
+            f"has {name} {case.value}, less than half of its retention, set it to {most}: older records "
+            "get the time at which they are written",
             str(most),
         )
 
@@ -158,7 +157,8 @@ def dirty_ratio(case: Case) -> Iterator[Fault]:
         wanted = case.topic.config["min.cleanable.dirty.ratio"]
         yield Fault(
             "warning",
-            f"has min.cleanable.dirty.ratio {case.value}, set it to {wanted}: a restart reads over twice the state",
+            f"has min.cleanable.dirty.ratio {case.value}, set it to {wanted}: a restart reads more than "
+            "twice the state",
             wanted,
         )
 
@@ -169,8 +169,8 @@ def compaction_lag(case: Case) -> Iterator[Fault]:
     if int(case.value) > most:
         yield Fault(
             "warning",
-            f"has min.compaction.lag.ms {case.value}, set it to 0: nothing younger is compacted, and a restart reads "
-            "all of it",
+            f"has min.compaction.lag.ms {case.value}, set it to 0: nothing more recent is compacted, "
+            "and a restart reads all of it",
             "0",
         )
 
@@ -208,12 +208,12 @@ def retention_bytes(case: Case) -> Iterator[Fault]:
         lost = (
             "before they are read"
             if case.topic.role in ("calls", "repartition")
-            else "however young they are"
+            else "however recent they are"
         )
         yield Fault(
             "warning",
-            f"keeps retention.bytes {case.value} a partition, set it to {FOREVER}: once there is more, records are "
-            f"removed {lost}",
+            f"keeps retention.bytes {case.value} a partition, set it to {FOREVER}: beyond that size, "
+            f"records are removed {lost}",
             str(FOREVER),
         )
 
@@ -236,21 +236,21 @@ def retention(case: Case) -> Iterator[Fault]:
 
 
 def _demands(case: Case) -> Iterator[tuple[int, str, str]]:
-    """For how long records are to be kept (ms), who says so, and why."""
+    """For how long records are to be kept (ms), what requires it, and why."""
     settings, calls = case.settings, case.calls
     if case.topic.role == "calls":
         yield (
             settings.input_retention,
             f"{PREFIX}INPUT_RETENTION",
-            "events that wait for longer, while no worker runs, are lost",
+            "events that wait longer than that, while no worker runs, are lost",
         )
         return
     incoming = int(calls.config.get("retention.ms", "0")) if calls else 0
     if case.topic.role == "repartition":
-        yield incoming, settings.calls_topic, "what lies there for longer may be removed before it is applied"
+        yield incoming, settings.calls_topic, "what is there for longer may be removed before it is applied"
         return
     yield settings.call_retention, f"{PREFIX}CALL_RETENTION", "amendments need their call"
-    yield incoming, settings.calls_topic, "what came of events that are still there may be gone"
+    yield incoming, settings.calls_topic, "the results of events that are still there may be gone"
 
 
 def _endless(kept: int) -> float:
@@ -267,8 +267,8 @@ def segment_bytes(case: Case) -> Iterator[Fault]:
     if int(case.value) > wanted:
         yield Fault(
             "warning",
-            f"has segment.bytes {case.value}, set it to {wanted}: nothing is compacted before its segment is full or "
-            "an hour old, and a restart reads all of it",
+            f"has segment.bytes {case.value}, set it to {wanted}: nothing is compacted before its "
+            "segment is full or an hour old, and a restart reads all of it",
             str(wanted),
         )
 
@@ -279,8 +279,8 @@ def segment_age(case: Case) -> Iterator[Fault]:
     if int(case.value) > 24 * wanted:
         yield Fault(
             "warning",
-            f"has segment.ms {case.value}, set it to {wanted}: on a quiet partition what was forgotten stays for so "
-            "long, phone numbers too",
+            f"has segment.ms {case.value}, set it to {wanted}: on a quiet partition, forgotten calls "
+            "stay for that long, including phone numbers",
             str(wanted),
         )
 
@@ -290,7 +290,7 @@ def unclean_election(case: Case) -> Iterator[Fault]:
     if case.value == "true":
         yield Fault(
             "warning",
-            "has unclean.leader.election.enable true, set it to false: an election may lose records that were "
-            "acknowledged, and workers stop where they notice",
+            "has unclean.leader.election.enable true, set it to false: an election may lose "
+            "acknowledged records, and workers that notice it stop",
             "false",
         )

@@ -1,6 +1,6 @@
-"""A request of Kafka's that aiokafka does not have: changing single settings of topics, and no others.
+"""A Kafka request that aiokafka does not have: changing individual settings of topics.
 
-Its own `alter_configs` takes back every setting that it does not name.
+Its own `alter_configs` resets every setting that it does not name.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Every setting that a topic has in Kafka 4: whether it matters to the processor, which values do, and why.
 
-`topics check` goes by this table, docs/topics.md is written from it, and a test holds that a real broker has no setting
+`topics check` uses this table, docs/topics.md is generated from it, and a test checks that a real broker has no setting
 that is missing here. A setting that a broker does not report, because it is older or the right is missing, is not
 judged.
 """
@@ -20,7 +20,7 @@ ALL: Final[tuple[Role, ...]] = ("calls", *INTERNAL, *OUTPUTS)
 _OURS: Final[tuple[Role, ...]] = (*INTERNAL, *OUTPUTS)
 #: Topics that must not lose a record, and must always have a broker to write to.
 _SAFE: Final[tuple[Role, ...]] = (*ALL, "redriven")
-#: Those from which Kafka deletes records by their age.
+#: Topics from which Kafka deletes records by age.
 _DELETED: Final[tuple[Role, ...]] = ("calls", "repartition", *OUTPUTS)
 
 
@@ -30,7 +30,7 @@ class Rule:
 
     setting: str
     why: str
-    #: The topics for which it matters, and which values are right there, in words.
+    #: The topics for which it matters, and the right values there, in words.
     roles: tuple[Role, ...] = ()
     right: str = ""
     otherwise: str = ""

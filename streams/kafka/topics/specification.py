@@ -1,12 +1,13 @@
 """The topics that the processor needs, and their settings (semantics, section 1).
 
-Outputs and the changelog have as many partitions as the topic whose events are applied, since what comes of
-partition N goes to partition N (modulo the partitions of an output that has fewer). That is the calls topic, or the
-internal one in which its events are keyed by call id. Kafka deletes records by their timestamps,
-and those of outputs are event times: their retention must exceed the age of whatever is replayed, or a replay's
-output keeps no event times.
+Outputs and the changelog have as many partitions as the topic whose events are applied, since the results of partition
+N go to partition N (modulo the number of partitions, if an output has fewer). That topic is the calls topic, or the
+internal topic in which its events are keyed by call id. Kafka deletes records by their timestamps, and those of outputs
+are event times: their retention must exceed the age of anything that is replayed, otherwise a replay's output does not
+keep event times.
 
-This is also the one place that knows what fits: `LARGEST` is the greatest record that is written to each topic.
+This is also the one place that knows what fits: `LARGEST` is the size of the largest record that is written to each
+topic.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Role: TypeAlias = Literal["calls", "repartition", "completed", "kpis", "dead", "
 
 #: The roles of the topics that people read.
 OUTPUTS: Final[tuple[Role, ...]] = ("completed", "kpis", "dead")
-#: The roles of the topics that workers make themselves.
+#: The roles of the topics that workers create themselves.
 INTERNAL: Final[tuple[Role, ...]] = ("repartition", "changelog")
 
 LARGEST: Final[Mapping[Role, int]] = {
@@ -29,24 +30,24 @@ LARGEST: Final[Mapping[Role, int]] = {
     "completed": 160 * 1024,
     "changelog": 100 * 1024,
     "kpis": 32 * 1024,
-    # Of a dead letter without its value, former headers and key, see `Config.shrink`.
+    # A dead letter without its value, former headers and key; see `Config.shrink`.
     "dead": 16 * 1024,
-    # Of an event without the properties that are not carried on.
+    # An event without the properties that are not carried on.
     "repartition": 160 * 1024,
-    # Two places: that of the record and that of its dead letter.
+    # Two places: that of the record, and that of its dead letter.
     "redriven": 1024,
 }
-"""Bytes of the greatest record that a topic has to take, with all that Kafka adds to it. All are below Kafka's default
-limit of 1 MiB. A larger dead letter or repartitioned event is written whole where its topic takes it, and shrunk where
-it does not."""
+"""The size in bytes of the largest record that a topic has to accept, with everything that Kafka adds to it. All are
+below Kafka's default limit of 1 MiB. A larger dead letter or repartitioned event is written unchanged if its topic
+accepts it, and otherwise shrunk."""
 
-#: What Kafka takes unless told otherwise.
+#: What Kafka accepts by default.
 _DEFAULT_BYTES: Final = 1024 * 1024 + 12
-#: The more of the dead letters and repartitioned events fit, the fewer have to be shrunk.
+#: The more dead letters and repartitioned events fit, the fewer have to be shrunk.
 _ROOMY_BYTES: Final = 2 * 1024 * 1024
 _HOUR: Final = 3_600_000
 ANY_TIME: Final = 2**63 - 1
-"""Of a limit on timestamps, in ms: none."""
+"""A limit on timestamps, in ms, that is none."""
 
 
 @dataclass(frozen=True)
@@ -56,25 +57,25 @@ class Topic:
     name: str
     role: Role
     config: Mapping[str, str]
-    #: The topic that is read where this one is written.
+    #: The topic whose partitions are read to write this one.
     source: str = ""
-    #: How many partitions it is made with; None: as many as its source.
+    #: How many partitions it is created with; None: as many as its source.
     partitions: int | None = None
 
 
 def in_sync(replicas: int) -> int:
-    """The `min.insync.replicas` of a topic with so many replicas: the majority.
+    """The `min.insync.replicas` of a topic with this many replicas: the majority.
 
-    What is acknowledged then lies on two brokers or more, except where there is one replica only, and writing goes on
-    without a minority of the brokers. Two replicas have none: writing stops while one of them is down, which loses
-    nothing; going on with the other one could.
+    What is acknowledged is then on at least two brokers, unless there is only one replica, and writing continues if a
+    minority of the brokers is down. With two replicas, writing stops while one of them is down, which loses nothing;
+    continuing with the other one could.
     """
     return replicas // 2 + 1
 
 
 def needed(settings: Settings) -> tuple[Topic, ...]:
     """The topics that a worker needs: those of semantics, section 1, and the internal ones; each after its source."""
-    # Event times are record timestamps: the broker must not put its own in their place, nor refuse any.
+    # Event times are record timestamps: the broker must neither replace them with its own time, nor refuse any.
     event_time = {"message.timestamp.type": "CreateTime"}
     any_time = {**event_time, "message.timestamp.after.max.ms": str(ANY_TIME)}
     events = {
@@ -124,18 +125,18 @@ _REDRIVEN: Final = {
     "retention.bytes": str(FOREVER),
 }
 _CHANGELOG: Final = {
-    # Its timestamps tell a worker what time it is to the brokers, in the acknowledgement of each commit.
+    # Its timestamps, in the acknowledgement of each commit, tell a worker the brokers' time.
     "message.timestamp.type": "LogAppendTime",
     "max.message.bytes": str(_DEFAULT_BYTES),
     "cleanup.policy": "compact",
     "retention.ms": str(FOREVER),
     "retention.bytes": str(FOREVER),
-    # Compacted early and often: a restart reads all of it.
+    # Compacted early and often, since a restart reads all of it.
     "min.cleanable.dirty.ratio": "0.1",
     "segment.ms": str(_HOUR),
-    # Kafka compacts no segment that it still writes to.
+    # Kafka does not compact the segment that it still writes to.
     "segment.bytes": str(16 * 1024 * 1024),
-    # Tombstones of the calls that were forgotten: a day of them by default, as many as there are calls remembered.
-    # No restore takes so long, and a store on disk that is used is at most half as old (`streams.engine.store`).
+    # Tombstones of forgotten calls: Kafka's default keeps a day of them, as many as there are remembered calls. No
+    # restore takes this long, and a store on disk is used only if it is at most half as old (`streams.engine.store`).
     "delete.retention.ms": str(2 * _HOUR),
 }
