@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 
 from benchmarks.measure import connected, connections
 
@@ -18,9 +20,25 @@ def test_only_established_connections_to_the_port_count() -> None:
     assert connected(TABLE, 0x2384) == {"11", "14"}
 
 
-def test_connections_of_a_process() -> None:
+CLIENT = """
+import socket, sys
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))):
+    print("connected", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_only_the_connections_of_the_process_count() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
+        other = [sys.executable, "-c", CLIENT, str(port)]
+        with (
+            subprocess.Popen(other, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
+            socket.create_connection(("127.0.0.1", port)),
+            socket.create_connection(("127.0.0.1", port)),
+        ):
+            assert process.stdout
+            assert process.stdout.readline() == b"connected\n"
+            assert connections(process.pid, port) == 1
             assert connections(os.getpid(), port) == 2
-        assert connections(os.getpid(), port) == 0
+            assert connections(os.getpid(), port + 1) == 0
