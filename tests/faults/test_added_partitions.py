@@ -1,7 +1,5 @@
 """Partitions that are added to the calls topic: what runs goes on; they are read once their state has a place."""
 
-import re
-import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -45,13 +43,6 @@ def said(workers: Sequence[Worker], text: str) -> bool:
     return any(text in worker.said() for worker in workers)
 
 
-def ready(worker: Worker) -> str:
-    address = re.search(r"HTTP is at (\S+),", worker.said())
-    assert address
-    with urllib.request.urlopen(address[1] + "/ready", timeout=5) as answer:
-        return str(answer.read().decode())
-
-
 @pytest.mark.parametrize("repartition", ["false", "true"])
 def test_partitions_added_under_traffic_wait_and_are_then_read_without_a_restart(
     kafka: str, tmp_path: Path, seed: int, repartition: str
@@ -75,12 +66,12 @@ def test_partitions_added_under_traffic_wait_and_are_then_read_without_a_restart
         produce(kafka, setup.calls, [replace(each, partition=n % 6) for n, each in enumerate(more)])
         assert not {4, 5} & _offsets(setup).keys()
         (holder, *_) = [worker for worker in workers if "partition 4 is not read" in worker.said()]
-        assert ready(holder).startswith("ok\n")
-        assert f"{setup.calls} partition 4 is not read: " in ready(holder)
+        assert holder.page("/ready").startswith("ok\n")
+        assert f"{setup.calls} partition 4 is not read: " in holder.page("/ready")
         create(setup)
         wait_for("all is read", lambda: _offsets(setup) == _ends(setup), 60, 0.2)
         wait_until_done(setup)
-        assert "is not read" not in ready(holder)
+        assert "is not read" not in holder.page("/ready")
         for worker in workers:
             assert worker.terminate() == 0, worker.said()[-3000:]
     if repartition == "true":

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,12 +49,10 @@ def read_as_the_group(setup: Setup, count: int) -> None:
 
 
 def skipped(worker: Worker, setup: Setup) -> float:
-    address = re.search(r"HTTP is at (\S+),", worker.said())
-    assert address
-    with urllib.request.urlopen(address[1] + "/metrics", timeout=5) as answer:
-        text = answer.read().decode()
     labels = re.escape(f'{{partition="0",topic="{setup.calls}"}}')
-    found = re.search(rf"^telefonie_records_skipped_total{labels} (\S+)$", text, re.MULTILINE)
+    found = re.search(
+        rf"^telefonie_records_skipped_total{labels} (\S+)$", worker.page("/metrics"), re.MULTILINE
+    )
     return float(found[1]) if found else -1.0
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,16 +35,9 @@ def open_transaction(setup: Setup, records: list[Record]) -> Iterator[Producer]:
     yield producer
 
 
-def asked(worker: Worker, path: str) -> str:
-    address = re.search(r"HTTP is at (\S+),", worker.said())
-    assert address
-    with urllib.request.urlopen(address[1] + path, timeout=5) as answer:
-        return str(answer.read().decode())
-
-
 def gauge(worker: Worker, setup: Setup, name: str) -> float:
     labels = f'{{partition="0",topic="{setup.source}"}}'
-    found = re.search(rf"^{name}{re.escape(labels)} (\S+)$", asked(worker, "/metrics"), re.MULTILINE)
+    found = re.search(rf"^{name}{re.escape(labels)} (\S+)$", worker.page("/metrics"), re.MULTILINE)
     return float(found[1]) if found else -1.0
 
 
@@ -82,11 +74,9 @@ def test_what_is_behind_it_waits_and_everybody_says_so(
             )
             wait_for("a warning", lambda: "--partition 0 --start-offset 10` ends it" in worker.said())
             wait_for(
-                "it is spoken of", lambda: "records wait behind a transaction" in asked(worker, "/ready"), 20
+                "it is spoken of", lambda: "records wait behind a transaction" in worker.page("/ready"), 20
             )
-            assert asked(worker, "/ready").startswith(
-                f"ok\n{setup.calls} partition 0: {waiting} records wait"
-            )
+            assert worker.page("/ready").startswith(f"ok\n{setup.calls} partition 0: {waiting} records wait")
             found = told(setup, monkeypatch)
             assert (found["lag"], found["hidden"], found["end"]) == (waiting, waiting, 10 + waiting)
             assert found["oldest_uncommitted_seconds"] > 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import time
 import urllib.error
@@ -32,12 +31,6 @@ def event(call_id: str, status: str, partition: int | None, ago: int = 0) -> Rec
     return Record(json.dumps(call).encode(), call_id.encode(), NOW - ago * 1000, (), partition)
 
 
-def url(worker: Worker) -> str:
-    found = re.search(r"HTTP is at (\S+),", worker.said())
-    assert found
-    return found[1]
-
-
 def last(worker: Worker) -> list[int]:
     """The partitions that it has."""
     return (worker.assignments() or [[]])[-1]
@@ -51,7 +44,7 @@ def ask(*args: str, **env: str) -> Result:
 def get(worker: Worker, path: str) -> tuple[int, dict[str, Any], str | None]:
     """Status, document and Retry-After; without a token."""
     try:
-        with urllib.request.urlopen(url(worker) + path, timeout=20) as answer:
+        with urllib.request.urlopen(worker.url + path, timeout=20) as answer:
             return answer.status, json.load(answer), None
     except urllib.error.HTTPError as error:
         return error.code, json.load(error), error.headers["Retry-After"]
@@ -59,7 +52,7 @@ def get(worker: Worker, path: str) -> tuple[int, dict[str, Any], str | None]:
 
 def first_look(worker: Worker) -> dict[str, Any]:
     """What the live page shows first."""
-    with urllib.request.urlopen(url(worker) + "/events", timeout=20) as stream:
+    with urllib.request.urlopen(worker.url + "/events", timeout=20) as stream:
         lines = [stream.readline() for _ in range(4)]
     found: dict[str, Any] = json.loads(lines[3].removeprefix(b"data: "))
     return found
@@ -87,7 +80,7 @@ def setup(kafka: str) -> Setup:
 def test_get_and_open_on_one_worker(setup: Setup, tmp_path: Path) -> None:
     with Worker(setup, tmp_path / "log") as worker:
         wait_for("everything is committed", lambda: setup.committed() >= 6)
-        here = ("--url", url(worker))
+        here = ("--url", worker.url)
         found = json.loads(ask("get", "stuck", "--json", *here).stdout)
         assert (found["open"], found["status"], set(found["timeline"])) == (
             True,
@@ -122,9 +115,9 @@ def test_get_and_open_on_one_worker(setup: Setup, tmp_path: Path) -> None:
 def test_a_token_is_sent_along(setup: Setup, tmp_path: Path) -> None:
     with Worker(setup, tmp_path / "log", env={"API_TOKEN": "right"}) as worker:
         wait_for("everything is committed", lambda: setup.committed() >= 6)
-        assert ask("open", "--url", url(worker), API_TOKEN="right").exit_code == 0
+        assert ask("open", "--url", worker.url, API_TOKEN="right").exit_code == 0
         for env in ({}, {"API_TOKEN": "wrong"}):
-            refused = ask("open", "--url", url(worker), **env)
+            refused = ask("open", "--url", worker.url, **env)
             assert (refused.exit_code, refused.stdout) == (1, "")
             assert "answers 401: it takes the bearer token" in refused.stderr
 
@@ -167,9 +160,9 @@ def test_any_worker_tells_of_any_call(kafka: str, tmp_path: Path) -> None:
         wait_for("everything is committed", lambda: setup.committed() >= 12)
         for worker in workers:
             for name in names[:4]:
-                found = ask("get", name, "--json", "--url", url(worker), **env)
+                found = ask("get", name, "--json", "--url", worker.url, **env)
                 assert json.loads(found.stdout)["source"]["partition"] == partition_of(name, 3)
-            rows = ask("open", "--url", url(worker), **env)
+            rows = ask("open", "--url", worker.url, **env)
             assert sorted(row.split("\t")[0] for row in rows.stdout.splitlines()) == sorted(names)
             assert (rows.exit_code, rows.stderr) == (0, "")
             assert len(get(worker, "/status")[1]["others"]) == 2
@@ -198,11 +191,11 @@ def test_no_call_is_denied_while_its_worker_is_silent_and_its_partition_moves(
         here = "stuck" if last(two) == [0] else "fresh"
         one.signal(fault)
         if fault == signal.SIGKILL:  # a paused one takes its time not to answer
-            listed = ask("open", "--url", url(two))
+            listed = ask("open", "--url", two.url)
             assert (listed.exit_code, listed.stdout.split("\t")[0]) == (1, here)
             assert f"of the partitions {last(two)} only" in listed.stderr
         said = ask_until_found(two, names)
-        assert any(f"{url(one)} does not answer" in each for each in said), said
+        assert any(f"{one.url} does not answer" in each for each in said), said
         assert last(two) == [0, 1]
         if fault == signal.SIGSTOP:
             one.signal(signal.SIGCONT)
@@ -226,5 +219,5 @@ def test_a_worker_of_the_same_name_tells_its_new_address_though_no_partition_mov
         with Worker(setup, tmp_path / "again", env={"INSTANCE_ID": "one"}) as again:
             ask_until_found(two, names)
             ask_until_found(again, names)
-            assert url(again) != url(one)
+            assert again.url != one.url
             assert len(two.assignments()) == rounds

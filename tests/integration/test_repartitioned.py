@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -175,11 +174,8 @@ def test_workers_share_both_stages_and_tell_how_far_they_are(kafka: str, tmp_pat
         with Worker(setup, tmp_path / "second") as second:
             wait_for("the second has some", lambda: len(second.assignments()) == 2)
             assert sum(map(len, second.assignments())) == 4
-            address = re.search(r"HTTP is at (\S+?),? ", second.said())
-            assert address
-            with urllib.request.urlopen(f"{address[1]}/metrics", timeout=5) as answer:
-                metrics = answer.read().decode()
-            topics = re.findall(r'consumer_lag_records{partition="\d",topic="(\S+)"}', metrics)
+            lags = r'consumer_lag_records{partition="\d",topic="(\S+)"}'
+            topics = re.findall(lags, second.page("/metrics"))
             assert Counter(topics).total() == 4
             second.kill()
             sending.result(60)

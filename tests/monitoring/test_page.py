@@ -1,6 +1,5 @@
 """The page of metrics of a real worker on a real Kafka."""
 
-import re
 import shutil
 import subprocess
 import urllib.request
@@ -18,9 +17,7 @@ pytestmark = pytest.mark.kafka
 
 
 def page(worker: Worker, accept: str) -> str:
-    address = re.search(r"HTTP is at ([^\s,]+)", worker.said())
-    assert address
-    request = urllib.request.Request(f"{address[1]}/metrics", headers={"Accept": accept})
+    request = urllib.request.Request(f"{worker.url}/metrics", headers={"Accept": accept})
     with urllib.request.urlopen(request, timeout=10) as answer:
         return str(answer.read().decode())
 

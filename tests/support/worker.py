@@ -156,7 +156,7 @@ class Worker:
     def get(self, path: str) -> int:
         """The status with which its web server answers."""
         try:
-            with urllib.request.urlopen(self._address() + path, timeout=5) as answer:
+            with urllib.request.urlopen(self.url + path, timeout=5) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
@@ -164,17 +164,19 @@ class Worker:
     def asked(self, path: str) -> tuple[int, Any]:
         """Status and JSON document of its web server's answer."""
         try:
-            with urllib.request.urlopen(self._address() + path, timeout=30) as answer:
+            with urllib.request.urlopen(self.url + path, timeout=30) as answer:
                 return int(answer.status), json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
 
     def page(self, path: str) -> str:
         """What its web server answers."""
-        with urllib.request.urlopen(self._address() + path, timeout=5) as answer:
+        with urllib.request.urlopen(self.url + path, timeout=5) as answer:
             return str(answer.read().decode())
 
-    def _address(self) -> str:
+    @property
+    def url(self) -> str:
+        """That of its web server."""
         found = re.search(r"HTTP is at (\S+),", self.said())
         assert found, "the web server is not there yet"
         return found[1]

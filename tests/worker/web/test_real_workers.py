@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -51,9 +50,7 @@ def worker(setup: Setup, log: Path, **env: str) -> Iterator[Worker]:
 @contextmanager
 def opened(browser: Any, made: Worker, path: str, **options: Any) -> Iterator[Any]:
     """A page, with the token given; `complaints` are its errors, and what it has asked of others."""
-    found = re.search(r"HTTP is at (\S+),", made.said())
-    assert found
-    with watched(browser, found[1], path, token=TOKEN, **options) as page:
+    with watched(browser, made.url, path, token=TOKEN, **options) as page:
         yield page
         assert page.complaints == []
 
@@ -67,7 +64,7 @@ def test_a_call_that_changes_while_its_worker_restarts(browser: Any, setup: Setu
     produce(setup.brokers, setup.calls, [event("a/b", "ringing")])
     with worker(setup, tmp_path / "log", **port) as made:
         wait_until_done(setup)
-        port["HTTP_PORT"] = made._address().rpartition(":")[2]
+        port["HTTP_PORT"] = made.url.rpartition(":")[2]
         with opened(browser, made, "/calls/a%2Fb") as page:
             page.wait_for_selector(state("Open"), timeout=PATIENCE)
             made.kill()
@@ -94,10 +91,10 @@ def test_of_two_workers_one_is_silent(browser: Any, setup: Setup, tmp_path: Path
             page.wait_for_selector("#banner:has-text('1 of 2 partitions only')", timeout=PATIENCE)
             assert "does not answer" in page.inner_text("#banner")
             page.wait_for_selector("#total:text-is('1')", timeout=PATIENCE)
-            page.goto(one._address() + "/calls/nobody")
+            page.goto(one.url + "/calls/nobody")
             page.wait_for_selector(state("Cannot be said now"), timeout=PATIENCE)
             two.signal(signal.SIGCONT)
-            page.goto(one._address() + "/calls")
+            page.goto(one.url + "/calls")
             page.wait_for_selector("#total:text-is('2')", timeout=PATIENCE)
 
 
@@ -142,14 +139,14 @@ def test_every_page_by_keyboard_and_without_the_token(browser: Any, setup: Setup
         context = browser.new_context(viewport={"width": 360, "height": 740})
         page = context.new_page()
         for path in ("/calls/one", "/calls", "/dead", "/dead/0:0", "/kpis"):
-            page.goto(made._address() + path)
+            page.goto(made.url + path)
             page.wait_for_selector("#token:visible", timeout=PATIENCE)
             assert PHONE not in page.content()
             assert page.locator("tbody tr, .revision, #fields dd").count() == 0
             found = axe.run(page).response["violations"]
             assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == []
             assert TOKEN not in page.url
-        page.goto(made._address() + "/calls")
+        page.goto(made.url + "/calls")
         page.wait_for_selector("#token:visible", timeout=PATIENCE)
         page.focus("#token-value")
         page.keyboard.type(TOKEN)
@@ -199,6 +196,6 @@ def test_a_command_that_cannot_be_copied_is_selected(browser: Any, setup: Setup,
         page.click("#copy")
         page.wait_for_selector("#copy:text-is('Selected: press Ctrl-C')", timeout=PATIENCE)
         assert page.evaluate("getSelection().toString()") == page.inner_text("#command")
-        page.goto(made._address() + "/dead?key=a%00b")
+        page.goto(made.url + "/dead?key=a%00b")
         page.wait_for_selector("#note:has-text('All since')", timeout=PATIENCE)
         assert page.is_hidden("#command-row"), "no command can be given a NUL"

@@ -66,7 +66,7 @@ def served(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     with Worker(setup, tmp_path_factory.mktemp("support") / "log") as worker:
         wait_for("it is ready", lambda: "HTTP is at" in worker.said() and worker.get("/ready") == 200)
         wait_until_done(setup)
-        yield worker._address()
+        yield worker.url
 
 
 class Person:
