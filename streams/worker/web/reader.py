@@ -37,6 +37,8 @@ class Reader:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._thread: _Thread | None = None
+        #: The one that was closed last.
+        self._former: _Thread | None = None
         self._closing: asyncio.TimerHandle | None = None
         #: CPU time (s) that all jobs have taken.
         self.used = 0.0
@@ -63,15 +65,15 @@ class Reader:
     def _close(self) -> None:
         if self._thread is not None:
             self._thread.close()
-            self._thread = None
+            self._former, self._thread = self._thread, None
 
     async def stop(self) -> None:
         """Close the consumer; waits a moment for it."""
         if self._closing is not None:
             self._closing.cancel()
-        if (thread := self._thread) is not None:
-            self._close()
-            await asyncio.to_thread(thread.join, _STOP_SECONDS)
+        self._close()
+        if self._former is not None:
+            await asyncio.to_thread(self._former.join, _STOP_SECONDS)
 
 
 class _Thread(threading.Thread):
@@ -82,6 +84,7 @@ class _Thread(threading.Thread):
         self.loop = asyncio.new_event_loop()
         self._settings, self._used = settings, 0.0
         self._consumer: Any = None
+        self._job: asyncio.Task[Any] | None = None
         self._open = AsyncExitStack()
         self.start()
 
@@ -92,7 +95,7 @@ class _Thread(threading.Thread):
 
     async def do(self, job: Job[T]) -> T:
         """Do a job with the consumer, which is connected first if it is not yet."""
-        begun = time.thread_time()
+        begun, self._job = time.thread_time(), asyncio.current_task()
         try:
             async with asyncio.timeout(PATIENCE):
                 if self._consumer is None:
@@ -101,6 +104,7 @@ class _Thread(threading.Thread):
                 return await job(self._consumer)
         finally:
             self._used += time.thread_time() - begun
+            self._job = None
 
     def take_used(self) -> float:
         """The CPU time (s) of the jobs since it was asked for last."""
@@ -112,6 +116,9 @@ class _Thread(threading.Thread):
         asyncio.run_coroutine_threadsafe(self._end(), self.loop)
 
     async def _end(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            await asyncio.wait([self._job])
         with suppress(Exception):  # of a consumer that has failed already
             await self._open.aclose()
         self.loop.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -432,3 +433,26 @@ def test_the_consumer_is_closed_when_nobody_looks(
         assert (await ask("/dead"))[0] == 200
 
     serve(values, scene)
+
+
+def test_a_server_that_stops_lets_go_of_a_look_that_is_under_way(
+    values: dict[str, object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = threading.Event()
+
+    async def endless(*_: Any) -> Any:
+        begun.set()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(Wanted, "look", endless)
+
+    async def scene(ask: Ask) -> None:
+        asking.append(asyncio.ensure_future(ask("/dead")))
+        assert await asyncio.to_thread(begun.wait, 10)
+
+    asking: list[Any] = []
+    serve(values, scene)
+    assert not any(each.name == "pages" for each in threading.enumerate())
+    gc.collect()
+    assert caplog.text == "", "no task is destroyed that has not ended"
+    assert asking[0].cancelled() or asking[0].exception() is not None
