@@ -15,7 +15,7 @@ from faust.app.base import BootStrategy
 from faust.transport.drivers import TRANSPORTS
 from mode import CrashingSupervisor
 
-from streams.engine import fetch, writer
+from streams.engine import supported
 from streams.engine.config import Config
 from streams.engine.engine import Engine, Observer
 from streams.engine.failures import about, unreached_text
@@ -105,8 +105,7 @@ def application(
 
     `upstream` is a stage before, in the same group: an engine of its own, which writes our source.
     """
-    fetch.check()
-    writer.check()
+    supported.check()
     gc.set_threshold(*_COLLECT_AFTER)
     TRANSPORTS.aliases["batch"] = "streams.engine.transport:Transport"
     app = Application(

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from typing import Any
 
-from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, TopicAuthorizationFailedError
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
 
 log = logging.getLogger(__name__)
 
@@ -55,20 +55,3 @@ def look_up_patiently(producer: Any) -> None:
             raise NodeNotReadyError(str(error)) from error  # which is tried again
 
     producer.client.coordinator_lookup = patient
-
-
-def name_source(producer: Any, source: str) -> None:
-    """Have a transaction that may not commit the offsets of a topic, for want of Read, fail with the topic's name.
-
-    To aiokafka that is an error of its own, with a traceback and without a name.
-    """
-    sender, transactions = producer._sender, producer._txn_manager
-    commit = sender._do_txn_offset_commit
-
-    async def named(*args: Any) -> Any:
-        try:
-            return await commit(*args)
-        except TopicAuthorizationFailedError:
-            return transactions.error_transaction(TopicAuthorizationFailedError(source))
-
-    sender._do_txn_offset_commit = named

@@ -14,7 +14,8 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from math import inf
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, cast
+from uuid import uuid4
 
 from aiokafka import TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
@@ -27,7 +28,10 @@ from streams.engine.failures import about, lacking
 from streams.engine.fetch import RecordBatch, RecordsLostError
 from streams.engine.hidden import written_ends
 from streams.engine.limits import Topics
+from streams.engine.members import MembersUnknownError
+from streams.engine.offsets import NotAMemberError
 from streams.engine.processor import Checkpoint, Processor
+from streams.engine.protocol import Membership
 from streams.engine.restore import (
     Position,
     RestoreTarget,
@@ -41,7 +45,8 @@ from streams.engine.restore import (
 )
 from streams.engine.skipped import accepted
 from streams.engine.store import Changelog, Store, Stores
-from streams.engine.writer import Writer
+from streams.engine.takeover import end_left_open, fence_former_release
+from streams.engine.writer import Share, Writer
 from streams.records import Record
 
 log = logging.getLogger(__name__)
@@ -51,6 +56,8 @@ MAX_PENDING = 30_000  # records
 MAX_PENDING_BYTES = 32 << 20
 #: Between two looks whether a partition has been read from.
 _LOOK_SECONDS = 0.1
+#: Between two warnings of a transaction that holds up the group's offsets.
+_UNSTABLE_SECONDS = 5.0
 #: Between two warnings of partitions that wait.
 _WARN_SECONDS = 60.0
 #: What was seen so long ago still says something about an idle partition.
@@ -74,9 +81,9 @@ class OwnedPartition:
     """A partition that is ours, restored."""
 
     def __init__(
-        self, processor: Processor, writer: Writer, next_offset: int, store: Store | None = None
+        self, processor: Processor, number: int, next_offset: int, store: Store | None = None
     ) -> None:
-        self.processor, self.writer, self.store = processor, writer, store
+        self.processor, self.number, self.store = processor, number, store
         #: The first offset that is not in the state; and not in what is committed.
         self.next_offset = self.committed = next_offset
         #: The metadata of the group's offset: whose commit it is. None: as there was none.
@@ -116,6 +123,15 @@ class OwnedPartition:
             self.store.close()
 
 
+class _Written(NamedTuple):
+    """A checkpoint of a partition that is written."""
+
+    owned: OwnedPartition
+    share: Share
+    #: monotonic: when it was taken.
+    since: float
+
+
 class Engine:
     """The partitions of one worker. Everything runs in the worker's event loop; `app` is its Faust application."""
 
@@ -128,6 +144,14 @@ class Engine:
         self.partitions: dict[int, OwnedPartition] = {}
         #: Ours before a rebalance; what stays ours keeps its state.
         self._kept: dict[int, OwnedPartition] = {}
+        #: Assigned to us, and still to be taken over.
+        self._gained: list[int] = []
+        #: Names our transactional ids, and is told to the other members: one of a static member ends what its former
+        #: self has left open.
+        self.identity: str = upstream.identity if upstream else config.instance_id or uuid4().hex
+        self._writer: Writer | None = None
+        #: Who we are in the group, as of the last assignment that was taken over; None after we were out of it.
+        self._member: Membership | None = None
         #: Assigned to us, and not read: the changelog has no partition for their state.
         self.waiting: frozenset[int] = frozenset()
         self._warned_at = -inf
@@ -176,7 +200,7 @@ class Engine:
             return
         if owned.clock_moved:
             await self.commit()  # the new time first, so that whoever repeats this finds it
-        await self._know_time(owned)
+        await self._know_time(number)
         if not self._holds(number, owned):
             return
         records: Sequence[Record] = batch.records
@@ -206,15 +230,15 @@ class Engine:
         self.observer.applied(number, batch, seconds)
         await self._relieve()
 
-    async def _know_time(self, owned: OwnedPartition) -> None:
-        """Before anything is judged by the clock: be sure of it, by the writer of a partition."""
+    async def _know_time(self, number: int) -> None:
+        """Before anything is judged by the clock: be sure of it, by the changelog of a partition."""
         if not self.clock.is_doubtful:
             return
         async with self._committing:
             if self._is_closed():
                 return
             try:
-                await owned.writer.probe()
+                await self.writer.probe(number)
             except asyncio.CancelledError:
                 self.failure = RuntimeError("a question for the time was cancelled")
                 raise
@@ -276,53 +300,74 @@ class Engine:
             return 0
         begun = time.perf_counter()
         try:
-            checkpoints = [
-                (number, owned, *self._checkpoint(owned))
-                for number, owned in self.partitions.items()
-                if owned.dirty
-            ]
-            await asyncio.gather(
-                *(self._write(owned, checkpoint, at) for _, owned, checkpoint, at, _ in checkpoints)
-            )
+            written = [self._checkpoint(owned) for owned in self.partitions.values() if owned.dirty]
+            if written:
+                await self._write(written)
         except asyncio.CancelledError:
             self.failure = RuntimeError("a commit was cancelled")
             raise
+        except NotAMemberError as error:
+            await self._abandon(error)
+            return 0
         except Exception as error:
             await self.fail(error)
             return 0
-        for number, owned, checkpoint, next_offset, since in checkpoints:
-            owned.committed = next_offset
+        for each in written:
+            owned = each.owned
+            owned.committed, owned.note = each.share.next_offset, each.share.note
             owned.committed_at = self.clock.now()
-            if owned.waiting_since is not None and owned.waiting_since <= since:
-                owned.waiting_since = since if owned.dirty else None
-            self.observer.committed(number, checkpoint, next_offset, time.perf_counter() - begun)
-        return len(checkpoints)
-
-    @staticmethod
-    def _checkpoint(owned: OwnedPartition) -> tuple[Checkpoint, int, float]:
-        owned.clock_moved = owned.unsaid = False
-        return owned.processor.checkpoint(), owned.next_offset, time.monotonic()
-
-    async def _write(self, owned: OwnedPartition, checkpoint: Checkpoint, next_offset: int) -> None:
-        note = new_note()
-        position = encode_position(
-            Position(
-                next_offset,
-                checkpoint.header,
-                topic=self.topic,
-                skipped=owned.skipped,
-                skipped_to=owned.skipped_to,
+            if owned.waiting_since is not None and owned.waiting_since <= each.since:
+                owned.waiting_since = each.since if owned.dirty else None
+            self.observer.committed(
+                owned.number, each.share.checkpoint, owned.committed, time.perf_counter() - begun
             )
+        return len(written)
+
+    def _checkpoint(self, owned: OwnedPartition) -> _Written:
+        owned.clock_moved = owned.unsaid = False
+        checkpoint, next_offset = owned.processor.checkpoint(), owned.next_offset
+        position = Position(
+            next_offset,
+            checkpoint.header,
+            topic=self.topic,
+            skipped=owned.skipped,
+            skipped_to=owned.skipped_to,
         )
+        where = f"{self.config.source} partition {owned.number}"
+        what = f"what comes of {where} from offset {owned.committed} to {next_offset}"
+        share = Share(owned.number, checkpoint, encode_position(position), next_offset, new_note(), what)
+        return _Written(owned, share, time.monotonic())
+
+    async def _write(self, written: Sequence[_Written]) -> None:
         try:
-            end = await owned.writer.write(checkpoint, position, next_offset, note)
+            ends = await self.writer.write([each.share for each in written])
         except Exception as error:
-            source = f"{self.config.source} partition {owned.writer.partition}"
-            about(error, f"what comes of {source} from offset {owned.committed} to {next_offset}")
+            if not any(each.share.about in getattr(error, "__notes__", ()) for each in written):
+                about(
+                    error,
+                    written[0].share.about if len(written) == 1 else f"what comes of {self.config.source}",
+                )
             raise
-        owned.note = note
-        if owned.store is not None:
-            owned.store.write(checkpoint.stored, end, position, self.clock.now())
+        for each, end in zip(written, ends, strict=True):
+            if (store := each.owned.store) is not None:
+                store.write(each.share.checkpoint.stored, end, each.share.position, self.clock.now())
+
+    async def _abandon(self, error: NotAMemberError) -> None:
+        """The group has moved on without us: what is not committed is read again, by whoever has the partitions now."""
+        log.warning(
+            "%s: the group %s has gone on without this worker, which was silent for too long (%s): what was not "
+            "committed has no effect, and is read again",
+            self.config.source,
+            self.config.group,
+            error,
+        )
+        dropped, self.partitions, self._suspended, self._member = self.partitions, {}, True, None
+        for owned in dropped.values():
+            owned.close_store()
+        if (twin := await self.app.consumer.twin()) is not None:
+            await self.fail(twin)
+        else:
+            self.app.consumer.rejoin()
 
     async def fail(self, error: BaseException) -> None:
         """Stop the worker because of an error, once."""
@@ -413,7 +458,7 @@ class Engine:
         for number, owned in list(self.partitions.items()):
             if owned.dirty or not self._is_idle(number, owned, since):
                 continue
-            await self._know_time(owned)
+            await self._know_time(number)
             while (is_idle := self._is_idle(number, owned, since)) and owned.processor.settle():
                 await self._turn()
             if is_idle:
@@ -451,18 +496,20 @@ class Engine:
             return False
         return all(done.get(number, first) >= end for number, (first, end) in bounds.items())
 
+    async def committed_offsets(self, numbers: Collection[int]) -> dict[int, int]:
+        """The group's offsets, of the partitions that have one which no transaction is about to change."""
+        found, _ = await self.app.consumer.stable_offsets(self.config.source, numbers)
+        return {number: place.offset for number, place in found.items()}
+
     # -- assignment
 
-    async def assign(self, assigned: Collection[TP]) -> None:
-        """Take over what has been assigned. The order is what makes it safe:
+    async def assign(self, assigned: Collection[TP], generation: int) -> None:
+        """Go on with what stays ours of what has been assigned in a generation of the group; `restore` does the rest.
 
-        1. the transactional producers of all partitions start, those of kept ones too: that ends what a former
-           owner has left open and fences it;
-        2. only then are the group's offsets and the changelog's end final;
-        3. state that is not certainly the last is restored, and says where to read on.
-
-        A kept partition keeps its state if its last commit is the group's: by its note, since commits of the idle
-        clock do not move the offset. A partition that was added to the source waits while the changelog has none.
+        From now on transactions commit as a member of this generation: those of a former owner cannot any more. A
+        partition keeps its state if nobody else can have had it meanwhile, and the last commit is ours, by its note:
+        commits of the idle clock do not move the offset. A partition that was added to the source waits while the
+        changelog has none.
         """
         async with self._assigning:
             numbers = sorted(tp.partition for tp in assigned if tp.topic == self.config.source)
@@ -472,32 +519,105 @@ class Engine:
             count = await self.app.consumer.partition_count(self.config.changelog)
             self.waiting = frozenset(number for number in numbers if number >= count)
             numbers = [number for number in numbers if number < count]
-            await asyncio.gather(*(owned.writer.stop() for owned in self._kept.values()))
             self._keep(numbers)
-            writers = {number: Writer(self.config, number, self.topics, self.clock) for number in numbers}
-            ready: dict[int, OwnedPartition] = {}
-            try:
-                await asyncio.gather(*(writer.start() for writer in writers.values()))
-                await self._learn(writers.values())
-                places = await self._committed(numbers)
-                self._keep(n for n, owned in self._kept.items() if _is_of(places.get(n), owned))
-                for number, owned in self._kept.items():
-                    owned.writer = writers[number]
-                    owned.heard_at = time.monotonic()
-                    ready[number] = owned
-                ready |= await self._restore({n: writers[n] for n in numbers if n not in ready}, places)
-            except BaseException:
-                await asyncio.gather(*(writer.stop() for writer in writers.values()), return_exceptions=True)
-                raise
-            finally:
-                self.remaining = {}
-            self._kept = {}
-            self.partitions = dict(sorted(ready.items()))
+            if not numbers:
+                # Not kept for later: brokers forget a producer that has nothing to write for a week.
+                await self._stop_writing()
+                self._gained, self._suspended = [], False
+                return
+            member = await self._join(generation)
+            if _follows(member, self._member):
+                self._member = member
+                places = await self._stable(self._kept)
+                self.partitions = {
+                    n: owned for n, owned in self._kept.items() if _is_of(places.get(n), owned)
+                }
+                self._kept = {n: owned for n, owned in self._kept.items() if n not in self.partitions}
+            self._gained = [number for number in numbers if number not in self.partitions]
+            for owned in self.partitions.values():
+                owned.heard_at = time.monotonic()
             self._suspended = False
+
+    async def restore(self) -> None:
+        """Take over what has been assigned and did not stay ours. The order is what makes it safe:
+
+        1. what a worker has left open that is no member any more is ended, and workers of release 0.1 are fenced, whom
+           the group does not;
+        2. only when no transaction can change the group's offsets any more are they and the changelog's end final;
+        3. state that is not certainly the last is restored, and says where to read on.
+        """
+        async with self._assigning:
+            numbers = self._gained
+            if numbers:
+                try:
+                    await end_left_open(self.config, self.writer.client, self._identities)
+                    await fence_former_release(self.config, self.writer.client, numbers)
+                    places = await self._stable(numbers)
+                    # Whoever breaks this off must not break off a transaction.
+                    await asyncio.shield(self._know_time(numbers[0]))
+                    self._keep(n for n, owned in self._kept.items() if _is_of(places.get(n), owned))
+                    ready = self._kept | await self._restore(
+                        [n for n in numbers if n not in self._kept], places
+                    )
+                finally:
+                    self.remaining = {}
+                for owned in ready.values():
+                    owned.heard_at = time.monotonic()
+                self._kept, self._gained = {}, []
+                self.partitions = dict(sorted((self.partitions | ready).items()))
+            self._member = self._writer.member if self._writer else None
         self.observer.assigned(self.partitions)
         if any(owned.begins for owned in self.partitions.values()):
             # A task of its own: another rebalance may break us off, and a commit must not be.
             self.app.add_future(self._say_where_we_begin())
+
+    async def _join(self, generation: int) -> Membership:
+        """Have transactions commit as a member of this generation; returns who that is."""
+        if self._writer is None:
+            writer = Writer(self.config, self.identity, self.topics, self.clock)
+            try:
+                await writer.start()
+            except BaseException:
+                await writer.stop()
+                raise
+            self._writer = writer
+        member: Membership = self.app.consumer.membership(generation)
+        self.writer.member = member
+        await self.topics.learn(self.writer.client)
+        return member
+
+    async def _stable(self, numbers: Collection[int]) -> dict[int, OffsetAndMetadata]:
+        """The group's offsets of partitions that have one, once no transaction can change them any more."""
+        begun, warned = time.monotonic(), 0.0
+        while True:
+            found, unstable = await self.app.consumer.stable_offsets(self.config.source, numbers)
+            if not unstable:
+                return cast(dict[int, OffsetAndMetadata], found)
+            waited = time.monotonic() - begun
+            if waited - warned >= _UNSTABLE_SECONDS:
+                warned = waited
+                log.warning(
+                    "partitions %s of %s: waiting for a transaction that is about to commit their offsets; it ends "
+                    "with its worker, or after %d s",
+                    sorted(unstable),
+                    self.config.source,
+                    self.config.transaction_timeout_ms // 1000,
+                )
+            await asyncio.sleep(min(0.5, 0.005 + waited / 4))
+
+    async def _identities(self) -> Collection[str] | None:
+        try:
+            _, members = await self.app.consumer.members()
+        except MembersUnknownError:
+            return None
+        return {self.identity, *(member.identity for member in members)}
+
+    @property
+    def writer(self) -> Writer:
+        """What writes; there is one from the first assignment on."""
+        if self._writer is None:
+            raise RuntimeError("nothing has been assigned yet")
+        return self._writer
 
     async def _say_where_we_begin(self) -> None:
         """Commit partitions whose offset is not that of the group yet, once their log has been read from.
@@ -511,14 +631,6 @@ class Engine:
             await self.commit()
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _learn(self, writers: Iterable[Writer]) -> None:
-        """What the topics take, and what time it is."""
-        for writer in writers:
-            await self.topics.learn(writer.client)
-            if self.clock.is_doubtful:
-                await writer.probe()
-            return
-
     def _keep(self, numbers: Iterable[int]) -> None:
         """Of the partitions that were ours before, these."""
         kept = {number: self._kept.pop(number) for number in list(numbers) if number in self._kept}
@@ -527,21 +639,16 @@ class Engine:
             owned.close_store()
 
     async def close(self) -> None:
-        """Stop the producers and close the stores; after the last commit."""
+        """Stop the producer and close the stores; after the last commit."""
         owned, self.partitions = list(self.partitions.values()), {}
-        await asyncio.gather(*(each.writer.stop() for each in owned), return_exceptions=True)
+        await self._stop_writing()
         for each in owned:
             each.close_store()
 
-    async def committed_offsets(self, numbers: Collection[int]) -> dict[int, int]:
-        """The group's offsets, of the partitions that have one."""
-        return {number: place.offset for number, place in (await self._committed(numbers)).items()}
-
-    async def _committed(self, numbers: Collection[int]) -> dict[int, OffsetAndMetadata]:
-        found: Mapping[Any, OffsetAndMetadata] = await self.app.consumer.fetch_committed(
-            [TopicPartition(self.config.source, number) for number in numbers]
-        )
-        return {tp.partition: place for tp, place in found.items() if place.offset >= 0}
+    async def _stop_writing(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await writer.stop()
 
     async def _identify(self) -> None:
         """Learn the id of the source topic. Raises RecordsLostError when it is gone or not the former one."""
@@ -559,17 +666,17 @@ class Engine:
             )
 
     async def _restore(
-        self, writers: Mapping[int, Writer], places: Mapping[int, OffsetAndMetadata]
+        self, numbers: Collection[int], places: Mapping[int, OffsetAndMetadata]
     ) -> dict[int, OwnedPartition]:
-        if not writers:
+        if not numbers:
             return {}
         begun, ready = time.monotonic(), {}
         with ExitStack() as undo:
             async with reader(self.config) as consumer:
-                logs = [TopicPartition(self.config.source, number) for number in writers]
+                logs = [TopicPartition(self.config.source, number) for number in numbers]
                 # Before the restore: after it a fetch that waits for more would hold the answers up.
                 begins, ends = await consumer.beginning_offsets(logs), await written_ends(consumer, logs)
-                targets = await self._targets(consumer, writers, undo)
+                targets = await self._targets(consumer, numbers, undo)
                 await restore(self.config, consumer, targets, self._progress)
                 for source in logs:
                     number, place = source.partition, places.get(source.partition)
@@ -580,7 +687,7 @@ class Engine:
                         raise state_lost(self.config, source, place.offset)
                     committed = place.offset if place else None
                     start = _start(source, position, committed, begins[source], ends[source])
-                    owned = OwnedPartition(target.processor, writers[number], start, target.store)
+                    owned = OwnedPartition(target.processor, number, start, target.store)
                     owned.note = place.metadata if place else None
                     owned.begin(position, committed)
                     ready[number] = owned
@@ -601,7 +708,7 @@ class Engine:
             }
         if self._stores is None:
             self._stores = Stores(self.config.stores, self.config.instance_id or "worker")
-        self._stores.clean({*numbers, *self._kept})
+        self._stores.clean({*numbers, *self._kept, *self.partitions})
         topic = await self.app.consumer.topic_id(self.config.changelog) or b""
         targets = {}
         for number in numbers:
@@ -614,6 +721,11 @@ class Engine:
 
     def _progress(self, remaining: Mapping[int, int]) -> None:
         self.remaining = dict(remaining)
+
+
+def _follows(member: Membership, former: Membership | None) -> bool:
+    """Whether nobody else can have had what was ours between two assignments, nor has it left something open."""
+    return former is not None and member == former._replace(generation=former.generation + 1)
 
 
 def _is_of(place: OffsetAndMetadata | None, owned: OwnedPartition) -> bool:

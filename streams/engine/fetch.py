@@ -15,10 +15,9 @@ from itertools import dropwhile, islice
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-import aiokafka
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher as aiokafka_fetcher
-from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchResult, PartitionRecords
+from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 from aiokafka.record.memory_records import MemoryRecords
 
@@ -70,24 +69,6 @@ class UnreadableError(OperatorError):
 
 class RecordsLostError(OperatorError):
     """The log no longer holds what comes next: retention has removed it, or the topic was deleted and created again."""
-
-
-def check() -> None:
-    """Raise RuntimeError when this aiokafka is not the one whose inner parts are known here."""
-    parts = {
-        Fetcher: ("_create_fetch_waiter", "_notify"),
-        FetchResult: ("check_assignment", "has_more", "_update_position"),
-        PartitionRecords: ("_consume_aborted_up_to", "_contains_abort_marker"),
-        aiokafka_fetcher: ("MemoryRecords",),
-    }
-    missing = [
-        f"{part.__name__}.{name}"
-        for part, names in parts.items()
-        for name in names
-        if not hasattr(part, name)
-    ]
-    if missing or not aiokafka.__version__.startswith("0.14."):
-        raise RuntimeError(f"aiokafka {aiokafka.__version__} is not supported, 0.14 is; missing: {missing}")
 
 
 async def fetch(

@@ -40,17 +40,30 @@ class Member(NamedTuple):
     address: str
     #: The partitions of the source that are assigned to it.
     partitions: list[int]
+    #: Names its transactional ids; empty for a worker of release 0.1.
+    identity: str = ""
 
 
-class _UserData(Struct):
+class _FormerUserData(Struct):
+    """As release 0.1 has it."""
+
     SCHEMA = Schema(
         *zip(StickyAssignorUserDataV1.SCHEMA.names, StickyAssignorUserDataV1.SCHEMA.fields, strict=True),
         ("address", String("utf-8")),
     )
 
 
-def assignor(address: str) -> type[Any]:
-    """The sticky assignor, which tells the others this address. A member without it can be in the same group.
+class _UserData(Struct):
+    SCHEMA = Schema(
+        *zip(_FormerUserData.SCHEMA.names, _FormerUserData.SCHEMA.fields, strict=True),
+        ("identity", String("utf-8")),
+    )
+
+
+def assignor(address: str, identity: str) -> type[Any]:
+    """The sticky assignor, which tells the others this address and identity (see `takeover`).
+
+    A member without them can be in the same group.
 
     It assigns topic by topic: with all topics at once a member may get the whole of one, and another the whole of the
     next, which is ten times the work.
@@ -91,7 +104,7 @@ def assignor(address: str) -> type[Any]:
         ) -> ConsumerProtocolMemberMetadata:
             said = super()._metadata(topics, partitions or [], generation)
             own = StickyAssignorUserDataV1.decode(said.user_data)
-            data = _UserData(own.previous_assignment, own.generation, address)
+            data = _UserData(own.previous_assignment, own.generation, address, identity)
             return ConsumerProtocolMemberMetadata(said.version, said.subscription, data.encode())
 
     return Assignor
@@ -109,15 +122,26 @@ def described(group: tuple[Any, ...], source: str) -> list[Member]:
         raise MembersUnknownError(
             "no worker is in the group" if state in ("Empty", "Dead") else "a rebalance is under way"
         )
-    return [Member(id_, _address(said), _partitions(given, source)) for id_, _, _, said, given in members]
+    found = []
+    for id_, _, _, said, given in members:
+        address, identity = _told(said)
+        found.append(Member(id_, address, _partitions(given, source), identity))
+    return found
 
 
-def _address(metadata: bytes) -> str:
+def _told(metadata: bytes) -> tuple[str, str]:
+    """The address and the identity that a member tells; empty where it tells none."""
     try:
-        data = _UserData.decode(ConsumerProtocolMemberMetadata.decode(metadata).user_data)
-    except Exception:  # of another assignor, or an older worker
-        return ""
-    return str(data.address)
+        told = ConsumerProtocolMemberMetadata.decode(metadata).user_data
+    except Exception:  # of another assignor
+        return "", ""
+    for schema in (_UserData, _FormerUserData):
+        try:
+            data = schema.decode(told)
+        except Exception:  # of another assignor, or an older worker
+            continue
+        return str(data.address), str(getattr(data, "identity", ""))
+    return "", ""
 
 
 def _partitions(assignment: bytes, source: str) -> list[int]:
@@ -155,7 +179,7 @@ async def twin(coordinator: Any, former: str = "") -> KafkaError | None:
     ours = {coordinator.member_id, former}
     for id_, _, host, said, _ in answer.groups[0][5]:
         if id_[: -_UUID_LENGTH - 1] == instance and id_ not in ours:
-            where = _address(said) or str(host).lstrip("/")
+            where = _told(said)[0] or str(host).lstrip("/")
             error: KafkaError = for_code(_FENCED_INSTANCE_ID)(instance)
             about(error, f"group {coordinator.group_id}, member {instance}, which is now at {where}")
             return error

@@ -157,7 +157,7 @@ def _understood(log: TopicPartition) -> Iterator[None]:
 async def bounds(config: Config, consumer: Any, numbers: Collection[int]) -> dict[int, tuple[int, int]]:
     """Where partitions of the changelog begin and end.
 
-    The fencing of former owners must be done before (`Writer.start`), or the end is not the end.
+    The group's offsets must be stable before (`Engine.restore`), or the end is not the end.
     """
     logs = {TopicPartition(config.changelog, number): number for number in numbers}
     ends = await _stable_ends(config, consumer, logs)
@@ -205,7 +205,7 @@ async def restore(
 async def _stable_ends(config: Config, consumer: Any, logs: Collection[TopicPartition]) -> dict[Any, int]:
     """The ends of the logs, once no transaction is open there: what lies behind one cannot be read yet.
 
-    Ours are over, since their producers are fenced; but any producer may write to a topic.
+    Those of former owners can commit nothing any more; but any producer may write to a topic.
     """
     written = await written_ends(consumer, logs)
     begun, warned = time.monotonic(), 0.0
@@ -215,7 +215,7 @@ async def _stable_ends(config: Config, consumer: Any, logs: Collection[TopicPart
         if not held:
             return stable
         waited = time.monotonic() - begun
-        # The marker of one of ours that is over comes in a moment.
+        # The marker of one that is over comes in a moment.
         if waited - warned >= (_WARN_AGAIN if warned else _WARN_AFTER):
             warned = waited
             log.warning(

@@ -70,10 +70,10 @@ class Recovery(Service):
     def on_partitions_revoked(self, revoked: Collection[TP]) -> None:
         """Nothing is buffered here."""
 
-    async def begin(self, assigned: Set[TP]) -> None:
+    async def begin(self, assigned: Set[TP], generation: int) -> None:
         """Start to restore, instead of whatever an earlier assignment has started."""
         await self.break_off()
-        self._task = asyncio.get_running_loop().create_task(self._recover(assigned))
+        self._task = asyncio.get_running_loop().create_task(self._recover(assigned, generation))
 
     async def on_stop(self) -> None:
         """Leave off."""
@@ -87,27 +87,47 @@ class Recovery(Service):
                 await self._task
             self._task = None
 
-    async def _recover(self, assigned: Set[TP]) -> None:
+    async def _recover(self, assigned: Set[TP], generation: int) -> None:
         app = self.app
         self.in_recovery = app.in_recovery = True
         try:
             for engine in app.engines:
-                await engine.assign(assigned)
-            await app.on_rebalance_complete.send()
+                await engine.assign(assigned, generation)
+            # What stays ours goes on at once, whatever time the rest takes.
+            kept = self._owned(assigned)
+            if kept:
+                await self._flow(assigned, kept)
+            for engine in app.engines:
+                await engine.restore()
+            ready = self._owned(assigned)
+            if kept:
+                await app.consumer.release(self._places(ready - kept))
+            else:
+                await self._flow(assigned, ready)
             self.in_recovery = app.in_recovery = False
-            waiting = {tp for tp in assigned for engine in app.engines if engine.waits(tp)}
-            await app.consumer.hold(waiting)
-            app.consumer.resume_partitions(assigned - waiting)
-            await app.consumer.perform_seek()
             self.completed.set()
-            app.flow_control.resume()
-            app.consumer.resume_flow()
-            await app._fetcher.maybe_start()
-            app.tables.on_actives_ready()
-            app.tables.on_standbys_ready()
-            app.on_rebalance_end()
         except Exception as error:
             await app.engine.fail(error)
+
+    def _owned(self, assigned: Set[TP]) -> set[TP]:
+        return {tp for tp in assigned for engine in self.app.engines if engine.owns(tp)}
+
+    def _places(self, owned: Set[TP]) -> dict[TP, int]:
+        return {tp: engine.next_offset(tp) for tp in owned for engine in self.app.engines if engine.owns(tp)}
+
+    async def _flow(self, assigned: Set[TP], owned: Set[TP]) -> None:
+        """Let the records of some partitions flow, and hold the others."""
+        app = self.app
+        await app.on_rebalance_complete.send()
+        await app.consumer.hold(assigned - owned)
+        app.consumer.resume_partitions(owned)
+        await app.consumer.perform_seek()
+        app.flow_control.resume()
+        app.consumer.resume_flow()
+        await app._fetcher.maybe_start()
+        app.tables.on_actives_ready()
+        app.tables.on_standbys_ready()
+        app.on_rebalance_end()
 
 
 class Tables(TableManager):
@@ -137,4 +157,4 @@ class Tables(TableManager):
     ) -> None:
         """Partitions have been assigned."""
         self._recovery_started.set()
-        await self.recovery.begin(assigned)
+        await self.recovery.begin(assigned, generation_id)

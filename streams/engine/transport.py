@@ -15,6 +15,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import GroupLoadInProgressError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
 from faust.serializers.schemas import Schema
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
@@ -32,6 +33,8 @@ from streams.engine.members import (
     twin,
     yield_to_twin,
 )
+from streams.engine.offsets import stable
+from streams.engine.protocol import Membership
 
 #: Records a batch: enough to make Faust's share small, few enough (40 ms) not to starve the event loop.
 MAX_RECORDS = 4000
@@ -49,7 +52,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     logger = logging.getLogger("faust")  # what parts of Faust say belongs to it
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
-        self._assignor = assignor(self.app.engine.address)
+        self._assignor = assignor(self.app.engine.address, self.app.engine.identity)
         return AIOKafkaConsumer(
             **self.app.engine.config.consumer(),
             partition_assignment_strategy=[self._assignor],
@@ -150,6 +153,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             consumer.seek(tp, 0)
             consumer.pause(tp)
 
+    async def release(self, places: Mapping[TP, int]) -> None:
+        """See `Consumer`."""
+        consumer = self._ensure_consumer()
+        for (topic, number), offset in places.items():
+            tp = TopicPartition(topic, number)
+            consumer.seek(tp, offset)
+            consumer.resume(tp)
+
     async def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
         """See `Consumer`."""
         consumer = self._ensure_consumer()
@@ -242,12 +253,20 @@ class Consumer(driver.Consumer):
             }
         )
 
-    async def fetch_committed(self, partitions: Collection[Any]) -> Mapping[Any, Any]:
-        """The group's offsets with their metadata; a partition without one has offset -1."""
-        thread = self._thread
-        coordinator = thread._ensure_consumer()._coordinator
-        found: Mapping[Any, Any] = await thread.call_thread(coordinator.fetch_committed_offsets, partitions)
+    async def stable_offsets(
+        self, topic: str, partitions: Collection[int]
+    ) -> tuple[dict[int, OffsetAndMetadata], set[int]]:
+        """As `offsets.stable`."""
+        coordinator = self._thread._ensure_consumer()._coordinator
+        found: tuple[dict[int, OffsetAndMetadata], set[int]] = await self._thread.call_thread(
+            stable, coordinator, topic, partitions
+        )
         return found
+
+    def membership(self, generation: int) -> Membership:
+        """Who we are in the group, in the generation of an assignment."""
+        coordinator = self._thread._ensure_consumer()._coordinator
+        return Membership(generation, coordinator.member_id, coordinator._group_instance_id)
 
     async def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
         """The first offset of each partition of a topic, and the high watermark."""
@@ -270,6 +289,11 @@ class Consumer(driver.Consumer):
         """Read nothing of these partitions, which are assigned to us, until the next assignment."""
         self.pause_partitions(partitions)
         await self._thread.call_thread(self._thread.hold, partitions)
+
+    async def release(self, places: Mapping[TP, int]) -> None:
+        """Read partitions that were held, from these offsets on."""
+        self.resume_partitions(places.keys())
+        await self._thread.call_thread(self._thread.release, places)
 
     def known_partitions(self, topic: str) -> int:
         """How many partitions a topic that we read has, as of the last look at the brokers' metadata."""

@@ -1,4 +1,4 @@
-"""Writing a checkpoint: outputs, changelog and offset of one partition, in one transaction."""
+"""Writing checkpoints: outputs, changelog and offsets of all partitions of a worker, in one transaction."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 from aiokafka.partitioner import murmur2
-from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.engine import clients
@@ -26,8 +24,11 @@ from streams.engine.clock import Clock
 from streams.engine.config import Config
 from streams.engine.failures import NotAllowedError, about
 from streams.engine.limits import REFUSALS, Topics
+from streams.engine.offsets import NotAMemberError, Offsets
 from streams.engine.packing import Shrink, pack
 from streams.engine.processor import Checkpoint
+from streams.engine.protocol import Membership
+from streams.engine.takeover import transactional_id
 from streams.errors import OperatorError
 from streams.records import NOW, Output
 
@@ -102,25 +103,40 @@ def _after(number: int, records: int) -> int:
     return (number + records) % (1 << 31)
 
 
-def _name(where: str, ack: asyncio.Future[Any]) -> None:
+def _name(where: str, what: str, ack: asyncio.Future[Any]) -> None:
     """A refused batch says what it was for, also where something else ends the attempt and nobody asks for it."""
-    if not ack.cancelled():
-        about(ack.exception(), where)
+    if not ack.cancelled() and (error := ack.exception()) is not None:
+        about(error, where)
+        about(error, what)
+
+
+class Share(NamedTuple):
+    """What one partition of the source has to say in a commit."""
+
+    #: The partition.
+    number: int
+    checkpoint: Checkpoint
+    #: The changelog's position row.
+    position: bytes
+    #: The group's offset, and its metadata.
+    next_offset: int
+    note: str
+    #: What an error is about.
+    about: str
 
 
 class Writer:
-    """The transactional producer of one input partition.
+    """The transactional producer of a worker, for one stage: it writes for all partitions that the worker has.
 
-    One for each partition, since its transactional id is what fences a former owner of just that partition.
+    The group fences it: the offsets of a transaction are taken from a member of the present generation only.
     """
 
-    def __init__(self, config: Config, partition: int, topics: Topics, clock: Clock) -> None:
-        self.config, self.partition, self.topics, self.clock = config, partition, topics, clock
-        self._source = TopicPartition(config.source, partition)
+    def __init__(self, config: Config, identity: str, topics: Topics, clock: Clock) -> None:
+        self.config, self.topics, self.clock = config, topics, clock
         self._producer = AIOKafkaProducer(
             **config.client,
-            client_id=f"{config.group}-{partition}",
-            transactional_id=f"{config.group}-{config.source}-{partition}",
+            client_id=config.group,
+            transactional_id=transactional_id(config, identity),
             transaction_timeout_ms=config.transaction_timeout_ms,
             acks="all",
             linger_ms=0,
@@ -129,7 +145,7 @@ class Writer:
             metadata_max_age_ms=60_000,
         )
         clients.look_up_patiently(self._producer)
-        clients.name_source(self._producer, config.source)
+        self._offsets = Offsets(self._producer)
         self._transactions = self._producer._txn_manager
         self._transactions.increment_sequence_number = self._count
 
@@ -138,53 +154,76 @@ class Writer:
         """aiokafka's client of the producer, to ask the brokers other things."""
         return self._producer.client
 
+    @property
+    def member(self) -> Membership:
+        """The member of the group that commits; it may change while no transaction is under way."""
+        return self._offsets.member
+
+    @member.setter
+    def member(self, member: Membership) -> None:
+        self._offsets.member = member
+
     async def start(self) -> None:
-        """Take the partition over: ends the transaction that a former owner has left open, and fences it."""
+        """Ends the transaction that a former worker of the same identity has left open, and fences it."""
         await clients.start(self._producer)
 
     async def stop(self) -> None:
-        """Close the connections. An open transaction is left to the next owner to abort."""
-        ended = self._transactions.wait_for_transaction_end()
-        if ended is not None and ended.done() and not ended.cancelled():
-            ended.exception()  # what was raised is known already, and need not be logged as unheard
+        """Close the connections. A transaction that is open is left to be ended by others."""
+        self._forget_error()
         await self._producer.stop()
 
-    async def write(self, checkpoint: Checkpoint, position: bytes, next_offset: int, note: str) -> int:
-        """Commit a checkpoint; returns the changelog's next offset. The order of steps is the guarantee (semantics, 7):
+    def _forget_error(self) -> None:
+        """What was raised is known already, and need not be logged as unheard."""
+        ended = self._transactions.wait_for_transaction_end()
+        if ended is not None and ended.done() and not ended.cancelled():
+            ended.exception()
+
+    async def write(self, shares: Sequence[Share]) -> list[int]:
+        """Commit a checkpoint of partitions; returns the changelog's next offset of each.
+
+        The order of steps is the guarantee (semantics, 7):
 
         1. the transaction begins;
-        2. outputs and changelog rows are sent, the changelog's last row being `position`;
-        3. the group's offset joins the transaction (`note` is its metadata);
-        4. every batch is acknowledged: aiokafka would commit without one that was refused;
+        2. outputs and changelog rows are sent, the last row of each partition being its position;
+        3. every batch is acknowledged: aiokafka would commit without one that was refused;
+        4. the group's offsets join the transaction, with our generation, which the group must know as the present one.
+           Not before 3: an offset that was taken may become final after we have lost the partition, and all rows must
+           then lie where the next owner finds that they are not final yet;
         5. the transaction commits: all of it becomes visible, or, whatever dies before, nothing.
 
         Where a topic takes less than it did, or other timestamps, the transaction is aborted, and the same checkpoint
-        is written again. Raises on any other failure; the transaction stays open, and the next owner of the partition
-        aborts it.
+        is written again. Raises NotAMemberError, with nothing written, when the group has moved on without us. Raises
+        on any other failure; the transaction stays open, to be ended by others.
         """
         for _ in range(_ATTEMPTS):
             attempt = await self._begin()
             try:
-                end = await self._fill(attempt, checkpoint, position, next_offset, note)
+                ends = await self._fill(attempt, shares)
+                await self._commit_offsets(shares)
             except _RefusedError as refused:
                 await self._undo(attempt)
                 await self.topics.refused(refused.topic, refused.error, self.client)
+            except NotAMemberError:
+                await self._undo(attempt)
+                raise
             except IllegalOperation as error:
                 # A batch was refused before: that is the reason, and the transaction knows it.
                 raise self._transactions.wait_for_transaction_end().exception() or error from error
             else:
                 await self._producer.commit_transaction()
-                return end
+                return ends
         raise TopicRefusedError(
-            f"the topics that partition {self.partition} writes ({', '.join(self.topics.names)}) have refused "
-            f"{_ATTEMPTS} attempts to fit batches and timestamps to them: `telefonie topics check` says what they need"
+            f"the topics that are written ({', '.join(self.topics.names)}) have refused {_ATTEMPTS} attempts to fit "
+            "batches and timestamps to them: `telefonie topics check` says what they need"
         )
 
-    async def probe(self) -> None:
-        """Have the brokers tell the time: a record is sent to the changelog, and its transaction is aborted."""
+    async def probe(self, number: int) -> None:
+        """Have the brokers tell the time: a record is sent to the changelog, and its transaction is aborted.
+
+        `number` is a partition that is ours.
+        """
         attempt = await self._begin()
-        changelog = self.config.changelog
-        await self._send(attempt, changelog, await self._own(changelog), [(b"", b"", NOW, [])])
+        await self._send(attempt, "what time it is", self.config.changelog, number, [(b"", b"", NOW, [])])
         await attempt.acknowledged()
         await self._undo(attempt)
 
@@ -204,6 +243,7 @@ class Writer:
         again, since to the brokers they never were. A batch may be written behind one that was refused: brokers before
         Kafka 3.6 take any number from a producer of which they know nothing.
         """
+        self._forget_error()
         await self._producer.abort_transaction()
         numbers, next_numbers = self._transactions._sequence_numbers, dict(attempt.numbers)
         for each in attempt.sent:
@@ -213,68 +253,90 @@ class Writer:
             if each.failure() is None:
                 numbers[each.place] = next_numbers[each.place]
 
-    async def _fill(
-        self, attempt: _Attempt, checkpoint: Checkpoint, position: bytes, next_offset: int, note: str
-    ) -> int:
-        """All of the open transaction; returns the changelog's next offset. Raises _RefusedError."""
-        for name, records in checkpoint.outputs.items():
-            topic, shrink = self.config.topics[name], self.config.shrink.get(name)
-            for partition, share in (await self._shares(name, records)).items():
-                await self._send(attempt, topic, partition, share, shrink)
-        now = self.clock.now()
-        rows: Iterator[Output] = (
-            (key, value, now, _NO_HEADERS)
-            for key, value in chain(checkpoint.rows, [(self.config.position_key, position)])
+    async def _fill(self, attempt: _Attempt, shares: Sequence[Share]) -> list[int]:
+        """All records of the open transaction; returns the changelog's next offsets. Raises _RefusedError."""
+        # Side by side: where one partition has several batches, each waits until the one before is under way.
+        sent = await asyncio.gather(
+            *(self._send_share(attempt, each) for each in shares),
+            self._offsets.announce(self.config.group),
+            return_exceptions=True,
         )
-        changelog = self.config.changelog
-        await self._send(attempt, changelog, await self._own(changelog), rows)
+        for each in sent:
+            if isinstance(each, BaseException):
+                raise each
+        await attempt.acknowledged()
+        lasts = [each for each in sent if isinstance(each, _Sent)]
+        return [int(last.ack.result().offset) + last.records for last in lasts]
+
+    async def _send_share(self, attempt: _Attempt, share: Share) -> _Sent:
+        """Returns the batch with the position."""
         try:
-            await self._producer.send_offsets_to_transaction(
-                {self._source: OffsetAndMetadata(next_offset, note)}, self.config.group
+            for name, records in share.checkpoint.outputs.items():
+                topic, shrink = self.config.topics[name], self.config.shrink.get(name)
+                for partition, part in (await self._parts(share.number, name, records)).items():
+                    await self._send(attempt, share.about, topic, partition, part, shrink)
+            now = self.clock.now()
+            rows: Iterator[Output] = (
+                (key, value, now, _NO_HEADERS)
+                for key, value in chain(share.checkpoint.rows, [(self.config.position_key, share.position)])
             )
+            return await self._send(attempt, share.about, self.config.changelog, share.number, rows)
+        except Exception as error:
+            about(error, share.about)
+            raise
+
+    async def _commit_offsets(self, shares: Sequence[Share]) -> None:
+        offsets = {
+            TopicPartition(self.config.source, each.number): OffsetAndMetadata(each.next_offset, each.note)
+            for each in shares
+        }
+        try:
+            await self._producer.send_offsets_to_transaction(offsets, self.config.group)
         except TopicAuthorizationFailedError as error:
             # Of another topic it is Write that is missing, and `Engine.fail` says so.
             if error.args == (self.config.source,):
                 raise NotAllowedError.of(error, "topic", "Read") from error
             raise
-        await attempt.acknowledged()
-        last = attempt.sent[-1]
-        return int(last.ack.result().offset) + last.records
 
-    async def _shares(self, name: str, records: Sequence[Output]) -> Mapping[int, Sequence[Output]]:
+    async def _parts(
+        self, number: int, name: str, records: Sequence[Output]
+    ) -> Mapping[int, Sequence[Output]]:
         """What of an output goes to which partition of its topic, in order."""
         topic = self.config.topics[name]
         if not records:
             return {}
-        own = await self._own(topic)
+        own = number % await self._partitions(topic)
         if name not in self.config.keyed:
             return {own: records}
         count = await self._partitions(topic)
-        shares: dict[int, list[Output]] = {}
+        parts: dict[int, list[Output]] = {}
         for record in records:
             key = record[0]
             partition = own if key is None else partition_of(key, count)
-            shares.setdefault(partition, []).append(record)
-        return shares
+            parts.setdefault(partition, []).append(record)
+        return parts
 
     async def _send(
         self,
         attempt: _Attempt,
+        about_what: str,
         topic: str,
         partition: int,
         records: Iterable[Output],
         shrink: Shrink | None = None,
-    ) -> None:
-        """Send records in as few batches as they fit into: one future a batch, not one a record."""
+    ) -> _Sent:
+        """Send records in as few batches as they fit into; returns the last. One future a batch, not one a record."""
         place = TopicPartition(topic, partition)
         for batch in pack(topic, records, self.topics.of(topic), self.clock.now(), shrink):
             await attempt.room(batch.size())
             asked, count, size = self.clock.asked(), batch.record_count(), batch.size()
             ack = await self._producer.send_batch(batch, topic, partition=partition)
-            ack.add_done_callback(partial(_name, f"topic {topic} partition {partition}"))
-            attempt.sent.append(_Sent(place, ack, count, size))
+            ack.add_done_callback(partial(_name, f"topic {topic} partition {partition}", about_what))
+            sent = _Sent(place, ack, count, size)
+            attempt.sent.append(sent)
             if topic == self.config.changelog:
                 ack.add_done_callback(partial(self._hear, asked))
+        return sent
 
     def _hear(self, asked: int, ack: asyncio.Future[Any]) -> None:
         """The changelog's acknowledgement tells the brokers' time, where the topic has it."""
@@ -289,10 +351,6 @@ class Writer:
                 "machine's clock is trusted: `telefonie topics alter` gives it LogAppendTime",
                 self.config.changelog,
             )
-
-    async def _own(self, topic: str) -> int:
-        """The partition of a topic that goes with ours."""
-        return self.partition % await self._partitions(topic)
 
     async def _partitions(self, topic: str) -> int:
         return len(await self._producer.partitions_for(topic))
@@ -314,14 +372,3 @@ def _computed(key: bytes, count: int) -> int:
 
 #: murmur2 takes 10 us, and the same key comes several times within a short while.
 _remembered = lru_cache(maxsize=1 << 16)(_computed)
-
-
-def check(producer: type[AIOKafkaProducer] = AIOKafkaProducer) -> None:
-    """Raise RuntimeError when aiokafka's batches and transactions are not those that are known here."""
-    parts = (
-        hasattr(producer, "send_batch"),
-        "_builder" in vars(BatchBuilder(1024, 0)),
-        hasattr(TransactionManager, "increment_sequence_number"),
-    )
-    if not all(parts):
-        raise RuntimeError("this aiokafka has other batches or transactions: 0.14 is supported")

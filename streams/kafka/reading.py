@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.engine.fetch import RecordBatch, check, drain
+from streams.engine.fetch import RecordBatch, drain
+from streams.engine.supported import check
 from streams.errors import OperatorError
 from streams.kafka.connecting import Unreachable, connected
 from streams.kafka.credentials import client_options

@@ -23,8 +23,12 @@ from streams.engine.clock import Clock
 from streams.engine.config import Config
 from streams.engine.engine import MAX_PENDING, MAX_PENDING_BYTES, Engine, OwnedPartition, _is_of, _start
 from streams.engine.fetch import RecordBatch, RecordsLostError
+from streams.engine.members import Member, MembersUnknownError
+from streams.engine.offsets import NotAMemberError
+from streams.engine.protocol import Membership
 from streams.engine.restore import Position, encode_position, read_position
 from streams.engine.store import Changelog, Stores
+from streams.engine.writer import Share
 from streams.records import Record
 
 SOURCE = TopicPartition("in", 0)
@@ -69,7 +73,7 @@ def engine(next_offset: int) -> tuple[Engine, Recorder, App]:
     config = Config("group", "in", {}, "changelog", lambda _: recorder, {}, wall_clock=lambda: 0)  # type: ignore[arg-type, return-value]
     made = Engine(app, config, Silence())  # type: ignore[arg-type]
     made.clock.go_blind()
-    made.partitions = {0: OwnedPartition(recorder, None, next_offset)}  # type: ignore[arg-type]
+    made.partitions = {0: OwnedPartition(recorder, 0, next_offset)}  # type: ignore[arg-type]
     return made, recorder, app
 
 
@@ -160,7 +164,7 @@ def test_where_to_read_on(position: int | None, committed: int | None, start: in
 def test_what_the_group_was_moved_past_is_counted_in_the_state(
     position: Position | None, committed: int | None, start: int, skipped: int, to: int, unsaid: bool
 ) -> None:
-    owned = OwnedPartition(Recorder(), None, start)  # type: ignore[arg-type]
+    owned = OwnedPartition(Recorder(), 0, start)  # type: ignore[arg-type]
     owned.begin(position, committed)
     assert (owned.skipped, owned.skipped_to) == (skipped, to)
     assert owned.begins is unsaid
@@ -217,47 +221,203 @@ def test_an_offset_that_the_log_does_not_hold_is_refused(
 def test_state_is_kept_only_if_the_groups_last_commit_is_its_own(
     place: OffsetAndMetadata | None, next_offset: int, is_ours: bool
 ) -> None:
-    owned = OwnedPartition(Recorder(), None, 5)  # type: ignore[arg-type]
+    owned = OwnedPartition(Recorder(), 0, 5)  # type: ignore[arg-type]
     owned.note, owned.next_offset = "mine", next_offset
     assert _is_of(place, owned) is is_ours
 
 
 def test_state_of_a_group_that_has_never_committed_is_kept_if_it_has_not_either() -> None:
-    assert _is_of(None, OwnedPartition(Recorder(), None, 0))  # type: ignore[arg-type]
+    assert _is_of(None, OwnedPartition(Recorder(), 0, 0))  # type: ignore[arg-type]
 
 
-def test_former_owners_are_fenced_before_the_groups_offsets_and_the_changelog_are_read(
+class Group:
+    """What a consumer says of the group; and in which order the engine does what makes a takeover safe."""
+
+    def __init__(self, made: Engine, monkeypatch: pytest.MonkeyPatch, changelog: int) -> None:
+        self.seen: list[str] = []
+        self.member = "us"
+        self.places: dict[int, OffsetAndMetadata] = {}
+        made._writer, app = Mock(stop=AsyncMock()), made.app
+        monkeypatch.setattr(app, "topic_id", self._note("identified", b"id"), raising=False)
+        monkeypatch.setattr(app, "partition_count", self._note("counted", changelog), raising=False)
+        monkeypatch.setattr(app, "membership", self.membership, raising=False)
+        monkeypatch.setattr(app, "stable_offsets", self.stable_offsets, raising=False)
+        monkeypatch.setattr(made.topics, "learn", self._note("learned", None))
+        monkeypatch.setattr("streams.engine.engine.end_left_open", self._note("ended", None))
+        monkeypatch.setattr("streams.engine.engine.fence_former_release", self.fence)
+        monkeypatch.setattr(made, "_restore", self.restore)
+        monkeypatch.setattr(made.observer, "assigned", lambda _: None, raising=False)
+
+    def _note(self, what: str, result: object) -> Any:
+        async def noted(*_: object) -> Any:
+            await asyncio.sleep(0)
+            self.seen.append(what)
+            return result
+
+        return noted
+
+    def membership(self, generation: int) -> Membership:
+        return Membership(generation, self.member, None)
+
+    async def stable_offsets(self, _topic: str, partitions: Sequence[int]) -> Any:
+        self.seen.append(f"offsets of {sorted(partitions)}")
+        return {number: self.places[number] for number in partitions if number in self.places}, set()
+
+    async def fence(self, _config: Config, _client: object, numbers: list[int]) -> None:
+        self.seen.append(f"fenced {numbers}")
+
+    async def restore(self, numbers: list[int], _places: object) -> dict[int, OwnedPartition]:
+        self.seen.append(f"restored {numbers}")
+        return {number: OwnedPartition(Recorder(), number, 5) for number in numbers}  # type: ignore[arg-type]
+
+
+def tps(*numbers: int) -> list[TP]:
+    return [TP("in", number) for number in numbers]
+
+
+def test_what_others_left_open_is_ended_before_the_groups_offsets_and_the_changelog_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Before, both may still move: the order is what makes it safe."""
-    made, _, app = engine(next_offset=5)
-    seen: list[str] = []
+    made, _, _ = engine(next_offset=5)
+    group = Group(made, monkeypatch, changelog=2)
 
-    async def note(what: str, result: object) -> Any:
-        await asyncio.sleep(0.01)
-        seen.append(what)
-        return result
+    async def work() -> None:
+        await made.assign(tps(0, 1, 2), 7)
+        assert made.partitions == {}
+        assert made.writer.member == Membership(7, "us", None)
+        await made.restore()
 
-    class Fence:
-        def __init__(self, *_: object) -> None: ...
-
-        def start(self) -> Any:
-            return note("fenced", None)
-
-        def stop(self) -> Any:
-            return note("let go", None)
-
-    made.partitions[0].writer = Fence()  # type: ignore[assignment]
-    monkeypatch.setattr("streams.engine.engine.Writer", Fence)
-    monkeypatch.setattr(made, "_learn", lambda _: note("learned", None))
-    monkeypatch.setattr(made, "_restore", lambda *_: note("restored", {}))
-    monkeypatch.setattr(app, "topic_id", lambda _: note("identified", b"id"), raising=False)
-    monkeypatch.setattr(app, "partition_count", lambda _: note("counted", 2), raising=False)
-    monkeypatch.setattr(app, "fetch_committed", lambda _: note("offsets", {}), raising=False)
-    monkeypatch.setattr(made.observer, "assigned", lambda _: None, raising=False)
-    asyncio.run(made.assign([TP("in", 0), TP("in", 1), TP("in", 2)]))
-    assert seen == ["identified", "counted", "let go", "fenced", "fenced", "learned", "offsets", "restored"]
+    asyncio.run(work())
+    seen = ["identified", "counted", "learned", "ended", "fenced [0, 1]", "offsets of [0, 1]", "restored [1]"]
+    assert group.seen == seen, "what was ours before is kept if the last commit is ours"
+    assert sorted(made.partitions) == [0, 1]
     assert made.waiting == {2}, "the changelog has two partitions"
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_what_stays_ours_from_one_generation_to_the_next_goes_on_at_once(
+    monkeypatch: pytest.MonkeyPatch, stays: bool
+) -> None:
+    """Somebody else may have had it where we were out of the group in between, whatever the last commit is."""
+    made, recorder, _ = engine(next_offset=5)
+    group = Group(made, monkeypatch, changelog=2)
+
+    async def work() -> None:
+        await made.assign(tps(0), 7)
+        await made.restore()
+        group.seen.clear()
+        if not stays:
+            group.member = "us, once more"
+        await made.assign(tps(0, 1), 8)
+        assert sorted(made.partitions) == ([0] if stays else [])
+        await made.restore()
+
+    asyncio.run(work())
+    first = ["identified", "counted", "learned"]
+    rest = ["ended", "fenced [1]", "offsets of [1]", "restored [1]"]
+    if not stays:
+        rest = ["ended", "fenced [0, 1]", "offsets of [0, 1]", "restored [1]"]
+    assert group.seen == [*first, *(["offsets of [0]"] if stays else []), *rest]
+    assert made.partitions[0].processor is recorder
+
+
+def test_a_worker_without_partitions_keeps_no_producer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brokers forget one that has nothing to write for a week: its first commit after that would fail."""
+    made, _, _ = engine(next_offset=5)
+    Group(made, monkeypatch, changelog=1)
+    writer = made.writer
+
+    async def work() -> None:
+        await made.assign([], 7)
+        await made.restore()
+
+    asyncio.run(work())
+    writer.stop.assert_awaited_once()  # type: ignore[attr-defined]
+    assert made._writer is None
+    assert not made._suspended
+
+
+def test_a_generation_that_was_missed_is_one_in_which_others_had_our_partitions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, recorder, _ = engine(next_offset=5)
+    group = Group(made, monkeypatch, changelog=1)
+
+    async def work() -> None:
+        await made.assign(tps(0), 7)
+        await made.restore()
+        group.seen.clear()
+        await made.assign(tps(0), 9)
+        assert made.partitions == {}
+        await made.restore()
+        assert group.seen[3:6] == ["ended", "fenced [0]", "offsets of [0]"], "and the last commit is ours"
+        group.places = {0: OffsetAndMetadata(5, "theirs")}
+        await made.assign(tps(0), 11)
+        await made.restore()
+
+    asyncio.run(work())
+    assert group.seen[-1] == "restored [0]"
+    assert made.partitions[0].processor is not recorder
+
+
+def test_offsets_that_a_transaction_may_change_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _, app = engine(next_offset=5)
+    group, asked = Group(made, monkeypatch, changelog=1), 0
+
+    async def unstable(_topic: str, _partitions: object) -> Any:
+        nonlocal asked
+        asked += 1
+        return {}, {0} if asked < 3 else set()
+
+    monkeypatch.setattr(app, "stable_offsets", unstable)
+
+    async def work() -> None:
+        await made.assign(tps(0), 7)
+        made._kept.clear()
+        await made.restore()
+
+    asyncio.run(work())
+    assert (asked, group.seen[-1]) == (3, "restored [0]")
+
+
+def test_members_are_known_by_their_identities_and_not_while_a_rebalance_is_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever is none of them is taken for dead, and its transaction ended."""
+    made, _, app = engine(next_offset=5)
+    found = [Member("m1", "http://a", [0], "worker-0"), Member("m2", "http://b", [1], "")]
+    monkeypatch.setattr(app, "members", AsyncMock(return_value=("m1", found)), raising=False)
+    assert asyncio.run(made._identities()) == {made.identity, "worker-0", ""}
+    monkeypatch.setattr(app, "members", AsyncMock(side_effect=MembersUnknownError))
+    assert asyncio.run(made._identities()) is None
+
+
+def test_a_commit_that_the_group_refuses_drops_the_partitions_and_not_the_worker(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was not committed has no effect: it is read again, here or elsewhere, from the last checkpoint."""
+    made, recorder, app = engine(next_offset=5)
+    store, rejoined = Mock(), []
+    made.partitions[0].store = store
+    made._writer = Mock(write=AsyncMock(side_effect=NotAMemberError("IllegalGenerationError")))
+    monkeypatch.setattr(recorder, "checkpoint", lambda: Mock(header=b""), raising=False)
+    monkeypatch.setattr(app, "twin", AsyncMock(return_value=None), raising=False)
+    monkeypatch.setattr(app, "rejoin", lambda: rejoined.append(True), raising=False)
+
+    async def work() -> int:
+        await made.process(batch(5, 8))
+        done = await made.commit()
+        await made.process(batch(8, 9))
+        return done + await made.commit()
+
+    assert asyncio.run(work()) == 0
+    assert (made.failure, made.partitions, rejoined) == (None, {}, [True])
+    assert recorder.offsets == [5, 6, 7]
+    assert [call[0] for call in store.method_calls] == ["close"], (
+        "not a row of what was not committed is stored"
+    )
+    assert "has gone on without this worker" in caplog.text
 
 
 def test_from_the_last_commit_before_a_rebalance_to_its_end_nothing_is_applied_or_committed(
@@ -267,13 +427,14 @@ def test_from_the_last_commit_before_a_rebalance_to_its_end_nothing_is_applied_o
     made, recorder, _ = engine(next_offset=5)
     written: list[int] = []
 
-    async def write(_owned: OwnedPartition, _checkpoint: object, next_offset: int) -> None:
+    async def write(shares: list[Share]) -> list[int]:
         await asyncio.sleep(0)
-        written.append(next_offset)
+        written.extend(share.next_offset for share in shares)
+        return [0 for _ in shares]
 
-    monkeypatch.setattr(made, "_write", write)
+    made._writer = Mock(write=write)
     monkeypatch.setattr(made.observer, "committed", lambda *_: None, raising=False)
-    monkeypatch.setattr(recorder, "checkpoint", lambda: None, raising=False)
+    monkeypatch.setattr(recorder, "checkpoint", lambda: Mock(header=b""), raising=False)
 
     async def work() -> None:
         await made.process(batch(5, 8))
@@ -287,7 +448,7 @@ def test_from_the_last_commit_before_a_rebalance_to_its_end_nothing_is_applied_o
     asyncio.run(work())
     assert recorder.offsets == [5, 6, 7]
     assert written == [8]
-    made.partitions[0] = OwnedPartition(recorder, None, 8)  # type: ignore[arg-type]
+    made.partitions[0] = OwnedPartition(recorder, 0, 8)  # type: ignore[arg-type]
     made.partitions[0].heard_at = float("-inf")
     asyncio.run(made.tick())  # would ask the consumer how far it is
 
@@ -301,7 +462,7 @@ def test_the_log_waits_when_too_much_waits_for_a_commit(
     made, recorder, _ = engine(next_offset=5)
     other = Recorder()
     setattr(other, measure, most)  # one record, or byte, from another partition is one too many
-    made.partitions[1] = OwnedPartition(other, None, 0)  # type: ignore[arg-type]
+    made.partitions[1] = OwnedPartition(other, 1, 0)  # type: ignore[arg-type]
     setattr(recorder, measure, 1)
     commits = 0
 
@@ -328,7 +489,7 @@ def test_a_change_waits_for_the_brokers_only_once_its_commit_is_overdue(
     monkeypatch.setattr("streams.engine.engine.time.monotonic", lambda: 1000.0)
     made.config = replace(made.config, commit_interval=interval)
     for number, at in enumerate(since):
-        made.partitions[number] = OwnedPartition(recorder, None, 5)  # type: ignore[arg-type]
+        made.partitions[number] = OwnedPartition(recorder, number, 5)  # type: ignore[arg-type]
         made.partitions[number].waiting_since = 1000.0 + at
     assert made.waited() == pytest.approx(overdue)
 
@@ -399,7 +560,7 @@ def test_a_partition_that_is_taken_away_between_two_pieces_is_left_as_it_is(take
         elif taken == "lost":
             made.partitions = {}
         else:
-            made.partitions = {0: OwnedPartition(Recorder(), None, 5)}  # type: ignore[arg-type]
+            made.partitions = {0: OwnedPartition(Recorder(), 0, 5)}  # type: ignore[arg-type]
 
     async def work() -> None:
         await asyncio.gather(made.process(batch(5, 8)), take())
@@ -417,7 +578,7 @@ def test_nothing_is_judged_by_a_clock_that_is_doubtful(monkeypatch: pytest.Monke
     owned, seen = made.partitions[0], list[Any]()
     owned.heard_at = float("-inf")
 
-    async def probe() -> None:
+    async def probe(_number: int) -> None:
         seen.append("asked")
         asked = made.clock.asked()
         await asyncio.sleep(0)
@@ -433,7 +594,7 @@ def test_nothing_is_judged_by_a_clock_that_is_doubtful(monkeypatch: pytest.Monke
         seen.append(wall)
         return False
 
-    owned.writer = Mock(probe=probe)
+    made._writer = Mock(probe=probe)
     recorder.process = process  # type: ignore[method-assign]
     monkeypatch.setattr(app, "is_caught_up", lambda *_: True, raising=False)
     monkeypatch.setattr(recorder, "settle", lambda: False, raising=False)
@@ -451,7 +612,7 @@ def test_a_question_for_the_time_that_fails_ends_the_worker(monkeypatch: pytest.
     """Its transaction is open, so nothing could be committed any more."""
     made, recorder, app = engine(next_offset=5)
     made.clock = Clock(lambda: 1_000_000)
-    made.partitions[0].writer = Mock(probe=AsyncMock(side_effect=RuntimeError("no answer")))
+    made._writer = Mock(probe=AsyncMock(side_effect=RuntimeError("no answer")))
     monkeypatch.setattr(app, "crash", AsyncMock(), raising=False)
     asyncio.run(made.process(batch(5, 6)))
     assert str(made.failure) == "no answer"
@@ -527,10 +688,10 @@ def test_a_source_is_drained_when_the_group_has_committed_all_of_it(
     async def bounds(_topic: str) -> dict[int, tuple[int, int]]:
         return {0: (2, 7), 1: (3, 3)}  # the second one is empty, and was never committed
 
-    async def fetch_committed(_logs: object) -> dict[TopicPartition, OffsetAndMetadata]:
-        return {TopicPartition("in", n): OffsetAndMetadata(at, "") for n, at in committed.items()}
+    async def stable_offsets(_topic: str, _partitions: object) -> Any:
+        return {n: OffsetAndMetadata(at, "") for n, at in committed.items()}, set()
 
-    app.bounds, app.fetch_committed = bounds, fetch_committed  # type: ignore[attr-defined]
+    app.bounds, app.stable_offsets = bounds, stable_offsets  # type: ignore[attr-defined]
     assert asyncio.run(made.is_drained()) is drained
 
 
@@ -538,7 +699,7 @@ def test_a_partition_that_moves_away_is_freed_at_once_though_no_collector_looks_
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What has been restored is frozen; a cycle in it would be kept for ever."""
-    made, _, app = engine(next_offset=5)
+    made, _, _ = engine(next_offset=5)
     partitions, stores = [], Stores(tmp_path, "worker")
     for number in range(2):
         store = stores.open(number, Changelog(b"changelog-id-16b", 0, 1), 0) if number else None
@@ -547,18 +708,15 @@ def test_a_partition_that_moves_away_is_freed_at_once_though_no_collector_looks_
         calls.process([(n, 6, None, event(f"call-{n}", "completed"), []) for n in range(20)], 10)
         calls.process([(70, 7, None, b"{", [])], 10)
         calls.checkpoint()
-        made.partitions[number] = OwnedPartition(calls, Mock(stop=AsyncMock()), 71, store)
+        made.partitions[number] = OwnedPartition(calls, number, 71, store)
         partitions.append(weakref.ref(calls))
         partitions += [weakref.ref(each) for each in (calls.deadlines, calls.closed, calls.windows)]
     del calls
-    monkeypatch.setattr(app, "topic_id", AsyncMock(return_value=b"id"), raising=False)
-    monkeypatch.setattr(app, "partition_count", AsyncMock(return_value=2), raising=False)
-    monkeypatch.setattr(app, "fetch_committed", AsyncMock(return_value={}), raising=False)
-    monkeypatch.setattr(made.observer, "assigned", lambda _: None, raising=False)
+    Group(made, monkeypatch, changelog=2)
     gc.disable()
     gc.freeze()
     try:
-        asyncio.run(made.assign([]))
+        asyncio.run(made.assign([], 1))
         assert [each() for each in partitions] == [None] * 8
     finally:
         gc.unfreeze()
@@ -576,7 +734,7 @@ def test_the_store_of_a_partition_that_stays_is_not_removed_however_quiet_it_was
     stores.open(2, Changelog(b"id", 0, 1), 0).close()
     for file in (*(stores.directory / "0").iterdir(), *(stores.directory / "2").iterdir()):
         os.utime(file, (0, 0))
-    made._kept = {0: OwnedPartition(recorder, None, 5, kept)}  # type: ignore[arg-type]
+    made._kept = {0: OwnedPartition(recorder, 0, 5, kept)}  # type: ignore[arg-type]
     monkeypatch.setattr(app, "topic_id", AsyncMock(return_value=b"id"), raising=False)
     monkeypatch.setattr("streams.engine.engine.bounds", AsyncMock(return_value={1: (0, 1)}))
     with ExitStack() as undo:

@@ -2,11 +2,14 @@
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import (
+    StickyAssignorUserDataV1,
+    StickyPartitionAssignor,
+)
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.errors import GroupAuthorizationFailedError
 
-from streams.engine.members import Member, MembersUnknownError, assignor, described
+from streams.engine.members import Member, MembersUnknownError, _FormerUserData, assignor, described
 
 HERE = "http://worker-0.example.com:6066"
 
@@ -24,13 +27,15 @@ def assigned(*partitions: int) -> bytes:
 
 
 def test_the_others_read_the_address_and_the_assignor_what_it_has_always_read() -> None:
-    made = assignor(HERE)
+    made = assignor(HERE, "worker-0")
     first = made.metadata(["in"])
     made.on_assignment(ConsumerProtocolMemberAssignment(0, [("in", [2, 1])], b""))
     later = made.metadata(["in"])
     for said, held in ((first, []), (later, [TopicPartition("in", 2), TopicPartition("in", 1)])):
         assert StickyPartitionAssignor.parse_member_metadata(said).partitions == held
-        assert described(group(("a", said.encode(), assigned(2, 1))), "in") == [Member("a", HERE, [1, 2])]
+        assert described(group(("a", said.encode(), assigned(2, 1))), "in") == [
+            Member("a", HERE, [1, 2], "worker-0")
+        ]
 
 
 class Cluster:
@@ -51,7 +56,7 @@ def shares(
 ) -> dict[str, dict[str, list[int]]]:
     """Who gets what, after they had that; at first they had nothing."""
     topics = sorted(cluster.topics() - {"foreign"})
-    made, said = assignor(HERE), {}
+    made, said = assignor(HERE, "worker-0"), {}
     for member, held in members.items():
         places = [TopicPartition(topic, number) for topic, numbers in held for number in numbers]
         said[member] = made._metadata(topics, places, 1 if places else -1)
@@ -82,6 +87,13 @@ def test_a_member_that_tells_no_address_is_a_member_all_the_same() -> None:
     without = ConsumerProtocolMemberMetadata(0, ["in"], b"")
     for said in (plain.encode(), without.encode(), b"", b"\x00garbage"):
         assert described(group(("a", said, b"")), "in") == [Member("a", "", [])]
+
+
+def test_a_worker_of_release_0_1_tells_its_address_alone() -> None:
+    own = StickyAssignorUserDataV1.decode(StickyPartitionAssignor._metadata(["in"], []).user_data)
+    told = _FormerUserData(own.previous_assignment, own.generation, HERE).encode()
+    said = ConsumerProtocolMemberMetadata(0, ["in"], told)
+    assert described(group(("a", said.encode(), assigned(3))), "in") == [Member("a", HERE, [3], "")]
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ from streams.engine.config import Config
 from streams.engine.fetch import drain
 from streams.engine.limits import Topics
 from streams.engine.packing import RecordTooLargeError
+from streams.engine.protocol import Membership
 from streams.engine.records import decode_name
 from streams.engine.restore import reader
-from streams.engine.writer import TopicRefusedError, Writer, _Attempt, _Sent, partition_of
+from streams.engine.writer import Share, TopicRefusedError, Writer, _Attempt, _Sent, partition_of
 from streams.records import NOW, Output, Row
 
 CONFIG = Config(
@@ -45,14 +46,14 @@ def shares(config: Config, partition: int, keys: list[bytes | None]) -> dict[int
     """The keys that go to each of four partitions."""
 
     async def ask() -> dict[int, list[bytes | None]]:
-        writer = Writer(config, partition, Topics([]), Clock(config.wall_clock))
+        writer = Writer(config, "one", Topics([]), Clock(config.wall_clock))
 
         async def four(_topic: str) -> int:
             return 4
 
         writer._partitions = four  # type: ignore[method-assign]
         records: list[Output] = [(key, b"", 0, []) for key in keys]
-        found = await writer._shares("out", records)
+        found = await writer._parts(partition, "out", records)
         await writer.stop()
         return {number: [each[0] for each in share] for number, share in found.items()}
 
@@ -79,7 +80,7 @@ def test_the_next_number_is_that_after_the_last_batch_that_was_written(refused: 
     place, other = TopicPartition("o", 0), TopicPartition("o", 1)
 
     async def undo() -> dict[TopicPartition, int]:
-        writer = Writer(CONFIG, 0, Topics([]), Clock(CONFIG.wall_clock))
+        writer = Writer(CONFIG, "one", Topics([]), Clock(CONFIG.wall_clock))
         attempt = _Attempt({place: 8})
         for name, records in {"a": 3, "b": 2, "c": 2}.items():
             ack: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -111,6 +112,11 @@ class Checkpoint(NamedTuple):
     rows: list[Row]
     stored: tuple[()] = ()
     header: bytes = b""
+
+
+async def write(writer: Writer, checkpoint: Checkpoint, position: bytes, next_offset: int, note: str) -> int:
+    (end,) = await writer.write([Share(0, checkpoint, position, next_offset, note, "what comes of it")])
+    return end
 
 
 class Place:
@@ -160,7 +166,7 @@ class Place:
 
     def writer(self) -> Writer:
         topics = Topics([self.out, self.config.changelog])
-        return Writer(self.config, 0, topics, Clock(self.config.wall_clock))
+        return Writer(self.config, "one", topics, Clock(self.config.wall_clock))
 
     def found(self) -> list[tuple[Any, ...]]:
         """What a reader sees."""
@@ -174,7 +180,10 @@ class Place:
 
 
 @pytest.fixture
-def place(kafka: str, topic_name: str) -> Callable[..., Place]:
+def place(kafka: str, topic_name: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Place]:
+    """Nobody is in the group, so Kafka takes offsets from anybody; see test_offsets.py for members."""
+    monkeypatch.setattr(Membership, "is_known", True)
+
     def make(
         out: Mapping[str, str] | None = None, changelog: Mapping[str, str] | None = None, **config: Any
     ) -> Place:
@@ -204,13 +213,13 @@ def test_a_topic_that_takes_less_while_the_worker_runs_gets_the_same_cut_in_smal
         monkeypatch.setattr(Topics, "learn", learn)
 
     async def work(writer: Writer) -> None:
-        await writer.write(Checkpoint({"out": before}, [(b"a", b"1")]), b"at 100", 100, "note")
+        await write(writer, Checkpoint({"out": before}, [(b"a", b"1")]), b"at 100", 100, "note")
         configure(here.brokers, here.out, {"max.message.bytes": "20000"})
-        end = await writer.write(Checkpoint({"out": checkpoint}, [(b"a", b"2")]), b"at 600", 600, "note")
+        end = await write(writer, Checkpoint({"out": checkpoint}, [(b"a", b"2")]), b"at 600", 600, "note")
         assert (
-            end == await writer.write(Checkpoint({"out": []}, []), b"again", 601, "note") - 2
+            end == await write(writer, Checkpoint({"out": []}, []), b"again", 601, "note") - 2
         )  # and a marker
-        await writer.write(Checkpoint({"out": before}, []), b"at 700", 700, "note")
+        await write(writer, Checkpoint({"out": before}, []), b"at 700", 700, "note")
 
     here.run(work)
     assert here.found() == before + checkpoint + before
@@ -226,7 +235,7 @@ def test_timestamps_that_a_topic_refuses_are_the_wall_clocks(place: Callable[...
 
     async def work(writer: Writer) -> None:
         configure(here.brokers, here.out, {"message.timestamp.after.max.ms": "60000"})
-        await writer.write(Checkpoint({"out": list(ahead)}, []), b"at 2", 2, "note")
+        await write(writer, Checkpoint({"out": list(ahead)}, []), b"at 2", 2, "note")
 
     here.run(work)
     stamps = [record[2] for record in here.found()]
@@ -240,12 +249,12 @@ def test_a_record_that_a_topic_takes_in_no_form_leaves_nothing_behind(place: Cal
 
     async def work(writer: Writer) -> None:
         with pytest.raises(RecordTooLargeError, match=re.escape(here.out)):
-            await writer.write(
-                Checkpoint({"out": [*noise(3, 100), *noise(1, 5_000)]}, []), b"at 4", 4, "note"
+            await write(
+                writer, Checkpoint({"out": [*noise(3, 100), *noise(1, 5_000)]}, []), b"at 4", 4, "note"
             )
 
     here.run(work)
-    here.run(lambda writer: writer.write(Checkpoint({"out": noise(1, 100)}, []), b"at 1", 1, "note"))  # type: ignore[arg-type, return-value]
+    here.run(lambda writer: write(writer, Checkpoint({"out": noise(1, 100)}, []), b"at 1", 1, "note"))  # type: ignore[arg-type, return-value]
     assert len(here.found()) == 1
     assert here.state() == [b"at 1"]
     assert here.committed() == 1
@@ -254,7 +263,7 @@ def test_a_record_that_a_topic_takes_in_no_form_leaves_nothing_behind(place: Cal
 @pytest.mark.kafka
 def test_a_smaller_form_is_written_where_one_is_known(place: Callable[..., Place]) -> None:
     here = place({"max.message.bytes": "2000"}, shrink={"out": lambda record: (record[0], None, *record[2:])})
-    here.run(lambda writer: writer.write(Checkpoint({"out": noise(2, 5_000)}, []), b"at 2", 2, "note"))  # type: ignore[arg-type, return-value]
+    here.run(lambda writer: write(writer, Checkpoint({"out": noise(2, 5_000)}, []), b"at 2", 2, "note"))  # type: ignore[arg-type, return-value]
     assert [record[:2] for record in here.found()] == [(b"0", None), (b"1", None)]
 
 
@@ -272,7 +281,7 @@ def test_a_topic_that_refuses_for_ever_ends_the_worker_with_its_name(
 
     async def work(writer: Writer) -> None:
         with pytest.raises(TopicRefusedError, match=re.escape(here.out)):
-            await writer.write(Checkpoint({"out": noise(1, 500)}, []), b"at 1", 1, "note")
+            await write(writer, Checkpoint({"out": noise(1, 500)}, []), b"at 1", 1, "note")
 
     here.run(work, knows=False)
     assert here.found() == []
@@ -294,8 +303,8 @@ def test_a_zombie_whose_batch_was_refused_does_not_write_it_anew(place: Callable
         writer._undo = slowly  # type: ignore[method-assign]
         try:
             with pytest.raises(ProducerFenced):
-                await writer.write(Checkpoint({"out": noise(500, 1_000)}, []), b"at 500", 500, "note")
-            await heir.write(Checkpoint({"out": noise(1, 10)}, []), b"at 1", 1, "note")
+                await write(writer, Checkpoint({"out": noise(500, 1_000)}, []), b"at 500", 500, "note")
+            await write(heir, Checkpoint({"out": noise(1, 10)}, []), b"at 1", 1, "note")
         finally:
             await heir.stop()
 
@@ -311,7 +320,7 @@ def test_names_of_headers_keep_their_bytes_to_the_topic_and_back(place: Callable
     records = [*noise(3, 10), (None, b"v", 5, headers), *noise(3, 10)]
 
     async def work(writer: Writer) -> None:
-        await writer.write(Checkpoint({"out": records}, []), b"at 7", 7, "note")
+        await write(writer, Checkpoint({"out": records}, []), b"at 7", 7, "note")
         async with reader(here.config) as consumer:
             consumer.assign([TopicPartition(here.out, 0)])
             consumer.seek(TopicPartition(here.out, 0), 0)
@@ -332,7 +341,7 @@ def test_after_the_greatest_number_of_a_record_comes_0(place: Callable[..., Plac
     async def work(writer: Writer) -> None:
         writer._transactions._sequence_numbers[TopicPartition(here.out, 0)] = 2**31 - 3
         for n in range(4):
-            await writer.write(Checkpoint({"out": noise(2, 10)}, []), b"at", n, "note")
+            await write(writer, Checkpoint({"out": noise(2, 10)}, []), b"at", n, "note")
 
     here.run(work)
     assert len(here.found()) == 8
@@ -350,11 +359,11 @@ def test_the_brokers_tell_the_time_and_leave_nothing_behind(
 
     async def work(writer: Writer) -> None:
         assert writer.clock.is_doubtful
-        await writer.probe()
+        await writer.probe(0)
         assert not writer.clock.is_doubtful
         assert abs(writer.clock.now() - time.time() * 1000) < 1_000
         assert abs(writer.clock.offset - off) < 1_000
-        await writer.write(Checkpoint({"out": [(b"k", b"v", NOW, [])]}, [(b"a", b"1")]), b"at 1", 1, "note")
+        await write(writer, Checkpoint({"out": [(b"k", b"v", NOW, [])]}, [(b"a", b"1")]), b"at 1", 1, "note")
 
     here.run(work)
     assert here.state() == [b"1", b"at 1"]
@@ -370,12 +379,12 @@ def test_a_changelog_that_tells_no_time_is_named_once_with_what_to_do(
     here = place()
 
     async def work(writer: Writer) -> None:
-        await writer.probe()
+        await writer.probe(0)
         assert not writer.clock.is_doubtful
-        await writer.write(Checkpoint({"out": []}, []), b"at 1", 1, "note")
+        await write(writer, Checkpoint({"out": []}, []), b"at 1", 1, "note")
         configure(here.brokers, here.config.changelog, {"message.timestamp.type": "LogAppendTime"})
         for n in range(50):
-            await writer.write(Checkpoint({"out": []}, []), b"at 2", 2 + n, "note")
+            await write(writer, Checkpoint({"out": []}, []), b"at 2", 2 + n, "note")
             if not writer.clock.is_blind:
                 break
             await asyncio.sleep(0.1)
@@ -395,10 +404,10 @@ def test_an_answer_without_a_time_does_not_make_the_clock_forget_what_it_knows(
     )
 
     async def work(writer: Writer) -> None:
-        await writer.probe()
+        await writer.probe(0)
         configure(here.brokers, here.config.changelog, {"message.timestamp.type": "CreateTime"})
         for n in range(10):
-            await writer.write(Checkpoint({"out": []}, []), b"at", n, "note")
+            await write(writer, Checkpoint({"out": []}, []), b"at", n, "note")
             await asyncio.sleep(0.05)
         assert abs(writer.clock.offset - 600_000) < 1_000
 
@@ -430,7 +439,7 @@ def test_not_more_is_under_way_than_one_request_may_have(
             return nodes, unknown
 
         accumulator.drain_by_nodes = drain_by_nodes
-        await writer.write(Checkpoint({"out": records}, []), b"at 60", 60, "note")
+        await write(writer, Checkpoint({"out": records}, []), b"at 60", 60, "note")
 
     here.run(work)
     assert sorted(here.found()) == sorted(records)

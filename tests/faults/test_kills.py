@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from random import Random
 from signal import SIGKILL, SIGTERM
+from typing import Any
 
 import pytest
 from support.inject import signal_at
@@ -20,13 +21,23 @@ from support.worker import (
     check_repartitioned,
     run_until_caught_up,
     wait_for,
+    wait_until_done,
 )
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 #: On a machine that has more to do.
 LONG = (pytest.mark.slow, pytest.mark.timeout(900))
 PRODUCER = "aiokafka:AIOKafkaProducer"
-POINTS = {
+RECOVERY: dict[str, dict[str, Any]] = {
+    "a former self not yet fenced": {"point": "streams.engine.writer:Writer.start"},
+    "a former self fenced": {"point": "streams.engine.writer:Writer.start", "after": True},
+    "what dead workers left open not yet ended": {"point": "streams.engine.engine:end_left_open"},
+    "workers of a former release not yet fenced": {"point": "streams.engine.engine:fence_former_release"},
+    "all fenced": {"point": "streams.engine.engine:fence_former_release", "after": True},
+    "in recovery": {"point": "streams.engine.engine:restore", "delay": 0.02},
+    "recovered": {"point": "streams.engine.engine:restore", "after": True},
+}
+POINTS: dict[str, dict[str, Any]] = {
     "before a transaction begins": {"point": f"{PRODUCER}.begin_transaction"},
     "records sent, the offset not": {"point": f"{PRODUCER}.send_offsets_to_transaction"},
     "the offset sent": {"point": f"{PRODUCER}.send_offsets_to_transaction", "after": True},
@@ -34,10 +45,7 @@ POINTS = {
     "the end of the transaction on its way": {"point": f"{PRODUCER}.commit_transaction", "delay": 0.001},
     "the end of the transaction perhaps there": {"point": f"{PRODUCER}.commit_transaction", "delay": 0.004},
     "a transaction ended": {"point": f"{PRODUCER}.commit_transaction", "after": True},
-    "a former owner not yet fenced": {"point": "streams.engine.writer:Writer.start"},
-    "a former owner fenced": {"point": "streams.engine.writer:Writer.start", "after": True},
-    "in recovery": {"point": "streams.engine.engine:restore", "delay": 0.02},
-    "recovered": {"point": "streams.engine.engine:restore", "after": True},
+    **{name: point | {"call": 1} for name, point in RECOVERY.items()},
 }
 
 
@@ -102,12 +110,34 @@ def test_sigkill_at_each_step_of_a_commit_and_of_a_recovery(
     )  # enough for batches to be applied while checkpoints are written
     for step, name in enumerate(chance.sample(list(POINTS), names)):
         produce_calls(kafka, setup.calls, 200, seed + 1 + step)
-        before = signal_at(
-            signal=SIGKILL, call=1 if "recover" in name else chance.randint(1, 4), **POINTS[name]
-        )
+        call = chance.randint(1, 4) if step == 0 else 1  # what was added since is one commit
+        before = signal_at(**{"signal": SIGKILL, "call": call} | POINTS[name])
         with Worker(setup, log, before=before) as worker:
             assert worker.ends(30) == -SIGKILL, f"{name}: {worker.said()[-2000:]}"
     run_until_caught_up(setup, log)
+    check(setup)
+
+
+@pytest.mark.parametrize("repartition", ["false", "true"])
+def test_what_a_killed_worker_has_left_open_holds_up_nobody(
+    kafka: str, tmp_path: Path, seed: int, repartition: str
+) -> None:
+    """Neither who takes over nor readers of the outputs wait for the timeout of its transaction, 30 s."""
+    setup = Setup(kafka, settings={"SESSION_TIMEOUT": "3s", "REPARTITION": repartition})
+    setup.create()
+    strike = signal_at(f"{PRODUCER}.commit_transaction", SIGKILL, call=3)
+    with (
+        producing(kafka, setup.calls, 2_000, seed, seconds=6) as sending,
+        Worker(setup, tmp_path / "killed", before=strike) as killed,
+    ):
+        assert killed.ends(60) == -SIGKILL
+        begun = time.monotonic()
+        with Worker(setup, tmp_path / "heir") as heir:
+            wait_for("the heir has all", lambda: [0, 1, 2, 3] in heir.assignments(), 25)
+            assert time.monotonic() - begun < 25, "the transaction's timeout was waited for"
+            assert "ending the transaction that" in heir.said()
+            wait_until_done(setup, sending)
+            assert heir.terminate() == 0
     check(setup)
 
 

@@ -27,7 +27,7 @@ from streams.engine.clock import Clock
 from streams.engine.config import Config
 from streams.engine.failures import about, unreached
 from streams.engine.limits import Topics
-from streams.engine.writer import Writer
+from streams.engine.writer import Share, Writer
 from streams.errors import OperatorError
 from streams.kafka.credentials import client_options
 from streams.kafka.errors import KafkaFailure, told
@@ -163,10 +163,10 @@ def test_what_is_refused_names_its_topic(kafka: str, make_topic: Callable[..., s
     config = Config(source, source, {"out": out}, changelog, Mock(), {"bootstrap_servers": kafka})
 
     async def write() -> None:
-        writer = Writer(config, 0, Topics([]), Clock(config.wall_clock))
+        writer = Writer(config, "one", Topics([]), Clock(config.wall_clock))
         await writer.start()
         try:
-            await writer.write(Refused(), b"position", 1, "note")
+            await writer.write([Share(0, Refused(), b"position", 1, "note", "what comes of it")])
         finally:
             await writer.stop()
 
