@@ -30,7 +30,8 @@ from streams.engine.hidden import written_ends
 from streams.engine.limits import Topics
 from streams.engine.members import MembersUnknownError
 from streams.engine.offsets import NotAMemberError
-from streams.engine.processor import Checkpoint, Processor
+from streams.engine.owned import OwnedPartition
+from streams.engine.processor import Checkpoint
 from streams.engine.protocol import Membership
 from streams.engine.restore import (
     Position,
@@ -44,7 +45,8 @@ from streams.engine.restore import (
     state_lost,
 )
 from streams.engine.skipped import accepted
-from streams.engine.store import Changelog, Store, Stores
+from streams.engine.start import start_offset
+from streams.engine.store import Changelog, Stores
 from streams.engine.takeover import end_left_open, fence_former_release
 from streams.engine.writer import Share, Writer
 from streams.records import Record
@@ -75,52 +77,6 @@ class Observer(Protocol):
 
     def assigned(self, partitions: Collection[int]) -> None:
         """A rebalance has ended: these partitions are ours and restored."""
-
-
-class OwnedPartition:
-    """A partition that is ours, restored."""
-
-    def __init__(
-        self, processor: Processor, number: int, next_offset: int, store: Store | None = None
-    ) -> None:
-        self.processor, self.number, self.store = processor, number, store
-        #: The first offset that is not in the state; and not in what is committed.
-        self.next_offset = self.committed = next_offset
-        #: The metadata of the group's offset: whose commit it is. None: as there was none.
-        self.note: str | None = None
-        #: As of `Position`.
-        self.skipped = self.skipped_to = 0
-        #: The group's offset or the state does not say yet where we read on, or what was skipped; and is to say it now.
-        self.begins = self.unsaid = False
-        #: The idle clock has moved the state's time, and no commit has said so yet.
-        self.clock_moved = False
-        #: monotonic: when the last record came, and since when something waits for a commit (None: nothing does).
-        self.heard_at = time.monotonic()
-        self.waiting_since: float | None = None
-        #: Epoch ms of the last commit; None before the first.
-        self.committed_at: int | None = None
-
-    @property
-    def dirty(self) -> bool:
-        """Whether there is something to commit."""
-        return (
-            self.next_offset > self.committed or self.clock_moved or self.unsaid or self.processor.pending > 0
-        )
-
-    def begin(self, position: Position | None, committed: int | None) -> None:
-        """Count what lies between the state and where we begin; `committed` is the group's offset."""
-        if position is not None:
-            self.skipped, self.skipped_to = position.skipped, position.skipped_to
-            if self.next_offset > position.next_offset:
-                self.skipped += self.next_offset - position.next_offset
-                self.skipped_to = self.next_offset
-        # A partition that never had a record gets an offset too, or a scaler by lag counts what was deleted from it.
-        self.begins = position is None or committed != self.next_offset or self.skipped != position.skipped
-
-    def close_store(self) -> None:
-        """Let go of what lies on disk, if anything does."""
-        if self.store is not None:
-            self.store.close()
 
 
 class _Written(NamedTuple):
@@ -529,9 +485,7 @@ class Engine:
             if _follows(member, self._member):
                 self._member = member
                 places = await self._stable(self._kept)
-                self.partitions = {
-                    n: owned for n, owned in self._kept.items() if _is_of(places.get(n), owned)
-                }
+                self.partitions = {n: owned for n, owned in self._kept.items() if owned.is_of(places.get(n))}
                 self._kept = {n: owned for n, owned in self._kept.items() if n not in self.partitions}
             self._gained = [number for number in numbers if number not in self.partitions]
             for owned in self.partitions.values():
@@ -555,7 +509,7 @@ class Engine:
                     places = await self._stable(numbers)
                     # Whoever breaks this off must not break off a transaction.
                     await asyncio.shield(self._know_time(numbers[0]))
-                    self._keep(n for n, owned in self._kept.items() if _is_of(places.get(n), owned))
+                    self._keep(n for n, owned in self._kept.items() if owned.is_of(places.get(n)))
                     ready = self._kept | await self._restore(
                         [n for n in numbers if n not in self._kept], places
                     )
@@ -686,7 +640,7 @@ class Engine:
                     elif place is not None and is_note(place.metadata):
                         raise state_lost(self.config, source, place.offset)
                     committed = place.offset if place else None
-                    start = _start(source, position, committed, begins[source], ends[source])
+                    start = start_offset(source, position, committed, begins[source], ends[source])
                     owned = OwnedPartition(target.processor, number, start, target.store)
                     owned.note = place.metadata if place else None
                     owned.begin(position, committed)
@@ -726,68 +680,3 @@ class Engine:
 def _follows(member: Membership, former: Membership | None) -> bool:
     """Whether nobody else can have had what was ours between two assignments, nor has it left something open."""
     return former is not None and member == former._replace(generation=former.generation + 1)
-
-
-def _is_of(place: OffsetAndMetadata | None, owned: OwnedPartition) -> bool:
-    """Whether the group's place is the last commit of this state; None: the group has none."""
-    if owned.dirty:
-        return False
-    if place is None:
-        return owned.note is None
-    return (place.offset, place.metadata) == (owned.committed, owned.note)
-
-
-def _start(
-    source: TopicPartition, position: Position | None, committed: int | None, begin: int, end: int
-) -> int:
-    """Where to read on: from the state's position, unless the group's offset was moved past it on purpose.
-
-    Raises RecordsLostError when the log does not hold that offset.
-    """
-    where = f"{source.topic} partition {source.partition}"
-    if position is None:
-        start = begin if committed is None else committed
-        if committed is not None:
-            log.warning(
-                "%s: the group is at offset %d, but there is no state: calls begun before are unknown",
-                where,
-                start,
-            )
-    elif committed is not None and committed > position.next_offset:
-        start = committed
-        log.warning(
-            "%s: the group was moved from offset %d to %d: %d records are skipped; `telefonie status` counts them "
-            "until `telefonie status --accept-skipped`",
-            where,
-            position.next_offset,
-            committed,
-            committed - position.next_offset,
-        )
-    else:
-        start = position.next_offset
-        if committed is not None and committed < start:
-            log.warning(
-                "%s: the group was moved back to offset %d, but what lies before %d is in the state already "
-                "and is not applied again",
-                where,
-                committed,
-                start,
-            )
-    if not begin <= start <= end:
-        raise RecordsLostError(
-            f"{where}: the next offset to read is {start}, the log holds {begin} to {end}: "
-            f"{_loss(position, start, begin, end)}. To go on without what is lost, move the group to an offset that "
-            "exists, or use another TELEFONIE_APP_ID"
-        )
-    return start
-
-
-def _loss(position: Position | None, start: int, begin: int, end: int) -> str:
-    """Why the log does not hold the offset `start`, as far as it is known."""
-    if start < begin:
-        return f"{begin - start} records were removed before they were read"
-    if position is not None and position.next_offset <= end:
-        return f"the group was moved {start - end} past the end of the log"
-    if position is not None and position.topic:  # and it is the same topic: see Engine._check_same
-        return f"the log has lost its last {start - end} records, as in an unclean leader election"
-    return "the group was moved past the end of the log, or the topic was deleted and created again"

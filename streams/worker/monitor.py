@@ -17,9 +17,9 @@ from streams.calls.ledger import Ledger
 from streams.calls.partition import CallsPartition, Checkpoint
 from streams.calls.view import AGES, OpenCalls, OpenPage, OpenSelection, describe
 from streams.engine.application import Application
-from streams.engine.engine import OwnedPartition
 from streams.engine.fetch import RecordBatch
 from streams.engine.members import Member, MembersUnknownError
+from streams.engine.owned import OwnedPartition
 from streams.settings import Settings
 from streams.worker.metrics import Metrics, PartitionSample, Reached, Sample
 from streams.worker.statistics import Statistics

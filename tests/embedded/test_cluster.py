@@ -116,7 +116,9 @@ def test_a_data_directory_in_use_is_named_with_the_process(
 ) -> None:
     own_broker()
     monkeypatch.setattr("streams.embedded.layout._LOCK_PATIENCE", 0.1)
-    with pytest.raises(EmbeddedKafkaError, match=f"{tmp_path}.* is in use by process {os.getpid()}: stop that"):
+    with pytest.raises(
+        EmbeddedKafkaError, match=f"{tmp_path}.* is in use by process {os.getpid()}: stop that"
+    ):
         own_broker()
 
 

@@ -21,12 +21,14 @@ from msgspec import Struct
 from streams.calls.partition import CallsPartition, Rules
 from streams.engine.clock import Clock
 from streams.engine.config import Config
-from streams.engine.engine import MAX_PENDING, MAX_PENDING_BYTES, Engine, OwnedPartition, _is_of, _start
+from streams.engine.engine import MAX_PENDING, MAX_PENDING_BYTES, Engine
 from streams.engine.fetch import RecordBatch, RecordsLostError
 from streams.engine.members import Member, MembersUnknownError
 from streams.engine.offsets import NotAMemberError
+from streams.engine.owned import OwnedPartition
 from streams.engine.protocol import Membership
 from streams.engine.restore import Position, encode_position, read_position
+from streams.engine.start import start_offset
 from streams.engine.store import Changelog, Stores
 from streams.engine.writer import Share
 from streams.records import Record
@@ -146,7 +148,7 @@ def test_batches_of_partitions_that_are_not_ours_are_left_alone() -> None:
 )
 def test_where_to_read_on(position: int | None, committed: int | None, start: int) -> None:
     state = None if position is None else Position(position, b"")
-    assert _start(SOURCE, state, committed, 10, 100) == start
+    assert start_offset(SOURCE, state, committed, 10, 100) == start
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,7 @@ def test_an_offset_that_the_log_does_not_hold_is_refused(
     position: Position | None, committed: int, said: str
 ) -> None:
     with pytest.raises(RecordsLostError, match=said):
-        _start(SOURCE, position, committed, 10, 100)
+        start_offset(SOURCE, position, committed, 10, 100)
 
 
 @pytest.mark.parametrize(
@@ -223,11 +225,11 @@ def test_state_is_kept_only_if_the_groups_last_commit_is_its_own(
 ) -> None:
     owned = OwnedPartition(Recorder(), 0, 5)  # type: ignore[arg-type]
     owned.note, owned.next_offset = "mine", next_offset
-    assert _is_of(place, owned) is is_ours
+    assert owned.is_of(place) is is_ours
 
 
 def test_state_of_a_group_that_has_never_committed_is_kept_if_it_has_not_either() -> None:
-    assert _is_of(None, OwnedPartition(Recorder(), 0, 0))  # type: ignore[arg-type]
+    assert OwnedPartition(Recorder(), 0, 0).is_of(None)  # type: ignore[arg-type]
 
 
 class Group:
