@@ -63,6 +63,6 @@ def _loss(position: Position | None, start: int, begin: int, end: int) -> str:
         return f"{begin - start} records were removed before they were read"
     if position is not None and position.next_offset <= end:
         return f"the group was moved {start - end} past the end of the log"
-    if position is not None and position.topic:  # and it is the same topic: see Engine._check_same
+    if position is not None and position.topic:  # and it is the same topic, or we were not here
         return f"the log has lost its last {start - end} records, as in an unclean leader election"
     return "the group was moved past the end of the log, or the topic was deleted and created again"
