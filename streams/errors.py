@@ -1,4 +1,4 @@
-"""The errors that people see."""
+"""Errors that are shown to people."""
 
 
 class OperatorError(Exception):

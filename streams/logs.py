@@ -1,8 +1,8 @@
-"""Logging: one record a line on stderr, for people or as JSON.
+"""Logging: one record per line on stderr, as text or as JSON.
 
-What is said again and again is held back and counted, so that a flood neither hides the rest nor costs much. No phone
-number is written, whatever message or exception it came in. An exception that ends the process is told in one line,
-with its traceback below.
+Repeated messages are held back and counted, so that a flood neither hides the rest nor costs much. No phone number is
+written, whatever message or exception it is in. An exception that ends the process is logged in one line, with its
+traceback below.
 """
 
 import json
@@ -34,7 +34,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: `time`, `level`, `logger`, `message` and, after an exception, `exception`."""
+    """One object per line: `time`, `level`, `logger`, `message` and, after an exception, `exception`."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -53,14 +53,14 @@ _Place = tuple[str, str, int]
 class Limited(logging.StreamHandler[TextIO]):
     """Writes `most` records of one place in the code within `seconds`, and counts the rest.
 
-    When that time is over, the last that was held back is written with how many it stands for. The worst level,
-    `critical`, is always written.
+    When that time is over, the last record that was held back is written, with the number of records it stands for.
+    Records of level `critical` are always written.
     """
 
     def __init__(self, stream: TextIO, most: int = 20, seconds: float = 60.0) -> None:
         super().__init__(stream)
         self.most, self.seconds = most, seconds
-        #: By place: since when (monotonic), how many have come, and the last of them.
+        #: By place: since when (monotonic), how many there were, and the last of them.
         self._come: dict[_Place, tuple[float, int, logging.LogRecord]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -79,7 +79,7 @@ class Limited(logging.StreamHandler[TextIO]):
             timer.start()
 
     def close(self) -> None:
-        """Tell what has been held back, and end."""
+        """Write what has been held back, and end."""
         for place in list(self._come):
             self._tell(place)
         super().close()
@@ -97,7 +97,7 @@ class Limited(logging.StreamHandler[TextIO]):
 
 
 def configure(settings: Settings) -> None:
-    """Sends the log of this process to stderr in the format and from the level that the settings say."""
+    """Sends the log of this process to stderr, with the format and level from the settings."""
     handler = Limited(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     handler.addFilter(_worth_saying)
@@ -105,7 +105,7 @@ def configure(settings: Settings) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     sys.excepthook = _crashed
     for library in _QUIETED:
-        # At info they tell of every start of every part; ask for debug to see that.
+        # At level info they log every start of every part; use debug to see that.
         logging.getLogger(library).setLevel(
             max(level, logging.WARNING) if level > logging.DEBUG else logging.INFO
         )
@@ -113,8 +113,8 @@ def configure(settings: Settings) -> None:
 
 def _worth_saying(record: logging.LogRecord) -> bool:
     if record.name.startswith("faust") and "Crashed reason=" in record.getMessage():
-        return False  # what it was is told when the process ends
-    # A transaction begun right after another gets this answer from Kafka 4 and is tried again: no fault.
+        return False  # the error is logged when the process ends
+    # A transaction begun right after another gets this answer from Kafka 4 and is retried: not a fault.
     routine = record.name.startswith("aiokafka.producer") and "NotEnoughReplicas" in record.getMessage()
     return not routine or record.levelno > logging.WARNING
 
@@ -130,8 +130,8 @@ def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackTy
         sys.__excepthook__(kind, error, trace)
         return
     _log.critical(
-        "this process ends because of a fault of its own (%s): start it again, it goes on from its last commit, and "
-        "report the traceback",
+        "this process ends because of a bug (%s): start it again, it continues from its last commit, "
+        "and report the traceback",
         kind.__name__,
         exc_info=(kind, error, trace),
     )

@@ -1,21 +1,21 @@
-"""What comes out of records, on its way to somebody's terminal."""
+"""Makes text from records safe for a terminal."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-#: What `surrogateescape` makes of a byte that is no UTF-8.
+#: What `surrogateescape` makes of a byte that is not UTF-8.
 _BYTES: Final = range(0xDC80, 0xDD00)
 _TAME: Final = re.compile(r"[\x20-\x7e]*")
 
 
 def printable(text: str) -> str:
-    """The text with everything visible that acts on a terminal, or is not seen, as an escape as of Python's.
+    """The text with everything that acts on a terminal, or is invisible, replaced by Python escapes.
 
-    That is control characters (ESC, line ends and tabs too), marks of direction, joiners and other format characters,
-    blanks other than the space, lone surrogates, and what Unicode does not define. The result is one line. A backslash
-    stays one, so it is for eyes only: programs are given JSON.
+    That is control characters (including ESC, line ends and tabs), direction marks, joiners and other format
+    characters, blanks other than the space, lone surrogates, and what Unicode does not define. The result is one line.
+    A backslash is not escaped, so the result is only for people: programs get JSON.
     """
     if _TAME.fullmatch(text):
         return text

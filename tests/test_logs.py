@@ -165,7 +165,7 @@ def test_a_crash_is_one_line_on_top_of_its_traceback(log_format: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, "5550123" in done.stderr) == (1, "", False)
     first, *rest = done.stderr.splitlines()
-    assert "this process ends because of a fault of its own (ZeroDivisionError): start it again" in first
+    assert "this process ends because of a bug (ZeroDivisionError): start it again" in first
     if log_format == "json":
         assert not rest
         assert json.loads(first)["exception"].endswith("ZeroDivisionError: about +…")

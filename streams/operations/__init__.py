@@ -1,1 +1,1 @@
-"""What people do beside the workers: look up, compare, redrive, simulate. No command line is in here."""
+"""What people do alongside the workers: look up, compare, redrive, simulate. The command line is elsewhere."""

@@ -16,7 +16,7 @@ from streams.settings import Settings
 
 
 class Skipped(NamedTuple):
-    """What the group was moved past in a partition."""
+    """The records in a partition past which the group was moved."""
 
     records: int
     #: Where the last of them ends.
@@ -26,13 +26,14 @@ class Skipped(NamedTuple):
 def skipped_records(
     stages: Iterable[Stage], committed: Mapping[TopicPartition, OffsetAndMetadata]
 ) -> dict[TopicPartition, Skipped]:
-    """What the group was moved past; also what no worker has noticed yet, since none has run after it."""
+    """The records past which the group was moved, including those that no worker has noticed yet, because none has run
+    since."""
     found = {}
     for config, points in stages:
         for number, (position, *_) in points.items():
             log = TopicPartition(config.source, number)
             records, to, place = position.skipped, position.skipped_to, committed.get(log)
-            # An offset of a worker's is ahead only of the position that was read a moment before it.
+            # An offset that a worker commits is ahead only of a position that was read just before it.
             if place and place.offset > position.next_offset and not is_note(place.metadata):
                 records, to = records + place.offset - position.next_offset, place.offset
             if records:
@@ -53,7 +54,7 @@ async def not_accepted(
 
 
 async def accept_skipped(settings: Settings) -> None:
-    """Accept what the group has been moved past so far; workers take that over into the state.
+    """Accept the records past which the group has been moved so far; workers take this over into the state.
 
     Raises OperatorError as `status` does.
     """

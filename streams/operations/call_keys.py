@@ -1,4 +1,4 @@
-"""Whether all events of a call lie in one partition: a look at the end of the calls topic (semantics, section 1)."""
+"""Whether all events of a call are in one partition: samples the end of the calls topic (semantics, section 1)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from streams.kafka.reading import LogRecord, partitions, reader, records, whole
 from streams.kafka.topics import Finding
 from streams.settings import PREFIX, Settings
 
-#: Records of each partition that are looked at.
+#: How many records of each partition are sampled.
 SAMPLE = 200
 
 
 async def check_keys(settings: Settings) -> list[Finding]:
-    """A warning when keys are not call ids; nothing where that does no harm, or the topic does not exist."""
+    """A warning if keys are not call ids; nothing if that does no harm, or the topic does not exist."""
     if settings.repartition:
         return []
     sample = _Sample(CallDecoder(settings.nulls))
@@ -34,7 +34,7 @@ class _Sample:
         self.places: dict[str, set[int]] = {}
 
     def add(self, record: LogRecord) -> None:
-        """Look at one record; one that is no Call says nothing."""
+        """Look at one record; one that is not a Call is ignored."""
         call_id = self._decoder.call_id(record.value, record.headers)
         if call_id is not None:
             self.events += 1
@@ -42,12 +42,13 @@ class _Sample:
             self.places.setdefault(call_id, set()).add(record.partition)
 
     def verdict(self) -> str | None:
-        """What is wrong, if anything is."""
+        """What is wrong, if anything."""
         if not self.mismatches:
             return None
         parted = sum(len(places) > 1 for places in self.places.values())
         return (
-            f"has keys that are not the call id: {self.mismatches} of the last {self.events} events, and {parted} of "
-            f"their {len(self.places)} calls lie in several partitions. Unless producers keep all events of a call in "
-            f"one, set {PREFIX}REPARTITION=true, with another {PREFIX}APP_ID"
+            f"has keys that are not the call id: {self.mismatches} of the last {self.events} events, "
+            f"and {parted} of their {len(self.places)} calls are in several partitions. Unless "
+            f"producers keep all events of a call in one, set {PREFIX}REPARTITION=true, with another "
+            f"{PREFIX}APP_ID"
         )

@@ -32,7 +32,7 @@ from streams.kafka.topics import ABSENT
 from streams.settings import Settings
 from streams.wiring import config_of, upstream_of
 
-#: Records of the changelog's end among which the last position is looked for first.
+#: How many records at the changelog's end are first searched for the last position.
 _TAIL: Final = 500
 
 
@@ -65,7 +65,7 @@ async def require_state(
     points: Mapping[int, Point],
     promised: Mapping[TopicPartition, OffsetAndMetadata],
 ) -> None:
-    """Raises StateLostError where an offset was committed together with state, and there is none."""
+    """Raises StateLostError if an offset was committed together with state, but there is no state."""
     there = await reading.partitions(consumer, config.changelog)
     for log, place in promised.items():
         if log.topic != config.source or log.partition in points or not is_note(place.metadata):
@@ -120,7 +120,7 @@ async def committed_offsets(settings: Settings, group: str) -> dict[TopicPartiti
 
 
 async def _offsets(client: AIOKafkaAdminClient, group: str) -> Mapping[TopicPartition, OffsetAndMetadata]:
-    """The offsets of a group. New brokers make the topic of offsets when they are first asked for some."""
+    """The offsets of a group. New brokers create the topic of offsets on the first request for some."""
     give_up = time.monotonic() + CONNECT_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Completed calls, looked up in the topic that they are published to."""
+"""Completed calls, looked up in the topic to which they are published."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from streams.kafka import reading
 from streams.kafka.reading import LogRecord, Progress, Ranges, silent
 from streams.settings import Settings
 
-#: Offsets that `tail` looks back for one record, at first: most offsets hold one.
+#: How many offsets per record `tail` first looks back: most offsets hold a record.
 _LOOK_BACK = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A revision of a completed call and where it lies; `value` is the record as it is, `timestamp` epoch ms."""
+    """A revision of a completed call and its place; `value` is the unchanged record, `timestamp` is in epoch ms."""
 
     partition: int
     offset: int
@@ -33,7 +33,7 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class CompletedSelection:
-    """Which completed calls: all that fit every condition; an empty one holds for everything.
+    """Which completed calls: those that meet every condition; an empty condition is always met.
 
     `countries` are those at either end of the call; `since` is the time of the revision (epoch ms).
     """
@@ -43,7 +43,7 @@ class CompletedSelection:
     since: int | None = None
 
     def holds(self, published: Published) -> bool:
-        """Whether it is one of them."""
+        """Whether a call is one of them."""
         call = published.call
         return (
             (not self.statuses or call.status in self.statuses)
@@ -53,7 +53,7 @@ class CompletedSelection:
 
 
 def published(record: LogRecord) -> Published | None:
-    """The completed call in a record; None for a tombstone, and for what is no completed call."""
+    """The completed call in a record; None for a tombstone, and for anything that is not a completed call."""
     if record.value is None:
         return None
     try:
@@ -64,7 +64,7 @@ def published(record: LogRecord) -> Published | None:
 
 
 class CallHistory(NamedTuple):
-    """What the topic still holds of a call: its revisions in order; or, where it has been erased, the tombstone."""
+    """What the topic still holds of a call: its revisions in order or, if it has been erased, the tombstone."""
 
     revisions: list[Published]
     tombstone: LogRecord | None = None
@@ -75,8 +75,8 @@ async def history(
 ) -> CallHistory:
     """The revisions of a call, by the key of its records; those stamped before `since` (epoch ms) may be left out.
 
-    They lie in one partition: that of the call's events. Where producers key their events by call id, Kafka's
-    partitioner tells which; only if there is nothing the other partitions are read too.
+    They are in one partition: that of the call's events. If producers key their events by call id, Kafka's partitioner
+    determines which; the other partitions are read only if there is nothing in it.
     """
     everything = await reading.ranges(consumer, settings.completed_topic, since=since)
     likely = partition_of(key, len(everything))
@@ -96,7 +96,7 @@ async def _history(consumer: Any, wanted: Ranges, key: bytes, progress: Progress
         async for record in records:
             if record.key != key:
                 continue
-            if record.value is None:  # what lies before it is erased, though it may lie there for a while
+            if record.value is None:  # what precedes it is erased, although it may remain for a while
                 tombstone = record
                 found.clear()
             elif (revision := published(record)) is not None:
@@ -108,9 +108,9 @@ async def _history(consumer: Any, wanted: Ranges, key: bytes, progress: Progress
 async def tail(
     consumer: Any, settings: Settings, selection: CompletedSelection, count: int, progress: Progress = silent
 ) -> tuple[list[Published], dict[TopicPartition, int]]:
-    """The last `count` completed calls of a selection, by time; and of each partition the offset behind them.
+    """The last `count` completed calls of a selection, by time, and for each partition the offset behind them.
 
-    Looks back further and further until it has found so many, or has seen everything.
+    Looks back further and further until it has found that many, or has seen everything.
     """
     bounds = await reading.ranges(consumer, settings.completed_topic, (), selection.since)
     ends = {log: end for log, (_, end) in bounds.items()}
@@ -129,7 +129,7 @@ async def tail(
 async def follow(
     consumer: Any, start: dict[TopicPartition, int], selection: CompletedSelection
 ) -> AsyncGenerator[Published, None]:
-    """The completed calls of a selection from an offset of each partition on, for ever."""
+    """The completed calls of a selection from an offset of each partition on, without end."""
     async with aclosing(_chosen(reading.follow(consumer, start), selection)) as found:
         async for each in found:
             yield each

@@ -1,14 +1,14 @@
-"""Dead letters, found again in their topic, and which of them have been sent back.
+"""Dead letters, looked up in their topic, and which of them have been sent back.
 
 A record that has been sent back has an entry in the compacted topic `{DEAD_TOPIC}-redriven`: the key is the record's
-identity, the value the place of its dead letter, which begins with the name of the topic. Earlier releases kept these
+identity, the value the place of its dead letter, which begins with the name of the topic. Release 0.1 kept these
 entries in `{APP_ID}-redriven`. Those are read too, whatever the APP_ID.
 
-An entry is about the rejected record, not about the letter: after a crash under `at_least_once` the dead letters
-may hold the same record twice.
+An entry is about the rejected record, not about the letter: after a crash under `at_least_once`, there may be two dead
+letters for the same record.
 
-A letter that its topic could not take with the record's value is without it (semantics, section 2). The record is then
-read where it came from, for as long as it lies there.
+A letter that was too large for its topic has no value (semantics, section 2). The record is then read at its origin,
+for as long as it is there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class DeadLetter:
     """A rejected record, with the place of its dead letter; `headers` are those it had itself.
 
     `timestamp` is the record's event time (epoch ms), negative when it has none; `written` when it was rejected.
-    Earlier releases stamped letters with the time of the record, so there both are the same.
+    Release 0.1 stamped letters with the time of the record, so both are the same there.
     """
 
     partition: int
@@ -47,13 +47,15 @@ class DeadLetter:
 
     @property
     def identity(self) -> bytes:
-        """What tells it from every other record: its origin and its time, should the topic be made again."""
+        """What distinguishes it from every other record: its origin and, in case the topic is created again, its
+        time."""
         origin = self.rejection
         return f"{origin.topic}/{origin.partition}/{origin.offset}@{self.timestamp}".encode()
 
     @property
     def size(self) -> int | None:
-        """The bytes of the record's value, whether the letter has it or not; None for a record without one."""
+        """The size of the record's value in bytes, whether the letter has the value or not; None for a record without
+        one."""
         if self.rejection.value_bytes is not None:
             return self.rejection.value_bytes
         return None if self.value is None else len(self.value)
@@ -61,7 +63,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetterSelection:
-    """Which dead letters: all that fit every condition. An empty one holds for everything.
+    """Which dead letters: those that meet every condition. An empty condition is always met.
 
     `since` (included) and `until` (excluded) are about when the record was rejected, in epoch ms; places are partition
     and offset of the dead letter, origins those of the record that was rejected.
@@ -77,7 +79,7 @@ class DeadLetterSelection:
     origins: frozenset[tuple[int, int]] = frozenset()
 
     def holds(self, letter: DeadLetter) -> bool:
-        """Whether it is one of them."""
+        """Whether a call is one of them."""
         return (
             (not self.reasons or letter.rejection.reason in self.reasons)
             and (self.since is None or letter.written >= self.since)
@@ -91,7 +93,7 @@ class DeadLetterSelection:
 
 
 def letter_of(record: LogRecord) -> DeadLetter | None:
-    """The dead letter in a record of the dead-letter topic; None when it is something else."""
+    """The dead letter in a record of the dead-letter topic; None if it is something else."""
     split = split_headers(record.headers)
     if split is None:
         return None
@@ -105,7 +107,7 @@ def letter_of(record: LogRecord) -> DeadLetter | None:
 async def select(
     consumer: Any, settings: Settings, selection: DeadLetterSelection, progress: Progress = silent
 ) -> AsyncGenerator[DeadLetter, None]:
-    """The dead letters of a selection that lie in the topic now, one partition after the other."""
+    """The dead letters of a selection that are in the topic now, one partition after the other."""
     wanted = await _ranges(consumer, settings, selection)
     total, done = sum(max(0, end - first) for first, end in wanted.values()), 0
     for log, (first, end) in sorted(wanted.items()):
@@ -125,7 +127,7 @@ async def select(
 async def _ranges(
     consumer: Any, settings: Settings, selection: DeadLetterSelection
 ) -> dict[TopicPartition, tuple[int, int]]:
-    """What has to be read to find them all."""
+    """What has to be read to find all of them."""
     only = selection.partitions or {partition for partition, _ in selection.places}
     everything = await reading.ranges(consumer, settings.dead_topic, only, selection.since)
     if not selection.places:
@@ -163,7 +165,7 @@ async def complete(consumer: Any, letter: DeadLetter) -> DeadLetter | Lost:
         async for record in records:
             value = record.value
             found = value.size if isinstance(value, LeftOut) else len(value or b"")
-            # The topic may have been made again: another record would lie at the same place.
+            # The topic may have been created again, with another record at the same place.
             if found != size or max(record.timestamp, -1) != letter.timestamp:
                 break
             if isinstance(value, LeftOut):
@@ -175,7 +177,7 @@ async def complete(consumer: Any, letter: DeadLetter) -> DeadLetter | Lost:
 async def sent_back(consumer: Any, settings: Settings) -> set[bytes]:
     """The identities of all records that have been sent back; none before the first redrive.
 
-    A tombstone revokes an entry, whether that has been compacted away or not.
+    A tombstone revokes an entry, whether compaction has removed the entry or not.
     """
     place = f"{settings.dead_topic}/".encode()
     found: set[bytes] = set()
@@ -192,6 +194,6 @@ async def sent_back(consumer: Any, settings: Settings) -> set[bytes]:
 
 
 async def _redriven_topics(consumer: Any) -> set[str]:
-    """The topics that may hold entries, as far as this user may see them: ours, and those of earlier releases."""
+    """The topics that may hold entries, as far as this user may see them: the current one, and those of release 0.1."""
     cluster = await consumer._client.fetch_all_metadata()
     return {topic for topic in cluster.topics() if topic.endswith("-redriven")}

@@ -1,9 +1,9 @@
-"""Dead letters, once corrected, sent back to where they came from: each of them once.
+"""Sends corrected dead letters back to their origin, each of them once.
 
 A record that is sent back gets its entry in the topic `{DEAD_TOPIC}-redriven` in the transaction that sends it; a
-redrive reads all entries before it begins. The transactional id is the same for all redrives of a topic of dead
-letters, whatever their APP_ID, so that one fences another: what a former one left open is ended before the entries are
-read, and a former one that still lives can send nothing any more.
+redrive reads all entries before it begins. The transactional id is the same for all redrives of a dead-letter topic,
+whatever their APP_ID, so that each fences its predecessor: a transaction that the predecessor left open is ended before
+the entries are read, and if it is still alive it can no longer send anything.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from streams.operations.dead_letters import DeadLetter, DeadLetterSelection, Los
 from streams.records import NOW, Output
 from streams.settings import FOREVER, Settings
 
-#: Records and bytes of values in one transaction: what may wait for its end, and is done again after a crash.
+#: Records and bytes of values in one transaction: what may wait for its end, and is repeated after a crash.
 _BATCH_RECORDS, _BATCH_BYTES = 500, 4 << 20
 _TRANSACTION_MS = 60_000
 _ABORT_SECONDS = 10.0
@@ -38,26 +38,26 @@ _ABORT_SECONDS = 10.0
 
 @dataclass
 class Redriven:
-    """What became of the selected dead letters."""
+    """What happened to the selected dead letters."""
 
     sent: int = 0
     #: Sent before, by this or another redrive.
     before: int = 0
-    #: The transform gave nothing for them.
+    #: The transform wrote nothing for them.
     left: int = 0
-    #: Without their value, and the record does not lie at its origin any more.
+    #: They have no value, and the record is no longer at its origin.
     gone: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """How a dead letter becomes the record that is sent: its value, and whether it is stamped anew."""
+    """How a dead letter becomes the record that is sent: its value, and whether it gets a new timestamp."""
 
     transform: Callable[[DeadLetter], Awaitable[bytes | None]] | None = None
     stamp_now: bool = False
 
     async def value(self, letter: DeadLetter) -> bytes | None:
-        """The value to send; empty from a transform means that the letter is left where it is."""
+        """The value to send; an empty one from a transform leaves the letter where it is."""
         return letter.value if self.transform is None else await self.transform(letter)
 
     def timestamp(self, letter: DeadLetter) -> int:
@@ -75,9 +75,9 @@ async def redrive(
 ) -> None:
     """Send dead letters back to the partition that they came from, with their own headers and `redriven-from`.
 
-    `tally` counts what is committed. Nothing is sent twice, whatever ends this and however often it is run;
-    `limit` is how many are sent at most. Raises OperatorError when the source does not exist any more or does not take
-    a record, another redrive has taken over, or the transform fails; what `tally` says has been sent then.
+    `tally` counts what is committed. Nothing is sent twice, whatever ends this and however often it is run; at most
+    `limit` are sent. Raises OperatorError if the source no longer exists or does not accept a record, another redrive
+    has taken over, or the transform fails; what `tally` counts has been sent then.
     """
     await topics.make_redriven(settings)
     producer = AIOKafkaProducer(
@@ -91,14 +91,14 @@ async def redrive(
     try:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(connected(producer, settings))
-            # One that reads the letters, one that looks at their origins.
+            # One reads the letters, the other one looks up their origins.
             consumer = await stack.enter_async_context(reading.reader(settings))
             origins = await stack.enter_async_context(reading.reader(settings))
             redriving = _Redrive(settings, producer, consumer, origins, correction, tally)
             await redriving.run(selection, limit, progress)
     except ProducerFenced:
         raise OperatorError(
-            "another redrive has been started and took over: what this one had not committed was not sent"
+            "another redrive has started and taken over: what this one had not committed was not sent"
         ) from None
 
 
@@ -115,7 +115,7 @@ class _Redrive:
 
     async def run(self, selection: DeadLetterSelection, limit: int | None, progress: Progress) -> None:
         sources = await self._sources()
-        # Once our producer has started, nobody else's transaction is open: the entries are complete.
+        # Once this producer has started, no other transaction is open: the entries are complete.
         done = await sent_back(self.consumer, self.settings)
         left = limit
         size = 0
@@ -149,7 +149,7 @@ class _Redrive:
         return {(topic, n) for topic in cluster.topics() for n in cluster.partitions_for_topic(topic) or ()}
 
     async def _commit(self) -> None:
-        """Send the batch and its entries in one transaction: all of it is there, or nothing."""
+        """Send the batch and its entries in one transaction: either all of it is written, or nothing."""
         if not self.batch:
             return
         await self._learn({letter.rejection.topic for letter, _ in self.batch})
@@ -157,7 +157,7 @@ class _Redrive:
         await self.producer.begin_transaction()
         try:
             sent = [(log, await self._send(log, each)) for log, each in packed]
-            # Every record is acknowledged first: aiokafka would commit without one that was refused.
+            # Every record is acknowledged first: aiokafka would commit without a record that was refused.
             await asyncio.wait([ack for _, ack in sent])
             for log, ack in sent:
                 if (error := ack.exception()) is not None:
@@ -170,26 +170,26 @@ class _Redrive:
         self.batch.clear()
 
     def _refusal(self, log: TopicPartition, error: BaseException) -> BaseException:
-        """What is to be said when a batch was not written."""
+        """The error for a batch that was not written."""
         if isinstance(error, InvalidTimestampError):
             first, last = self.batch[0][0], self.batch[-1][0]
             return OperatorError(
                 f"partition {log.partition} of {log.topic} refuses the timestamp of a record (its "
-                "message.timestamp.before.max.ms or message.timestamp.after.max.ms): nothing was sent of the dead "
-                f"letters from {first.partition}:{first.offset} to {last.partition}:{last.offset}. Change that "
-                "setting, or send them with the present time (--now-timestamp)"
+                "message.timestamp.before.max.ms or message.timestamp.after.max.ms): none of the dead "
+                f"letters from {first.partition}:{first.offset} to {last.partition}:{last.offset} was "
+                "sent. Change that setting, or send them with the current time (--now-timestamp)"
             )
         about(error, f"topic {log.topic} partition {log.partition}")
         return error
 
     async def _abort(self) -> None:
-        """End the transaction, which would hide what lies behind it in the calls topic until it times out."""
+        """End the transaction, which would otherwise hide what follows it in the calls topic until it times out."""
         with suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(_ABORT_SECONDS):
                 await self.producer.abort_transaction()
 
     async def _learn(self, names: set[str]) -> None:
-        """How large a batch the topics take. A timestamp is sent as it is: it is what the record says."""
+        """How large a batch the topics accept. Timestamps are sent unchanged, since they are the records' own."""
         if new := names - self.limits.keys():
             known = Topics(new)
             await known.learn(self.producer.client)
@@ -222,5 +222,5 @@ def _require(letter: DeadLetter, sources: set[tuple[str, int]]) -> None:
     if (origin.topic, origin.partition) not in sources:
         raise OperatorError(
             f"dead letter {letter.partition}:{letter.offset} came from partition {origin.partition} of "
-            f"{origin.topic}, which does not exist any more"
+            f"{origin.topic}, which no longer exists"
         )

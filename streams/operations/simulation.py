@@ -1,7 +1,7 @@
-"""Simulated calls: what a telephone system would send, from a seed.
+"""Simulated calls: what a telephone system would send, generated from a seed.
 
-Pure and deterministic: the same seed gives the same calls, byte for byte where the start is the same. The mix
-decides only how they are told (repeated, late, damaged, cut off), never what happens in them.
+Pure and deterministic: the same seed gives the same calls, byte for byte where the start is the same. The mix decides
+only how they are reported (repeated, late, damaged, cut off), never what happens in them.
 """
 
 from bisect import bisect
@@ -45,10 +45,10 @@ STANDARD_MIX: Final = Mix()
 def events(
     seed: int, calls: int | None, rate: float, start_ms: int, mix: Mix = STANDARD_MIX
 ) -> Iterator[Event]:
-    """The events of `calls` calls (None: without end), of which `rate` start a second, from `start_ms` on.
+    """The events of `calls` calls (None: without end), of which `rate` start per second, from `start_ms` on.
 
-    About four a call, in order of time save for those that the mix has arrive late. Memory holds only the
-    events of the calls under way.
+    About four per call, in order of time except for those that the mix delays. Memory holds only the events of calls in
+    progress.
     """
     script, noise = Random(f"{seed}/calls"), Random(f"{seed}/noise")
     gap = 1000 / rate
@@ -101,7 +101,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def _tell_call(script: Random, at: int) -> list[Event]:
-    """All events of a call that starts `at` ms, as its parts happen."""
+    """All events of a call that starts at `at` ms, as its parts happen."""
     chance = script.random
     plan = _PLANS[bisect(_PLAN_BOUNDS, chance())]
     call = _new_call(script, plan)

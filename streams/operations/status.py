@@ -1,7 +1,7 @@
 """How far the group is, and whether its sums are right: read from the state that it has committed.
 
-The last row of a checkpoint in the changelog says how far the log is in the state, with the ledger of that point. So
-what is said here is one consistent point a partition, it holds across restarts, and no worker need run.
+The last row of a checkpoint in the changelog says how far the log is in the state, with the ledger at that point. So
+the status is one consistent point per partition, covers restarts, and needs no running worker.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from streams.settings import Settings
 
 
 class Partition(Struct):
-    """One partition of a topic that is read; None where nothing is known yet. Times are in epoch milliseconds."""
+    """One partition of a topic that is read; None if nothing is known yet. Times are in epoch milliseconds."""
 
     topic: str
     partition: int
@@ -37,12 +37,12 @@ class Partition(Struct):
     lag: int
     #: Records that the group was moved past, and that nobody has accepted.
     skipped: int
-    #: Those of the lag behind an open transaction: they cannot be read before it ends.
+    #: The part of the lag behind an open transaction, which cannot be read before it ends.
     hidden: int
-    #: Where events are applied: not of the calls topic when they are repartitioned.
+    #: For the topic whose events are applied, which is not the calls topic if events are repartitioned.
     stream_time: int | None
     last_commit: int | None
-    #: Since the timestamp of the first record that is not committed; None when all are, or it has no timestamp.
+    #: The age of the first record that is not committed; None if all are committed, or it has no timestamp.
     oldest_uncommitted_seconds: float | None
 
 
@@ -63,14 +63,14 @@ class GroupStatus(Struct):
     applied: int
     rejected: dict[Reason, int]
     opened: int
-    #: By the status that stands.
+    #: By current status.
     closed: dict[Status, int]
     timed_out: int
     open: int
-    #: Whether `open` was counted call by call, or is what the other counts leave.
+    #: Whether `open` was counted call by call, or follows from the other counts.
     recounted: bool
     equations: list[Equation]
-    #: First those of the calls topic; then, where events are repartitioned, those of the internal one.
+    #: First those of the calls topic; then, if events are repartitioned, those of the internal topic.
     partitions: list[Partition]
 
     @property
@@ -80,10 +80,10 @@ class GroupStatus(Struct):
 
 
 async def status(settings: Settings, *, recount: bool, progress: Progress = reading.silent) -> GroupStatus:
-    """The status of the group. `recount` reads all of the changelog to count the open calls; `progress` is told.
+    """The status of the group.
 
-    Raises OperatorError when the calls topic does not exist, no broker answers, another release wrote the state, or the
-    state is lost.
+    `recount` reads the whole changelog to count the open calls, and calls `progress`. Raises OperatorError if the calls
+    topic does not exist, no broker answers, another release wrote the state, or the state is lost.
     """
     try:
         return await _status(settings, recount, progress)
@@ -126,7 +126,7 @@ async def _partitions(
     """How far the partitions of a topic are; `everything` is a consumer that is not read_committed."""
     logs = await reading.partitions(consumer, topic)
     written = await reading.whole(everything, logs)
-    # After the end of all: what is written between the two questions is not hidden by anything.
+    # After the end of the log: what is written between the two requests is not hidden.
     bounds = await reading.whole(consumer, logs)
     offsets = {log: place.offset for log, place in committed.items()}
     waiting = {log: (max(first, offsets.get(log, first)), end) for log, (first, end) in bounds.items()}
@@ -185,7 +185,7 @@ def _sums(group: str, points: Iterable[Point], partitions: list[Partition], reco
         _equation("read = applied + rejected", read, applied + rejected.total()),
         _equation("skipped and not accepted = 0", sum(each.skipped for each in partitions), 0),
     ]
-    if recounted:  # otherwise `open` is what the two others leave, and the equation could not fail
+    if recounted:  # otherwise `open` follows from the two others, and the equation could not fail
         equations.append(_equation("opened = closed + open", opened, closed.total() + open_calls))
     return GroupStatus(
         group,

@@ -1,4 +1,4 @@
-"""Sending events to the calls topic: when they are due, or as fast as the brokers take them."""
+"""Sending events to the calls topic: when they are due, or as fast as the brokers accept them."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ class Sent:
 
 
 async def send(settings: Settings, events: Iterable[Keyed], *, live: bool, sent: Sent) -> None:
-    """Sends events to the calls topic, keyed and stamped as they are; `live` waits for each one's event time.
+    """Sends events to the calls topic with their own keys and timestamps; `live` waits for each one's event time.
 
     The producer is idempotent and waits for all replicas; when this returns, or is cancelled, everything
     counted in `sent` is acknowledged. Raises TopicsError, Unreachable or aiokafka's KafkaError.

@@ -1,4 +1,4 @@
-"""Where the workers of the group are, as the group's coordinator tells."""
+"""Where the workers of the group are, according to the group's coordinator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.settings import PREFIX, Settings
 
 
 async def addresses(settings: Settings) -> list[str]:
-    """The URLs of the workers of the group, of those that tell it. Raises OperatorError when there are none."""
+    """The URLs of the workers of the group that announce one. Raises OperatorError if there are none."""
     async with admin(settings) as client:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -30,4 +30,6 @@ async def addresses(settings: Settings) -> list[str]:
             ) from None
     if found := [member.address for member in members if member.address]:
         return found
-    raise OperatorError(f"group {settings.app_id} ({PREFIX}APP_ID): no worker says where it is: give --url")
+    raise OperatorError(
+        f"group {settings.app_id} ({PREFIX}APP_ID): no worker announces its address: pass --url"
+    )

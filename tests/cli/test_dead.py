@@ -275,7 +275,7 @@ def test_of_two_redrives_the_second_takes_over(scene: Scene) -> None:
         _, said = first.communicate(timeout=30)
     assert first.returncode == 1
     assert "10 sent back" in said
-    assert "error: another redrive has been started and took over" in said
+    assert "error: another redrive has started and taken over" in said
     assert [each.key for each in scene.sent()] == [f"call-{n}".encode() for n in range(30)]
 
 

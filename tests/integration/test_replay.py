@@ -213,9 +213,9 @@ def test_calls_that_may_have_events_before_the_log_are_not_compared(kafka: str, 
     # What was asked for is not what the log has.
     first = min(r.timestamp or 0 for r in records)
     [done] = replay(setup, "--compare", "--from", instant(first), exit_code=1)
-    assert all("was removed by retention" in span["lacking"][0] for span in done["spans"])
+    assert all("were removed by retention" in span["lacking"][0] for span in done["spans"])
     assert done["comparison"]["calls"]["differing"] == 0
-    assert in_text(setup, "--from", "0").count("not covered: what lay before offset") == 2
+    assert in_text(setup, "--from", "0").count("not covered: records before offset") == 2
     [done] = replay(setup, "--compare", "--to", instant(int(time.time() * 1000) + 60_000), exit_code=1)
     assert all("lies in the future" in span["lacking"][-1] for span in done["spans"])
     # Of so few records it is not known how late they are.

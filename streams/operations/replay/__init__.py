@@ -1,5 +1,5 @@
-"""A range of the log once more, beside the consumer group: what the calls topic says, and whether that is what
-the output topics hold (`telefonie replay`)."""
+"""Recomputes a range of the log outside the consumer group, and compares the result with the output topics
+(`telefonie replay`)."""
 
 from streams.operations.replay.comparison import Comparison, Difference
 from streams.operations.replay.outputs import Destination, FileDestination, TopicsDestination, require

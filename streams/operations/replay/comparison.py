@@ -1,4 +1,4 @@
-"""What a replay publishes beside what the topics of completed calls and of KPI windows hold."""
+"""Compares what a replay publishes with the topics of completed calls and KPI windows."""
 
 from __future__ import annotations
 
@@ -81,19 +81,19 @@ class Comparison:
     """
 
     def __init__(self, settings: Settings, tell: Callable[[Difference], None]) -> None:
-        """`tell` is given each difference as it is found."""
+        """`tell` is called with each difference as it is found."""
         self._settings, self._tell = settings, tell
         self._calls, self._windows = Spill(), Spill()
         self._extents: Mapping[int, Extent] = {}
         self.calls = _counter("later", "incomparable")
         self.revisions = _counter("compacted", "incomparable", "restamped")
         self.windows = _counter("open", "incomparable")
-        #: Records of the output topics that are none of ours, by `completed` and `kpis`.
+        #: Foreign records in the output topics, by `completed` and `kpis`.
         self.foreign = Counter(dict.fromkeys(("completed", "kpis"), 0))
 
     @property
     def counts(self) -> dict[str, Counter[str]]:
-        """The verdicts, by what they are on, and the `foreign` records of the output topics, which are none of ours."""
+        """The verdicts, by kind, and the `foreign` records in the output topics, which somebody else wrote."""
         return {
             "calls": self.calls,
             "revisions": self.revisions,
@@ -103,18 +103,18 @@ class Comparison:
 
     @property
     def differences(self) -> int:
-        """How many differences have been told."""
+        """How many differences have been reported."""
         return sum(
             each[kind] for each in (self.calls, self.revisions, self.windows) for kind in DIFFERENCE_KINDS
         )
 
     @property
     def is_empty(self) -> bool:
-        """Whether there were calls, and none of them could be compared."""
+        """Whether there were calls, but none of them could be compared."""
         return bool(self.calls["incomparable"]) and not self.calls.total() - self.calls["incomparable"]
 
     def add(self, partition: int, extent: Extent, outputs: Mapping[str, Iterable[Output]]) -> None:
-        """What the replay has published from one partition of the log, in order."""
+        """Add what the replay has published from one partition of the log, in order."""
         width = self._settings.kpi_window
         for key, value, timestamp, _ in outputs["completed"]:
             assert value is not None, "a CompletedCall has a value"
@@ -161,7 +161,7 @@ class Comparison:
     def _remaining(
         self, kind: str, logs: Mapping[TopicPartition, Any], since: Mapping[TopicPartition, str]
     ) -> None:
-        """From when on the records of a topic are left in some of its partitions."""
+        """From when on the records of a topic remain in some of its partitions."""
         for log, moment in since.items():
             for number, extent in self._extents.items():
                 if number % len(logs) == log.partition:
@@ -224,8 +224,8 @@ class Comparison:
         both = [*replayed, *real]
         has_all = all(extent.has_all_of(each.begun) for each in both)
         if not has_all:
-            # Whatever it did later: where a replay takes it for new, it may still have been remembered, or the other
-            # way round.
+            # Whatever it did later: a replay may take it for new although it was still remembered, or the other way
+            # round.
             extent.partial.update(each.window for each in both if each.window is not None)
         if not has_all or is_removed(extent, replayed, real):
             self.calls["incomparable"] += 1
@@ -256,7 +256,7 @@ def _revision(
     window: WindowPlace | None,
     expected: bool | None = None,
 ) -> ComparedRevision:
-    """A real one when it is said whether it is `expected`."""
+    """A real revision with the decision whether it is `expected`."""
     return ComparedRevision(
         partition,
         call.id,

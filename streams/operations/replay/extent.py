@@ -1,4 +1,4 @@
-"""What of the log was replayed of one partition, and what can therefore be judged."""
+"""The part of one partition that was replayed, and what can therefore be judged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.calls.times import elapsed, instant
 from streams.codecs import ClosedBy, Source
 
 UNKNOWN: Final = "~"
-"""A horizon that lies after every moment."""
+"""A horizon after every moment."""
 
 WindowPlace: TypeAlias = tuple[str, str, str]
 """Start, direction and country of a KPI window."""
@@ -44,16 +44,16 @@ class Completed(Struct):
 class Extent(Struct):
     """Moments are RFC 3339 texts as `instant` writes them, so that they compare as texts; "" is before all of them."""
 
-    #: The first and the last offset, by partition of the calls topic; in between nothing is left out.
+    #: The first and the last offset, by partition of the calls topic; nothing in between is left out.
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
-    #: A call that began at or before this moment may have events before the log that was read; "" when none has.
+    #: A call that began at or before this moment may have events before the log that was read; "" if none has.
     horizon: str = ""
     #: Stream time where the output begins, and at the end.
     begun: str = ""
     reached: str = ""
-    #: A window that ended before this moment is not amended any more.
+    #: A window that ended before this moment is no longer amended.
     settled: str = ""
-    #: Whether the log goes on behind what was replayed: the workers may have amended more.
+    #: Whether the log continues after what was replayed: the workers may have amended more.
     goes_on: bool = False
     #: The ids of the calls that are open at its end: if their timeout closed them, it did so later.
     open: Collection[bytes] = ()
@@ -61,11 +61,11 @@ class Extent(Struct):
     due: set[str] = field(default_factory=set)
     #: The windows with a call that may have events before the log.
     partial: set[WindowPlace] = field(default_factory=set)
-    #: What lies before this moment was removed from the topic of completed calls, or of KPI windows; "" for nothing.
+    #: Records before this moment were removed from the topic of completed calls, or of KPI windows; "" for none.
     removed: dict[str, str] = field(default_factory=dict)
 
     def cover(self, records: Iterable[Source]) -> None:
-        """Further records, by where they lie in the calls topic."""
+        """Add records, by their place in the calls topic."""
         offsets = self.offsets
         for source in records:
             first, _ = offsets.get(source.partition, (source.offset, 0))
@@ -78,7 +78,7 @@ class Extent(Struct):
         return first <= call.source.offset <= last and not is_later
 
     def has_all_of(self, begun: str) -> bool:
-        """Whether all events of a call that began then lie in the log that was read."""
+        """Whether all events of a call that began then are in the log that was read."""
         return not self.horizon or begun > self.horizon
 
     def end(self, stream_time: int, retention: int, dues: Iterable[int], width: int) -> None:
@@ -90,7 +90,8 @@ class Extent(Struct):
         """What retention has removed of the outputs of a range that begins with that timestamp (epoch ms)."""
         first = "" if first_time is None else instant(first_time)
         return [
-            f"the topic of {kind} keeps no more what was published up to {'now' if moment == UNKNOWN else moment}"
+            f"the topic of {kind} no longer keeps what was published up to "
+            f"{'now' if moment == UNKNOWN else moment}"
             for kind, moment in self.removed.items()
             if first and first < moment
         ]

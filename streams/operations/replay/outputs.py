@@ -1,4 +1,4 @@
-"""Where a replay writes to: a file of JSON lines, or other topics than the worker's."""
+"""Where a replay writes: a file of JSON lines, or topics other than the worker's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Destination(Protocol):
 
 
 class Line(Struct):
-    """One record in the file; `timestamp` is in epoch milliseconds, `value` the record's JSON as it is."""
+    """One record in the file; `timestamp` is in epoch milliseconds, `value` is the record's unchanged JSON."""
 
     topic: str
     partition: int
@@ -39,13 +39,13 @@ _encode_line: Final = msgspec.json.Encoder().encode
 
 
 class FileDestination:
-    """One JSON line a record, under the names of the topics that it would go to."""
+    """One JSON line per record, with the name of the topic that it would go to."""
 
     def __init__(self, file: BinaryIO, topics: Mapping[str, str]) -> None:
         self._file, self._topics = file, topics
 
     async def write(self, kind: str, partition: int, records: Sequence[Output]) -> None:
-        """As `Destination.write`."""
+        """Like `Destination.write`."""
         topic = self._topics[kind]
         for key, value, timestamp, _ in records:
             line = Line(
@@ -62,13 +62,13 @@ class TopicsDestination:
 
     @staticmethod
     def producer(settings: Settings) -> AIOKafkaProducer:
-        """The producer it needs; to be started and stopped by whoever asks for it."""
+        """The producer it needs; the caller starts and stops it."""
         return AIOKafkaProducer(
             acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES, **client_options(settings)
         )
 
     async def write(self, kind: str, partition: int, records: Sequence[Output]) -> None:
-        """As `Destination.write`; what is written is acknowledged. A topic that is not named gets nothing."""
+        """Like `Destination.write`; what is written is acknowledged. A topic that is not named gets nothing."""
         topic = self._topics.get(kind)
         if topic is None or not records:
             return
@@ -85,7 +85,7 @@ class TopicsDestination:
 
 
 async def require(consumer: Any, settings: Settings, names: Collection[str]) -> None:
-    """Raises OperatorError when one of the topics does not exist, or is one that the worker reads or writes."""
+    """Raises OperatorError if one of the topics does not exist, or is one that the worker reads or writes."""
     taken = {
         settings.calls_topic,
         settings.completed_topic,
@@ -98,8 +98,8 @@ async def require(consumer: Any, settings: Settings, names: Collection[str]) -> 
     }
     for name in names:
         if name in taken:
-            raise OperatorError(f"topic {name} belongs to the worker: a replay takes a topic of its own")
+            raise OperatorError(f"topic {name} belongs to the worker: a replay needs a topic of its own")
         if not await reading.partitions(consumer, name):
             raise OperatorError(
-                f"topic {name} is missing: make it before, with cleanup.policy compact or delete"
+                f"topic {name} is missing: create it first, with cleanup.policy compact or delete"
             )

@@ -1,4 +1,4 @@
-"""Which part of the log: bounds as people give them, and the offsets that they mean in each partition."""
+"""Which part of the log: bounds as people give them, and the corresponding offsets in each partition."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Span(Struct):
     #: The least and the greatest timestamp of what was replayed (epoch ms); None without a record that has one.
     first_time: int | None = None
     last_time: int | None = None
-    #: Offsets behind the end that nobody can read yet: a transaction is still open there.
+    #: Offsets behind the end that cannot be read yet, because a transaction is still open there.
     hidden: int = 0
-    #: What of the range that was asked for is not covered, a line each.
+    #: What is not covered of the requested range, one line each.
     lacking: list[str] = field(default_factory=list)
 
     def cover(self, records: Iterable[Record]) -> None:
-        """Further records that were replayed."""
+        """Add records that were replayed."""
         times = [record[1] for record in records if record[1] >= 0]
         if times:
             first, last = min(times), max(times)
@@ -56,7 +56,7 @@ class Span(Struct):
 
 @dataclass(frozen=True)
 class Range:
-    """What is to be replayed. Without bounds it is all that the log holds; `warm_up` (ms) goes with a time."""
+    """What is to be replayed. Without bounds it is everything in the log; `warm_up` (ms) applies to a time."""
 
     start: Bound | None = None
     end: Bound | None = None
@@ -65,7 +65,7 @@ class Range:
 
 
 class _Log(NamedTuple):
-    """One partition as it is now: its first offset, the end of what may be read, and the end of all."""
+    """One partition as it is now: its first offset, the end of what may be read, and the end of the log."""
 
     first: int
     end: int
@@ -75,9 +75,10 @@ class _Log(NamedTuple):
 async def resolve(
     settings: Settings, consumer: Any, topic: str, wanted: Range, now: int
 ) -> dict[TopicPartition, Span]:
-    """The offsets that a range means now (epoch ms). Bounds outside of the log mean its ends, and are lacking then.
+    """The offsets to which a range corresponds now (epoch ms).
 
-    An open transaction ends the log. Raises OperatorError when the topic or one of the partitions does not exist.
+    Bounds outside the log are moved to its ends, and count as not covered. An open transaction ends the log. Raises
+    OperatorError if the topic or one of the partitions does not exist.
     """
     logs = await reading.chosen(consumer, topic, wanted.partitions)
     async with reading.reader(settings, isolation_level="read_uncommitted") as everything:
@@ -95,11 +96,11 @@ async def resolve(
     return {
         log: Span(
             log.partition,
-            # A record with an early timestamp may lie late in the log.
+            # A record with an early timestamp may be late in the log.
             min(warm_ups[log], starts[log]),
             starts[log],
             max(starts[log], ends[log]),
-            # The log may have grown since its end was asked for.
+            # The log may have grown since its end was requested.
             hidden=max(0, there[log].written - there[log].end) if wanted.end is None else 0,
             lacking=[
                 *_before(there[log], wanted.start, starts[log]),
@@ -131,9 +132,9 @@ def _before(log: _Log, asked: Bound | None, start: int) -> Iterator[str]:
     kind, value = asked
     if kind == "offset" and value > log.end:
         yield f"the log ends at offset {log.end}, before {value}"
-    # Of a log without its head: unless an older record is left, some of the range may have been removed.
+    # If the beginning of the log is gone and no older record is left, some of the range may have been removed.
     elif log.first and (value < log.first if kind == "offset" else start == log.first):
-        yield f"what lay before offset {log.first} was removed by retention"
+        yield f"records before offset {log.first} were removed by retention"
 
 
 def _behind(log: _Log, asked: Bound | None, end: int, now: int) -> Iterator[str]:
@@ -144,6 +145,6 @@ def _behind(log: _Log, asked: Bound | None, end: int, now: int) -> Iterator[str]
     if kind == "time" and value > now:
         yield f"{instant(value)} lies in the future"
     elif end == log.end and log.written > log.end and (kind == "time" or value > log.end):
-        yield f"what lies from offset {log.end} on is hidden by a transaction that is still open"
+        yield f"records from offset {log.end} on are hidden by a transaction that is still open"
     elif kind == "offset" and value > log.end:
         yield f"the log ends at offset {log.end}, before {value}"

@@ -1,8 +1,8 @@
-"""The replay itself: the same code as in the worker over the same records, without its group, state or clock.
+"""The replay itself: the same code as in the worker, on the same records, without its group, state or clock.
 
-Two things of the worker look at the wall clock. *Too early* was judged when the worker read a record, so the dead
-letters say what it came to; and a record that is too far ahead of the present was so then. The *idle clock* does
-not run: what it closed, the next record of the partition closes, with the same record (semantics, section 4).
+Two things in the worker use the wall clock. *Too early* was judged when the worker read a record, so the dead letters
+hold the verdict, and a record that is too far ahead now was so then. The *idle clock* does not run: what it closed is
+closed by the next record of the partition, with the same output (semantics, section 4).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from streams.records import Record
 from streams.settings import PREFIX, Settings
 from streams.wiring import config_of
 
-#: Records to be written that a partition gathers before they are.
+#: How many records a partition gathers before they are written.
 _PENDING: Final = 10_000
-#: Records by which the stream time is known that a log without its head begins with; one may be late.
+#: How many records determine the stream time at which a log without its beginning starts, since one may be late.
 _SAMPLE: Final = 20
 #: Topic, partition and offset of a record.
 _Place: TypeAlias = tuple[str, int, int]
@@ -48,13 +48,13 @@ class Done(Struct):
     read: int = 0
     applied: int = 0
     rejected: Counter[Reason] = field(default_factory=Counter)
-    #: Records published, all revisions; and KPI windows, with their corrections.
+    #: Published records: all revisions, and KPI windows with their corrections.
     completed: int = 0
     kpis: int = 0
 
     @property
     def is_covered(self) -> bool:
-        """Whether the range that was asked for lay in the log, in every partition."""
+        """Whether the requested range was in the log, in every partition."""
         return not any(span.lacking for span in self.spans)
 
 
@@ -69,7 +69,7 @@ class _Partition:
         self._applied = 0
 
     def process(self, records: Sequence[Record]) -> int:
-        """Apply some of the records, and say how many; what the worker found too early is so again."""
+        """Apply some of the records, and return how many; what the worker found too early is so again."""
         skew = self.calls.rules.max_clock_skew
         if self._early:
             if self._is_early(records[0]):
@@ -84,18 +84,18 @@ class _Partition:
         return applied
 
     def _forgotten_after(self, stream_time: int) -> int:
-        """When all calls are forgotten that have no events any more since a moment of stream time (epoch ms)."""
+        """When all calls that have had no events since a moment of stream time (epoch ms) are forgotten."""
         rules = self.calls.rules
         return stream_time + rules.call_timeout + rules.call_retention + rules.max_clock_skew
 
     def begin(self) -> None:
-        """The warm-up is over."""
+        """End the warm-up."""
         self.has_begun = True
         if self.span.warm_up < self.span.start and (now := self.calls.ledger.stream_time) >= 0:
             self.extent.begun = instant(now)
 
     def end(self, wall: int) -> None:
-        """Everything is read."""
+        """Finish: everything has been read."""
         rules, calls = self.calls.rules, self.calls.open
         dues = (state.last + rules.call_timeout for state in calls.values())
         self.extent.open = calls.keys()
@@ -119,9 +119,10 @@ async def replay(
     comparison: Comparison | None,
     progress: Progress,
 ) -> Done:
-    """Recompute a range of the log. `progress` is told of the log, then of what it is compared with.
+    """Recompute a range of the log.
 
-    Raises OperatorError for a range that does not exist, RecordsLostError when the log loses records meanwhile.
+    `progress` is called for the log, then for what it is compared with. Raises OperatorError for a range that does not
+    exist, RecordsLostError if the log loses records meanwhile.
     """
     config = config_of(settings)
     if settings.repartition and not await reading.partitions(consumer, config.source):
@@ -157,7 +158,7 @@ async def replay(
 
 
 class _Run:
-    """All partitions, and what comes of them."""
+    """All partitions, and their results."""
 
     def __init__(
         self,
@@ -192,7 +193,7 @@ class _Run:
             await asyncio.sleep(0)  # the consumer lives in this event loop too
 
     async def checkpoint(self, log: TopicPartition) -> None:
-        """Write what has gathered. A checkpoint also packs the calls that have closed, which saves memory."""
+        """Write what has been gathered. A checkpoint also packs the calls that have closed, which saves memory."""
         part = self._parts[log]
         checkpoint: Checkpoint = part.calls.checkpoint()
         if not part.has_begun:
@@ -221,7 +222,7 @@ def _parted(batch: RecordBatch, start: int) -> tuple[Sequence[Record], Sequence[
 
 
 async def _too_early(consumer: Any, dead_topic: str) -> set[_Place]:
-    """Where the records lie that the dead letters name as too early."""
+    """The places of the records that the dead letters name as too early."""
     logs = await reading.partitions(consumer, dead_topic)
     found: set[_Place] = set()
     async for batch in reading.read(consumer, await reading.whole(consumer, logs)):

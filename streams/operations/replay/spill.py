@@ -1,4 +1,4 @@
-"""What does not fit into memory, parted by key: small parts stay in memory, larger ones go to temporary files."""
+"""Entries that may not fit into memory, split by key: small parts stay in memory, larger ones go to temporary files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LENGTH: Final = 4  # bytes
 
 
 class Spill:
-    """Entries by key, given back part by part: those of one key lie in one part, in the order in which they came.
+    """Entries by key, returned part by part: those of one key are in one part, in the order in which they were added.
 
     Takes at most 8 MiB of memory and the size of the entries in the directory for temporary files (TMPDIR). Raises
-    OperatorError when that is full.
+    OperatorError if that is full.
     """
 
     def __init__(self) -> None:

@@ -46,7 +46,7 @@ class ComparedWindow(Struct, array_like=True):
 def is_removed(
     extent: Extent, replayed: Sequence[ComparedRevision], real: Sequence[ComparedRevision]
 ) -> bool:
-    """Whether the call is missing because its topic keeps records no longer."""
+    """Whether the call is missing because its topic no longer keeps its records."""
     removed = extent.removed.get("completed", "")
     return not real and all(instant(each.timestamp) <= removed for each in replayed)
 
@@ -58,7 +58,7 @@ def _is_same(replayed: ComparedRevision, real: ComparedRevision, skew: int) -> b
 def call_verdict(
     replayed: Sequence[ComparedRevision], real: Sequence[ComparedRevision], skew: int
 ) -> str | None:
-    """The verdict on a call; None when it is none of the range."""
+    """The verdict on a call; None if it is not in the range."""
     if not replayed:
         return "extra" if any(each.expected for each in real) else None
     if not real:
@@ -82,7 +82,7 @@ def revision_verdicts(
     numbers = {each.number for each in real}
     highest, least_later = max(numbers, default=0), inf
     for each in reversed(replayed):
-        # A call that was forgotten and begun anew counts its revisions anew, under the same key.
+        # A call that was forgotten and has begun again counts its revisions from 1 again, under the same key.
         begun_anew = least_later <= each.number
         least_later = min(least_later, each.number)
         same = [at for at in stamps.get(each.digest, ()) if at >= each.timestamp - skew]
@@ -104,7 +104,7 @@ def revision_verdicts(
 def window_verdict(
     extent: Extent, replayed: ComparedWindow | None, real: ComparedWindow | None
 ) -> str | None:
-    """The verdict on a KPI window; None when it is none of the range."""
+    """The verdict on a KPI window; None if it is not in the range."""
     either = replayed or real
     assert either is not None, "there is one of them"
     start = either.place[0]
