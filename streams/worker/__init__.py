@@ -1,1 +1,1 @@
-"""One worker: the process that runs the engine, what it says of itself, and what it answers over HTTP."""
+"""One worker: the process that runs the engine, what it reports about itself, and its HTTP interface."""

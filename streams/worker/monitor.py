@@ -1,4 +1,4 @@
-"""What a worker does and how it is, for those outside: told by the engine, asked by the metrics and the web server."""
+"""The activity and the health of a worker: notified by the engine, queried by the metrics and the web server."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from streams.worker.summary import Summary
 
 log = logging.getLogger(__name__)
 
-#: Commits may stand still so long before the worker says that it is not ready, and transactions be open before it
+#: For how long commits may stall before the worker reports that it is not ready, and transactions may be open before it
 #: mentions them.
 _BREATHE_SECONDS = 10.0
 #: The fetcher waits for commits when too much is pending, but no longer than the engine waits for lost brokers.
 _DEAD_SECONDS = 30.0
-#: So long (s) a request waits for the coordinator to confirm what is ours.
+#: How long (s) a request waits for the coordinator to confirm this worker's partitions.
 _CONFIRM_SECONDS = 3.0
 
 
 class Monitor:
-    """What the engine does, as metrics and as health."""
+    """What the engine does, as metrics and health."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
@@ -46,7 +46,7 @@ class Monitor:
         #: Partitions of the topic whose events are applied.
         self.count = 0
         self._assigned = False
-        #: Of batches applied and not yet committed, by partition: next offset, last timestamp (ms), records.
+        #: Batches that are applied but not yet committed, by partition: next offset, last timestamp (ms), records.
         self._uncommitted: dict[int, list[tuple[int, int, int]]] = {}
         #: Ledgers as they were taken over, by partition.
         self._before: dict[int, Ledger] = {}
@@ -76,8 +76,9 @@ class Monitor:
             self._figures.rejected(letters)
         for source, error in done.failures:
             log.error(
-                "the record at offset %d of partition %d was set aside as failed: report the traceback; once that is "
-                "fixed, `telefonie dead redrive --reason failed` sends it back",
+                "the record at offset %d of partition %d was set aside as failed: report the "
+                "traceback; once the bug is fixed, `telefonie dead redrive --reason failed` sends it "
+                "back",
                 source.offset,
                 source.partition,
                 exc_info=error,
@@ -85,8 +86,8 @@ class Monitor:
 
         for call_id, error in done.stuck:
             log.error(
-                "the call %r could not be closed by its timeout and stays open; it is tried again when a worker takes "
-                "the partition over. Report the traceback",
+                "the call %r could not be closed by its timeout and stays open; the next worker that "
+                "takes over the partition tries again. Report the traceback",
                 call_id,
                 exc_info=error,
             )
@@ -104,7 +105,7 @@ class Monitor:
         log.info("partitions %s of %s are assigned", sorted(partitions), self._settings.source_topic)
 
     def upstream(self) -> Upstream:
-        """Who is told what the stage before does."""
+        """Notified of what the stage before does."""
         return Upstream(self._settings.calls_topic, self._progressed)
 
     def _progressed(self, topic: str, partition: int, committed: int) -> None:
@@ -113,7 +114,7 @@ class Monitor:
             self._metrics.progressed(topic, partition, committed, end)
 
     def _end(self, topic: str, partition: int, offset: int) -> tuple[int | None, int | None]:
-        """The end of the log, not before an offset of it, and how much of that is hidden; None when unknown."""
+        """The end of the log, at least a given offset, and how much of it is hidden; None if unknown."""
         assert self.app is not None, "the application is set before it runs"
         end = self.app.consumer.end(TopicPartition(topic, partition))
         return (None, None) if end is None else (max(offset, end.written), end.hidden)
@@ -121,7 +122,7 @@ class Monitor:
     # -- what the metrics ask
 
     def sample(self) -> Sample:
-        """The state of this moment."""
+        """The state at this moment."""
         partitions = self._partitions()
         open_calls, oldest = self._figures.open(partitions), self._figures.oldest(partitions)
         parts, upstream = list(self._parts()), list(self._upstream())
@@ -129,7 +130,7 @@ class Monitor:
         return Sample(open_calls, oldest, parts, self.count or None, upstream, clock_offset)
 
     def _parts(self) -> Iterator[PartitionSample]:
-        """Our partitions, and those that become ours, as they are at this moment."""
+        """The worker's partitions at this moment, including those it is taking over."""
         if self.app is None:
             return
         for number, owned in self.app.engine.partitions.items():
@@ -151,7 +152,7 @@ class Monitor:
             yield PartitionSample(number, None, None, left, 0, -1)
 
     def _upstream(self) -> Iterator[Reached]:
-        """Our partitions of the calls topic, where its events are repartitioned."""
+        """The worker's partitions of the calls topic, if its events are repartitioned."""
         for engine in self.app.engines[:-1] if self.app else ():
             topic = engine.config.source
             for number, owned in engine.partitions.items():
@@ -159,7 +160,7 @@ class Monitor:
                 yield Reached(topic, number, owned.committed, end, owned.committed_at, hidden, owned.skipped)
 
     def summary(self) -> Summary:
-        """What has been done in the partitions that are ours now, since they were taken over."""
+        """What has been done in the worker's current partitions since they were taken over."""
         done = Summary()
         for number, owned in self.app.engine.partitions.items() if self.app else ():
             calls, before = processor(owned), self._before.get(number, Ledger())
@@ -169,7 +170,7 @@ class Monitor:
     # -- what the web server asks
 
     def live(self) -> list[str]:
-        """The event loop turns when this answers at all; what else must turn is the fetcher's thread."""
+        """If this answers at all, the event loop turns; it checks that the fetcher's thread does, too."""
         app = self.app
         if app is None:
             return []
@@ -179,7 +180,7 @@ class Monitor:
         is_at_work = any(engine.partitions for engine in app.engines)
         silent = time.monotonic() - app.consumer.asked_at if is_at_work else 0.0
         if silent > app.engine.config.lost_after / 1000 + _DEAD_SECONDS:
-            problems.append(f"no records have been asked for since {silent:.0f} s")
+            problems.append(f"no records have been requested for {silent:.0f} s")
         return problems
 
     def ready(self) -> list[str]:
@@ -225,18 +226,18 @@ class Monitor:
 
     @property
     def member_id(self) -> str:
-        """Our id in the group; empty before we have joined it."""
+        """This worker's id in the group; empty before it has joined."""
         return "" if self.app is None else str(self.app.consumer.member_id)
 
     async def members(self) -> tuple[str, list[Member]]:
-        """Our id in the group, and all its members. Raises MembersUnknownError."""
+        """This worker's id in the group, and all members. Raises MembersUnknownError."""
         if self.app is None:
             raise MembersUnknownError("the worker is starting")
         own, found = await self.app.consumer.members()
         return own, found
 
     def holds(self) -> tuple[list[int], int]:
-        """Our partitions of the topic whose events are applied, and how many it has."""
+        """The worker's partitions of the topic whose events are applied, and how many partitions that has."""
         return sorted(self._partitions()), self.count
 
     def waiting(self) -> int:
@@ -244,12 +245,12 @@ class Monitor:
         return sum(part.end - (part.committed or 0) for part in self._parts() if part.end is not None)
 
     def call(self, call_id: str) -> dict[str, Any] | None:
-        """A call of our partitions that is open or still remembered."""
+        """A call of the worker's partitions that is open or still remembered."""
         found = (describe(calls, call_id) for calls in self._partitions().values())
         return next((each for each in found if each is not None), None)
 
     async def open_calls(self, selection: OpenSelection, limit: int) -> OpenPage:
-        """The oldest open calls of a selection, and how many there are of each age; looked for in a thread."""
+        """The oldest open calls of a selection, and how many there are of each age; found in a thread."""
         now = time.time_ns() // 1_000_000
         found = [
             await asyncio.to_thread(OpenCalls.of(calls).chosen, selection, limit + 1, now)
@@ -274,11 +275,12 @@ class Monitor:
         return found
 
     async def survey(self) -> None:
-        """Look at every open call, for `sample`, `status` and `longest`, unless that was done lately."""
+        """Scan all open calls, for `sample`, `status` and `longest`, unless that was done recently."""
         await self._figures.survey(self._partitions())
 
     def status(self) -> dict[str, Any]:
-        """How this worker is, how far its partitions are, and their counts; times in epoch ms, ages in seconds."""
+        """The health of this worker, how far its partitions are, and their counts; times in epoch ms, ages in
+        seconds."""
         partitions = self._partitions()
         return {
             "app_id": self._settings.app_id,
@@ -291,7 +293,7 @@ class Monitor:
         }
 
     def longest(self) -> list[dict[str, Any]]:
-        """The calls that have been open for longest: id, status and first event time (epoch ms)."""
+        """The calls that have been open longest: id, status and first event time (epoch ms)."""
         return self._figures.longest(self._partitions())
 
     def _place(self, part: PartitionSample, partitions: Mapping[int, CallsPartition]) -> dict[str, Any]:
@@ -311,7 +313,7 @@ class Monitor:
 
 
 class Upstream:
-    """What the engine of the stage before calls says: how far it is, and nothing else."""
+    """The monitor of the stage before calls: how far it is, and nothing else."""
 
     def __init__(self, topic: str, progressed: Callable[[str, int, int], None]) -> None:
         self._topic, self._progressed = topic, progressed
@@ -324,10 +326,10 @@ class Upstream:
         self._progressed(self._topic, partition, next_offset)
 
     def assigned(self, partitions: Collection[int]) -> None:
-        """A rebalance has got so far."""
+        """A rebalance has ended for this stage."""
         log.info("partitions %s of %s are assigned", sorted(partitions), self._topic)
 
 
 def processor(owned: OwnedPartition) -> CallsPartition:
-    """The calls of a partition that is ours."""
+    """The calls of one of the worker's partitions."""
     return cast(CallsPartition, owned.processor)

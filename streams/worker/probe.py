@@ -1,6 +1,6 @@
-"""Ask the worker on this machine whether it lives: `python -m streams.worker.probe /live`, or `/ready`.
+"""Ask the worker on this machine whether it is alive: `python -m streams.worker.probe /live`, or `/ready`.
 
-For health checks where no HTTP client is installed. Exits 0 when it answers 200; else prints what it says and exits 1.
+For health checks where no HTTP client is installed. Exits 0 if it answers 200; otherwise prints the answer and exits 1.
 """
 
 import os
@@ -15,7 +15,7 @@ SECONDS = 4.0
 
 
 def problem(settings: Settings, path: str) -> str | None:
-    """What the worker says is wrong, or that it does not answer; None when all is well."""
+    """What is wrong according to the worker, or that it does not answer; None if all is well."""
     url = local_url(settings)
     try:
         status, body = get(url, path, seconds=SECONDS)

@@ -1,4 +1,4 @@
-"""One answer for all who ask at about the same time."""
+"""One answer for everyone who asks at about the same time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """Asks once for however many wait, and not again for a while; failures are shared too.
+    """Asks once, however many callers wait, and not again for a while; failures are shared, too.
 
-    The while is `seconds`, or `times` as long as asking took, whichever is longer: so asking takes no more than that
-    part of the time, however many ask. It is never longer than `most` seconds.
+    The while is `seconds`, or `times` as long as asking took, whichever is longer, so that asking never takes more than
+    that part of the time. It is never longer than `most` seconds.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class SingleFlight(Generic[T]):
         return self._asking is None or (self._asking.done() and time.monotonic() >= self._fresh_until)
 
     async def get(self) -> T:
-        """The answer, or whatever asking raised."""
+        """The answer; raises what asking raised."""
         if self._asking is None or self.is_stale:
             self._asking = asyncio.ensure_future(self._timed())
             self._asking.add_done_callback(_heard)
@@ -77,6 +77,6 @@ class SingleFlights(Generic[T]):
 
 
 def _heard(asked: asyncio.Future[Any]) -> None:
-    """Take note of a failure though whoever asked may be gone."""
+    """Retrieve a failure even if the caller is gone."""
     if not asked.cancelled():
         asked.exception()

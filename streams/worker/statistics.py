@@ -1,8 +1,8 @@
-"""What can be said of one worker's partitions without a word about any one call: for `/status` and the live page.
+"""Statistics of one worker's partitions, without data of individual calls, for `/status` and the live page.
 
-Nothing here is counted for that purpose; it is looked at when somebody asks. What takes time because it looks at every
-open call or every recent window is looked at again only after many times as long; at every open call in a thread, for a
-million of them take longer than the event loop may be held up.
+Nothing is counted for this purpose; it is computed on request. What takes time, because it scans all open calls or all
+recent windows, is repeated only after many times as long; open calls are scanned in a thread, since a million of them
+would block the event loop for too long.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from streams.codecs import split_headers
 from streams.records import Output
 from streams.worker.single_flight import SingleFlight
 
-#: KPI windows that are told of, up to the one of the present stream time.
+#: How many KPI windows are reported, up to that of the current stream time.
 WINDOWS: Final = 15
-#: Dead letters, and open calls, that are told of.
+#: How many dead letters and open calls are reported.
 _LAST: Final = 8
-#: Looking at the open calls takes this part of a thread's time at most, however often somebody asks.
+#: Scanning the open calls takes at most this part of a thread's time, however often it is requested.
 _SHARE: Final = 1 / 100
-#: Who asks waits so long (s) for a look that takes longer, and then gets what the one before has seen.
+#: How long (s) a request waits for a scan; after that it gets the result of the previous one.
 _PATIENCE: Final = 2.0
 
 
 class Census(NamedTuple):
-    """The open calls of a partition when they were last looked at: how many by status; time and id of the oldest."""
+    """The open calls of a partition when they were last scanned: how many by status; time and id of the oldest."""
 
     by_status: Counter[str]
     oldest: list[tuple[int, bytes]]
 
 
 class Statistics:
-    """Of one worker; `partitions` are those that are its own at the moment."""
+    """Statistics of one worker; `partitions` are its partitions at the moment."""
 
     def __init__(self, width: int) -> None:
         """`width` is that of the KPI windows, in ms."""
         self._width = width
         self._dead: deque[dict[str, Any]] = deque(maxlen=_LAST)
-        #: Weakly: a partition that moves away is to be freed, whether or not somebody asks again.
+        #: Weak references: a partition that moves away must be freed, even if nobody asks again.
         self._partitions = WeakValueDictionary[int, CallsPartition]()
         self._census: dict[int, Census] = {}
         self._counting = SingleFlight(self._count, times=1 / _SHARE)
@@ -54,7 +54,7 @@ class Statistics:
         self._again_at = 0.0
 
     def rejected(self, letters: Iterable[Output]) -> None:
-        """Dead letters were published: the last of them are remembered, where they came from and why."""
+        """Dead letters were published: remember the origin and the reason of the latest ones."""
         now = time.time_ns() // 1_000_000
         for *_, headers in list(letters)[-_LAST:]:
             if split := split_headers(headers):
@@ -63,7 +63,7 @@ class Statistics:
                 self._dead.append({"reason": origin.reason, **place, "at": now})
 
     async def survey(self, partitions: Mapping[int, CallsPartition]) -> None:
-        """Look at the open calls of these partitions, unless that was done lately."""
+        """Scan the open calls of these partitions, unless that was done recently."""
         if partitions != self._partitions:
             self._partitions = WeakValueDictionary(partitions)
             self._counting = SingleFlight(self._count, times=1 / _SHARE)
@@ -84,7 +84,7 @@ class Statistics:
         return sum((each.by_status for each in known), Counter[str]()) if known or not partitions else None
 
     def oldest(self, partitions: Mapping[int, CallsPartition]) -> int | None:
-        """The first event time (epoch ms) of the call that has been open for longest; None without one."""
+        """The first event time (epoch ms) of the call that has been open longest; None without one."""
         firsts = [time for each in self._known(partitions) for time, _ in each.oldest[:1]]
         return min(firsts, default=None)
 
@@ -115,7 +115,7 @@ class Statistics:
         }
 
     def longest(self, partitions: Mapping[int, CallsPartition]) -> list[dict[str, Any]]:
-        """The calls that have been open for longest: id, status and first event time (epoch ms)."""
+        """The calls that have been open longest: id, status and first event time (epoch ms)."""
         found = [
             {"id": key.decode(), "status": state.status, "since": state.first_seen}
             for number, calls in partitions.items()

@@ -11,7 +11,7 @@ from streams.codecs import Reason, Status
 
 
 class Summary(Struct):
-    """What a run has done: records read, applied and rejected by reason; calls closed, and open now, by status."""
+    """What a run has done: records read, applied, and rejected by reason; calls closed, and open now, by status."""
 
     read: int = 0
     applied: int = 0

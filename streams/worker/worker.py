@@ -28,14 +28,14 @@ from streams.worker.summary import Summary
 
 log = logging.getLogger(__name__)
 
-#: A worker that does not stop within this time (s) is ended all the same; its last checkpoint may be done again.
+#: A worker that does not stop within this time (s) is ended nevertheless; its last checkpoint may be repeated.
 STOP_SECONDS = 25.0
-#: After a failure nothing can be committed any more, and nothing is worth waiting for.
+#: After a failure nothing more can be committed, so there is nothing to wait for.
 FAILED_STOP_SECONDS = 5.0
 
 
 class Server(Protocol):
-    """Answers HTTP beside the worker."""
+    """Answers HTTP next to the worker."""
 
     @property
     def address(self) -> str:
@@ -79,7 +79,7 @@ class Worker(faust.Worker):
             app.task(self._stop_when_caught_up)
 
     async def on_first_start(self) -> None:
-        """Check the surroundings, answer HTTP, then start Faust."""
+        """Check the environment, answer HTTP, then start Faust."""
         self.watch.count = await topics.prepare(self.settings)
         if self.until_caught_up:
             self.ends = await written(self.app.engines[0].config)
@@ -90,7 +90,7 @@ class Worker(faust.Worker):
             log.info("HTTP is at %s, for other workers at %s", self.web.address, self.web.advertised)
 
     async def on_shutdown(self) -> None:
-        """Everything of Faust has stopped, the last checkpoint is committed."""
+        """All of Faust has stopped, and the last checkpoint is committed."""
         self.summary = self.watch.summary()
         for engine in self.app.engines:
             await engine.close()
@@ -105,7 +105,8 @@ class Worker(faust.Worker):
                     return
                 await asyncio.sleep(0.2)
             if engine is not self.app.engine:
-                # All that it has written by now, also what a transaction still hides that is just being committed.
+                # Everything that it has written by now, including what is still hidden by a transaction that is just
+                # being committed.
                 wanted = await written(self.app.engine.config)
         self._schedule_shutdown(signal.SIGTERM)
 
@@ -113,14 +114,15 @@ class Worker(faust.Worker):
     async def _has_reached(engine: Engine, wanted: Mapping[int, int]) -> bool:
         """Whether the group has committed these offsets, as every client sees it.
 
-        Not as we know it: the coordinator learns of a commit when it reads the transaction's marker, a moment after the
-        commit is acknowledged.
+        The worker knows of its commit earlier: the coordinator learns of it when it reads the transaction's marker, a
+        moment after the commit is acknowledged.
         """
         done = await engine.committed_offsets(wanted)
         return all(done.get(number, -1) >= end for number, end in wanted.items())
 
     def execute(self) -> None:
-        """Run until stopped. Raises OperatorError for what people can fix, and whatever else stopped the worker."""
+        """Run until stopped. Raises OperatorError for what people can fix, and anything else that stopped the
+        worker."""
         loop = self.loop
         self._starting_fut = loop.create_task(self.start())
         try:
@@ -141,8 +143,9 @@ class Worker(faust.Worker):
             return
         if failure is None:
             log.error(
-                "the worker did not stop within %.0f s: the brokers do not answer, or its group waits for "
-                "a member that is gone; what was not committed is done again by the next worker",
+                "the worker did not stop within %.0f s: the brokers do not answer, or its group waits "
+                "for a member that is gone; what was not committed is processed again by the next "
+                "worker",
                 seconds,
             )
         else:

@@ -19,7 +19,7 @@ each has few values: `currency` is an active ISO 4217 code, or `other`. The usua
 
 
 def reference() -> str:
-    """docs/metrics.md, written from the table of metrics."""
+    """docs/metrics.md, generated from the table of metrics."""
     rows = (f"| `{m.name}` | {m.kind} | {_labels(m)} | {_meaning(m)} |\n" for m in TABLE)
     return _INTRODUCTION + "".join(rows)
 

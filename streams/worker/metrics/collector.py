@@ -1,8 +1,8 @@
-"""What makes the metrics move, and how they are shown.
+"""What makes the metrics move, and how they are exposed.
 
-What happens in batches is added up by the caller and handed over in batches (the tally of a checkpoint, a fetch, a
-commit), so nothing here is done once a record. What can be looked at instead is looked at when somebody asks.
-Everything belongs to the event loop's thread; there are no locks.
+What happens in batches is added up by the caller and passed on in batches (the tally of a checkpoint, a fetch, a
+commit), so nothing here runs once per record. What can be looked up instead is looked up at each scrape. Everything
+belongs to the event loop's thread; there are no locks.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from streams.worker.metrics import table as m
 from streams.worker.metrics.sample import Reached, Sample, SampleSource
 from streams.worker.metrics.table import TABLE, Metric
 
-# Durations and prices come from outside and may be any number: a counter that has once been given 1e300
-# moves no more.
+# Durations and prices come from outside and may be any number: a counter that has once been given 1e300 no longer
+# moves.
 _MOST: Final = 1e12
 
 _Gauges: TypeAlias = dict[Metric, dict[tuple[str, ...], float]]
 
 
 class _Histogram:
-    """Counts by bucket. Unlike that of the client library it takes many equal observations in one step."""
+    """Counts by bucket. Unlike the client library's histogram, it takes many equal observations in one step."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
@@ -56,7 +56,7 @@ class _Histogram:
         self._sum += value * times
 
     def observe_all(self, values: Iterable[float]) -> None:
-        """Many at once, in a fourth of the time that one after another takes."""
+        """Many at once, in a quarter of the time that they take one by one."""
         ordered, before = sorted(values), 0
         for bucket, bound in enumerate((*self._bounds, inf)):
             upto = bisect_right(ordered, bound, before)
@@ -95,7 +95,7 @@ class _Position:
 
 
 class Metrics(Collector):
-    """The metrics of one worker, in a registry of their own; `clock` tells the wall clock in seconds.
+    """The metrics of one worker, in a registry of their own; `clock` returns the wall clock in seconds.
 
     Counters start at 0 with the process, as Prometheus expects.
     """
@@ -125,11 +125,11 @@ class Metrics(Collector):
     # -- what moves them
 
     def watch(self, source: SampleSource) -> None:
-        """Ask `source` at each scrape; until there is one, what only it can say is absent."""
+        """Query `source` at each scrape; until there is one, its metrics are absent."""
         self._source = source
 
     def count(self, tally: Tally) -> None:
-        """Add what one committed checkpoint did."""
+        """Add what one committed checkpoint has done."""
         for direction, events in tally.events.items():
             for status, number in events.items():
                 self._add(m.EVENTS, (status, direction), number)
@@ -162,12 +162,12 @@ class Metrics(Collector):
         self.offset_age(topic, partition, committed, end)
 
     def batch(self, records: int, seconds: float) -> None:
-        """A batch was processed, in so long."""
+        """A batch was processed, in this time."""
         self._histograms[m.BATCH_RECORDS].observe(records)
         self._histograms[m.BATCH_SECONDS].observe(seconds)
 
     def commit(self, seconds: float) -> None:
-        """A commit was made, in so long."""
+        """A commit was made, in this time."""
         self._histograms[m.COMMIT_SECONDS].observe(seconds)
 
     def rebalanced(self) -> None:
