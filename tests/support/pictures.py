@@ -20,6 +20,8 @@ from playwright.sync_api import sync_playwright
 DOCS = Path(__file__).parents[2] / "docs"
 PATIENCE = 400_000  # ms
 DESK = {"viewport": {"width": 1280, "height": 1000}}
+#: Pages that are shown in dark on a desk too.
+DARK = ("live-page", "call-page")
 PHONE = {
     "viewport": {"width": 390, "height": 844},
     "color_scheme": "dark",
@@ -37,7 +39,7 @@ def picture(browser: Any, url: str, shown: str, name: str, options: dict[str, An
 
 
 def main(url: str, call_id: str) -> None:
-    """All of them: in light on a desk, in dark on a phone."""
+    """All of them: in light on a desk, in dark on a phone, and some in dark on a desk."""
     with urlopen(f"{url}/dead?limit=50&reason=schema") as answer:
         letter = next(each for each in json.load(answer)["letters"] if (each["path"] or "$") != "$")
     pages = {
@@ -56,6 +58,8 @@ def main(url: str, call_id: str) -> None:
         for name, (path, shown) in pages.items():
             picture(browser, url + path, shown, f"{name}.png", DESK)
             picture(browser, url + path, shown, f"{name}-phone.png", PHONE)
+            if name in DARK:
+                picture(browser, url + path, shown, f"{name}-dark.png", DESK | {"color_scheme": "dark"})
         browser.close()
 
 
