@@ -1,4 +1,4 @@
-# The front door: what CI runs is what a person runs.
+# The entry points: CI runs the same commands as people do.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 # Which Python: PYTHON=python3.13 make ...; found by .ci/venv unless it is named.
@@ -6,10 +6,10 @@ export VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-# Processes of `make test`, each with a Kafka of its own: two a core, since the tests wait more than they compute.
+# Processes of `make test`, each with a Kafka of its own: two per core, since the tests wait more than they compute.
 JOBS ?= $(shell echo $$(($(CORES) < 4 ? 2 * $(CORES) : 8)))
 
-# $(call pytest,MARKERS,PROCESSES): what judges speed runs after all others, alone. With ARGS either may find no test (5).
+# $(call pytest,MARKERS,PROCESSES): tests that measure time run after all others, alone. With ARGS, either may find no test (5).
 define pytest
 @$(BIN)/python -m pytest -m "$(1) and not alone" -n $(2) --dist worksteal --durations 20 --durations-min 5 $(ARGS); \
 	together=$$?; case $$together in 0|1|5) ;; *) exit $$together ;; esac; \
@@ -22,7 +22,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: ## make .venv with the command .venv/bin/telefonie, or bring it up to date
+setup: ## create .venv with the command .venv/bin/telefonie, or update it
 	@.ci/venv
 
 .PHONY: run
@@ -30,7 +30,7 @@ run: setup ## run everything on an embedded Apache Kafka; ARGS="--input FILE" fe
 	@exec $(BIN)/telefonie run $(ARGS)
 
 .PHONY: test
-test: setup ## every test in its short form, those on a real Apache Kafka too; JOBS=n processes
+test: setup ## every test in its short form, including those on a real Apache Kafka; JOBS=n processes
 	$(call pytest,not slow,$(JOBS))
 
 .PHONY: faults
@@ -42,10 +42,10 @@ alerts: setup ## the alerts and the dashboard in a real Prometheus, while things
 	@$(BIN)/python -m pytest tests/monitoring $(ARGS)
 
 .PHONY: check
-check: setup ## everything quick: format, lint, types, unit and property tests
+check: setup ## the fast checks: format, lint, types, unit and property tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@# From a directory where no codecs/ shadows the standard library's module of that name.
+	@# Run from a directory where no codecs/ shadows the standard library's module of that name.
 	@mkdir -p $(VENV)/types && ln -sfn ../../streams $(VENV)/types/streams
 	@cd $(VENV)/types && ../bin/mypy --config-file ../../pyproject.toml
 	$(call pytest,not kafka and not container and not cluster and not browser and not slow,$(CORES))
@@ -61,15 +61,15 @@ format: setup ## format the code
 	@$(BIN)/ruff check --fix .
 
 .PHONY: monitoring
-monitoring: setup ## write the dashboard and the PrometheusRule again
+monitoring: setup ## regenerate the dashboard and the PrometheusRule
 	@$(BIN)/python -m k8s.monitoring
 
 .PHONY: picture
-picture: setup ## draw docs/architecture.svg from the imports again
+picture: setup ## redraw docs/architecture.svg from the imports
 	@PYTHONPATH=tests $(BIN)/python -m support.rooms
 
 .PHONY: plots
-plots: setup ## draw the plots of docs/performance.md again and fill in its tables, from benchmarks/results
+plots: setup ## redraw the plots and fill in the tables of docs/performance.md, from benchmarks/results
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-plots.lock
 	@$(BIN)/python -m benchmarks.plots
 
@@ -86,17 +86,17 @@ sbom: setup ## the software bill of materials, CycloneDX JSON on stdout
 	@$(BIN)/python .ci/sbom.py
 
 .PHONY: audit
-audit: setup ## ask for known vulnerabilities of the pinned packages; says so where that cannot be asked
+audit: setup ## check the pinned packages for known vulnerabilities; says so if that is not possible
 	@$(BIN)/python .ci/audit.py
 
 .PHONY: bench
-bench: setup ## our worker beside the peers, in one run; ARGS are passed on
+bench: setup ## compare the worker with its peers, in one run; ARGS are passed on
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
 .PHONY: figures
-figures: setup ## all figures of docs/performance.md, on a machine that does nothing else (25 minutes); then: make plots
+figures: setup ## measure everything in docs/performance.md, on an otherwise idle machine (25 minutes); then: make plots
 	@$(BIN)/python -m benchmarks.figures $(ARGS)
 
 .PHONY: soak
-soak: setup ## ten minutes of a worker under load that is killed each minute; ARGS="--minutes 60" for longer
+soak: setup ## a worker under load for ten minutes, killed every minute; ARGS="--minutes 60" for longer
 	@$(BIN)/python -m benchmarks.soak --events 1000000000 --minutes 10 --faults 60 $(ARGS)

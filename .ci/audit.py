@@ -1,7 +1,6 @@
-"""Asks PyPI's advisories about every pinned package: exit 0 when none is known, 1 with a line for each that is.
-
-Where they are not available it says so and exits 0: there is no offline copy that is kept up to date. pip-audit alone
-would say that nothing was found. The embedded Kafka's jars are not in these advisories.
+"""Checks every pinned package for known vulnerabilities: exits 0 if none is known, 1 with a line for each that is. If
+the advisories are not available, it says so and exits 0, since there is no up-to-date offline copy; pip-audit alone
+would say that nothing was found. The advisories do not cover the embedded Kafka's jars.
 """
 
 import json
@@ -16,10 +15,10 @@ COMMAND = ("pip_audit", "--requirement", "requirements-dev.lock", "--require-has
 
 
 def verdict(dependencies: Sequence[Mapping[str, Any]]) -> tuple[int, list[str]]:
-    """The exit code and what is to be said of pip-audit's answer."""
+    """The exit code for pip-audit's answer, and what to print."""
     missed = [each["name"] for each in dependencies if "skip_reason" in each]
     if len(missed) == len(dependencies):
-        return 0, ["audit skipped: no advisories can be had from here; run it where PyPI's can be reached"]
+        return 0, ["audit skipped: no advisories are available here; run it where they can be reached"]
     found = [
         f"{each['name']} {each['version']}: {flaw['id']}, fixed in {', '.join(flaw['fix_versions']) or 'no release'}"
         for each in dependencies
@@ -30,7 +29,7 @@ def verdict(dependencies: Sequence[Mapping[str, Any]]) -> tuple[int, list[str]]:
 
 
 def main() -> int:
-    """Audit the lock of all packages, those of the tests too."""
+    """Audit the lock of all packages, including those of the tests."""
     command = [sys.executable, "-m", *COMMAND, "--format", "json", "--progress-spinner", "off"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     # Without a network there is no document at all.

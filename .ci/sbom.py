@@ -62,7 +62,7 @@ def jars() -> Iterator[Component]:
 
 
 def bill() -> Bom:
-    """Everything, and a dependency of ours on all of it: the locks do not say who needs whom."""
+    """Everything, and a dependency of this project on all of it: the locks do not say which package needs which."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     embedded = {Requirement(each).name for each in project["optional-dependencies"]["embedded"]}
     components = [
@@ -83,7 +83,7 @@ def bill() -> Bom:
     serial = uuid5(NAMESPACE_URL, "\n".join(sorted(str(each.bom_ref) for each in [whole, *components])))
     bom = Bom(components=components, serial_number=serial)
     bom.metadata.component = whole
-    # Builds that are to be the same in every byte set it.
+    # Reproducible builds set it.
     made = int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))
     bom.metadata.timestamp = datetime.fromtimestamp(made, UTC)
     bom.register_dependency(whole, components)

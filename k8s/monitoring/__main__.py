@@ -1,4 +1,4 @@
-"""Writes what is generated here: `make monitoring`."""
+"""Writes the generated files: `make monitoring`."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,7 @@
 """The Grafana dashboard, written with the metrics of `streams.worker.metrics.table`, so that no name can be wrong.
 
-Each row answers one question of the on-call; every panel says in its description what to make of it. Expressions
-are filtered by the variables `namespace` and `job`, and rates use Grafana's own interval.
+Each row answers one question of the operator on call; every panel's description says how to read it. Expressions are
+filtered by the variables `namespace` and `job`, and rates use Grafana's own interval.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def of(metric: Metric | str, suffix: str = "", **labels: str) -> str:
 
 
 def rate(metric: Metric | str, suffix: str = "", **labels: str) -> str:
-    """By how much a counter grows a second."""
+    """By how much a counter grows per second."""
     return f"rate({of(metric, suffix, **labels)}[$__rate_interval])"
 
 
@@ -50,7 +50,7 @@ def quantile(q: float, metric: Metric) -> str:
 
 
 def latest(metric: Metric, *by: str) -> str:
-    """The highest value that any worker tells."""
+    """The highest value that any worker reports."""
     return f"max by ({', '.join(by)}) ({of(metric)})" if by else f"max({of(metric)})"
 
 
@@ -58,7 +58,7 @@ def latest(metric: Metric, *by: str) -> str:
 class Panel:
     """One panel: `series` are expressions by legend; `unit` is one of Grafana's.
 
-    `red` is the value from which on a single figure turns red.
+    `red` is the value from which a single figure is red.
     """
 
     title: str
@@ -72,7 +72,7 @@ class Panel:
     stacked: bool = False
 
     def json(self, number: int, x: int, y: int) -> dict[str, Any]:
-        """As Grafana keeps it, at a place of its grid."""
+        """As Grafana stores it, at a place in its grid."""
         return {
             "id": number,
             "type": self.kind,
@@ -129,38 +129,38 @@ _UNASSIGNED: Final = (
 
 ROWS: Final = (
     Row(
-        "Health: is it well?",
+        "Health: is it working?",
         [
             _stat("Workers", "Workers that answer.", f"count({of(m.BUILD)})"),
             _stat(
                 "Alerts firing",
-                "Of this processor; the runbook has a section for each.",
+                "Alerts of this processor; the runbook has a section for each.",
                 'count(ALERTS{alertname=~"Telefonie.*",alertstate="firing"}) or vector(0)',
                 red=1,
             ),
             _stat(
                 "Partitions without a worker",
-                "Their calls are not processed. For some seconds in a rebalance this is normal.",
+                "Their calls are not processed. This is normal for a few seconds during a rebalance.",
                 _UNASSIGNED,
                 red=1,
             ),
             _stat(
                 "Commits behind",
-                "How far the partition that is worst off is behind in time; 0 when everything is committed.",
+                "How far the slowest partition is behind, in time; 0 when everything is committed.",
                 latest(m.OFFSET_AGE),
                 unit="s",
                 red=60,
             ),
             _stat(
                 "Rejected",
-                "The part of all records that goes to the dead letters.",
+                "The share of records that are sent to the dead letters.",
                 f"{_REJECTED} / ({_REJECTED} + {total(rate(m.EVENTS))})",
                 unit="percentunit",
                 red=0.05,
             ),
             _stat(
                 "Oldest open call",
-                "Time since its first event. The timeout closes calls of which nothing is heard.",
+                "Time since its first event. The timeout closes calls that have no more events.",
                 latest(m.OLDEST_OPEN),
                 unit="s",
             ),
@@ -171,14 +171,14 @@ ROWS: Final = (
         [
             Panel(
                 "Call events",
-                "Events applied, by the status that they tell.",
+                "Events applied, by the status in the event.",
                 {"{{status}}": total(rate(m.EVENTS), "status")},
                 unit="cps",
                 stacked=True,
             ),
             Panel(
                 "Calls closed",
-                "By the last status known; each call counts once.",
+                "By last known status; each call counts once.",
                 {"{{status}}": total(rate(m.COMPLETED), "status")},
                 unit="cps",
                 stacked=True,
@@ -190,7 +190,7 @@ ROWS: Final = (
                 stacked=True,
             ),
             Panel(
-                "Events without news, amendments, foreign keys",
+                "Unchanged events, amendments, foreign keys",
                 "Duplicates and events out of order change nothing; amendments are later revisions of closed calls; "
                 "a key that is not the call id may put the events of one call into two partitions.",
                 {
@@ -203,31 +203,31 @@ ROWS: Final = (
             ),
             Panel(
                 "Records per batch",
-                "Records processed in one go: large batches mean that there is a backlog.",
+                "Records processed at once: large batches mean that there is a backlog.",
                 {"median": quantile(0.5, m.BATCH_RECORDS), "99 %": quantile(0.99, m.BATCH_RECORDS)},
                 width=12,
             ),
         ],
     ),
     Row(
-        "Quality: how do the calls do?",
+        "Quality: how good are the calls?",
         [
             Panel(
                 "Answer-seizure ratio (ASR)",
-                "Answered of all closed calls over 15 minutes; absent below 50 calls.",
+                "Share of answered calls among closed ones over 15 minutes; absent below 50 calls.",
                 {"{{direction}}": of("direction:telefonie_asr:ratio15m")},
                 unit="percentunit",
             ),
             Panel(
                 "Network effectiveness ratio (NER)",
-                "Calls that the network delivered (answered, busy, no answer, canceled) of all closed ones over "
-                "15 minutes; absent below 50 calls.",
+                "Share of calls that the network delivered (answered, busy, no answer, canceled) among "
+                "closed ones over 15 minutes; absent below 50 calls.",
                 {"{{direction}}": of("direction:telefonie_ner:ratio15m")},
                 unit="percentunit",
             ),
             Panel(
                 "Average call duration (ACD)",
-                "Duration by answered call over 15 minutes; absent below 50 answered calls.",
+                "Duration per answered call over 15 minutes; absent below 50 answered calls.",
                 {"duration": of("job:telefonie_acd:seconds15m")},
                 unit="s",
             ),
@@ -245,20 +245,20 @@ ROWS: Final = (
             ),
             Panel(
                 "Answered by",
-                "Answered calls; unknown where the producer does not say.",
+                "Answered calls; unknown if the producer does not say.",
                 {"{{answered_by}}": total(rate(m.ANSWERED), "answered_by")},
                 unit="cps",
                 stacked=True,
             ),
             Panel(
                 "Anomalies",
-                "What is odd about closed calls, each kind once a call.",
+                "What is unusual about closed calls, each kind once per call.",
                 {"{{anomaly}}": total(rate(m.ANOMALIES_FOUND), "anomaly")},
                 unit="cps",
             ),
             Panel(
                 "Closed by timeout",
-                "The part of closed calls whose end never came.",
+                "The share of closed calls whose end never arrived.",
                 {
                     "timed out": f"{total(rate(m.COMPLETED, closed_by='timeout'))} / {total(rate(m.COMPLETED))}",
                 },
@@ -266,7 +266,8 @@ ROWS: Final = (
             ),
             Panel(
                 "Timeouts that failed",
-                "Calls that could not be closed by their timeout, within the range shown: a fault of the program.",
+                "Calls that could not be closed by their timeout, within the range shown: a bug in the "
+                "program.",
                 {"failed": total(f"increase({of(m.TIMEOUTS_FAILED)}[$__range])")},
             ),
         ],
@@ -276,7 +277,7 @@ ROWS: Final = (
         [
             Panel(
                 "Records rejected",
-                "By reason. They lie in the dead letters: `telefonie dead list`.",
+                "By reason. They are in the dead letters: `telefonie dead list`.",
                 {"{{reason}}": total(rate(m.REJECTED), "reason")},
                 unit="cps",
                 width=12,
@@ -300,32 +301,32 @@ ROWS: Final = (
             ),
             Panel(
                 "Commits behind",
-                "How far commits are behind in time. Around the commit interval under load; it grows when the worker "
-                "cannot keep up, or cannot commit.",
+                "How far commits are behind, in time. Near the commit interval under load; it grows "
+                "when the worker cannot keep up, or cannot commit.",
                 {"{{topic}} {{partition}}": latest(m.OFFSET_AGE, "topic", "partition")},
                 unit="s",
             ),
             Panel(
                 "Since the last commit",
-                "Grows on a quiet partition too; look at it beside the lag.",
+                "Also grows on a quiet partition; read it together with the lag.",
                 {"{{topic}} {{partition}}": f"time() - {latest(m.LAST_COMMIT, 'topic', 'partition')}"},
                 unit="s",
             ),
             Panel(
                 "Age of events when they are committed",
-                "From the timestamp of the record: what a reader of the completed calls waits for.",
+                "From the timestamp of the record: how long readers of completed calls wait.",
                 {"median": quantile(0.5, m.EVENT_AGE), "99 %": quantile(0.99, m.EVENT_AGE)},
                 unit="s",
             ),
             Panel(
                 "Time to commit",
-                "Outputs, state and offsets in one transaction. Grows with trouble on the brokers.",
+                "Outputs, state and offsets in one transaction. Grows if the brokers have problems.",
                 {"median": quantile(0.5, m.COMMIT_SECONDS), "99 %": quantile(0.99, m.COMMIT_SECONDS)},
                 unit="s",
             ),
             Panel(
                 "Growth of the topic and commits",
-                "Records that arrive, and commits: while the topic grows both move.",
+                "Arriving records, and commits: while the topic grows, both move.",
                 {
                     "records": total(
                         "max by (topic, partition) (deriv(" + of(m.LOG_END) + "[$__rate_interval]))"
@@ -336,18 +337,18 @@ ROWS: Final = (
             ),
             Panel(
                 "Behind an open transaction",
-                "Records that cannot be read before a producer ends its transaction. Peaks are transactions that end; "
-                "what stays is one that does not.",
+                "Records that cannot be read before a producer ends its transaction. Peaks are "
+                "transactions that end; a plateau is one that does not.",
                 {"{{topic}} {{partition}}": latest(m.HIDDEN, "topic", "partition")},
             ),
             Panel(
                 "Skipped",
-                "Records that the group was moved past, until somebody accepts that: `telefonie status`.",
+                "Records that the group was moved past, until somebody accepts them: `telefonie status`.",
                 {"{{topic}} {{partition}}": latest(m.SKIPPED, "topic", "partition")},
             ),
             Panel(
                 "Clock",
-                "The worker's clock less the brokers', by which events are judged.",
+                "The worker's clock minus the brokers' clock, by which events are judged.",
                 {"{{instance}}": latest(m.CLOCK_OFFSET, "instance")},
                 unit="s",
             ),
@@ -358,8 +359,8 @@ ROWS: Final = (
         [
             Panel(
                 "Records to restore",
-                "What is left of the changelog before the partition goes on; a flat line above 0 is a worker that "
-                "is stuck.",
+                "What is left of the changelog before the partition continues; a flat line above 0 is "
+                "a worker that is stuck.",
                 {"partition {{partition}}": latest(m.RECOVERY, "partition")},
             ),
             Panel(
@@ -369,7 +370,7 @@ ROWS: Final = (
             ),
             Panel(
                 "Calls remembered",
-                "Open and closed ones: what a worker has to restore, and most of its memory.",
+                "Open and closed calls: what a worker has to restore, and most of its memory.",
                 {"partition {{partition}}": latest(m.TABLE_CALLS, "partition")},
             ),
         ],
@@ -379,17 +380,17 @@ ROWS: Final = (
         [
             Panel(
                 "Charges an hour",
-                "What closed calls cost, in units of each currency; floats, for watching, not for billing.",
+                "Charges of closed calls, in units of each currency; floats, for watching, not for billing.",
                 {"{{currency}}": f"3600 * {total(rate(m.CHARGES), 'currency')}"},
             ),
             Panel(
                 "Refunds an hour",
-                "What amendments and prices above zero gave back.",
+                "Amounts refunded by amendments and positive prices.",
                 {"{{currency}}": f"3600 * {total(rate(m.REFUNDS), 'currency')}"},
             ),
             Panel(
                 "Prices that nobody can bill",
-                "Closed calls whose price is no number or has no currency, or one that is not in use.",
+                "Closed calls whose price is not a number, or whose currency is missing or not in use.",
                 {
                     "{{anomaly}}": total(
                         rate(
@@ -404,7 +405,7 @@ ROWS: Final = (
         ],
     ),
     Row(
-        "Process: has it room?",
+        "Process: does it have headroom?",
         [
             Panel(
                 "CPU",
@@ -419,7 +420,7 @@ ROWS: Final = (
             ),
             Panel(
                 "Busy",
-                "The part of the time in which the worker processes batches; near 100 % it cannot keep up.",
+                "The share of time in which the worker processes batches; near 100 % it cannot keep up.",
                 {"{{instance}}": total(rate(m.BATCH_SECONDS, "_sum"), "instance")},
                 unit="percentunit",
             ),
@@ -438,7 +439,7 @@ ROWS: Final = (
             ),
             Panel(
                 "Versions",
-                "What runs; two at once in a rollout.",
+                "Running versions; two at once during a rollout.",
                 {
                     "{{version}}, Python {{python}}, {{guarantee}}, {{store}}": (
                         f"count by (version, python, guarantee, store) ({of(m.BUILD)})"
