@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,6 +136,12 @@ def test_the_source_knows_only_loopback_and_example_hosts(name: str) -> None:
     text = (ROOT / name).read_text()
     hosts = re.findall(r"https?://([\w.-]+)", text) + re.findall(r"\b\d{1,3}(?:\.\d{1,3}){3}\b", text)
     assert not [host for host in hosts if not FRIENDLY_HOSTS.match(host)]
+
+
+def test_no_two_test_modules_share_a_name() -> None:
+    """Pytest imports them by their names alone: a run of all tests would end before the first."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def commands_in(text: str) -> set[tuple[str, ...]]:
