@@ -2,8 +2,8 @@
 
     python -m benchmarks.scaling [--calls 150000] [--rounds 3]
 
-The same load once with one worker and once with two in a group, in turns. The broker's CPU is told apart: on a machine
-with two cores, two workers and a broker do not all have one.
+The same load once with one worker and once with two in a group, in turns. The broker's CPU is reported separately: on a
+machine with two cores, two workers and a broker do not all have one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Logging: one record a line, nothing that is no news."""
+"""Logging: one record per line, and repeated messages held back."""
 
 import json
 import logging

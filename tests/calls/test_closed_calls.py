@@ -107,7 +107,7 @@ def test_whether_it_is_open_and_when_it_closed_is_seen_without_decoding(state: C
 
 
 def test_a_call_that_closed_again_is_forgotten_after_its_last_closing() -> None:
-    """Its changelog may still hold the row from before it was forgotten and begun anew."""
+    """Its changelog may still hold the row from before it was forgotten and began again."""
     closed = ClosedCalls(10)
     state = CallState(100, "busy", "inbound", "+12", "+34", 2, 3)
     closed.restore([(b"call", encode_state(state))])

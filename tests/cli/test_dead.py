@@ -213,13 +213,13 @@ def test_a_tombstone_revokes_an_entry(scene: Scene) -> None:
     assert [each.key for each in scene.sent()] == [b"call-0", b"call-1", b"call-0"]
 
 
-def test_redrive_mends_and_stamps(scene: Scene) -> None:
+def test_redrive_corrects_and_stamps(scene: Scene) -> None:
     scene.bury(3)
-    command = 'v=$(cat); case "$v" in *:1,*) ;; *) printf %s "${v%?},\\"mended\\":1}";; esac'
+    command = 'v=$(cat); case "$v" in *:1,*) ;; *) printf %s "${v%?},\\"corrected\\":1}";; esac'
     result = scene.run("redrive", "--all", "--transform", command, "--now-timestamp")
     assert result.stderr == "2 sent back, 0 had been sent before, 1 left by the transform\n"
     assert [json.loads(each.value or b"") for each in scene.sent()] == [
-        {"n": n, "from": PHONE, "mended": 1} for n in (0, 2)
+        {"n": n, "from": PHONE, "corrected": 1} for n in (0, 2)
     ]
     assert all((each.timestamp or 0) >= NOW for each in scene.sent())
     failed = scene.run("redrive", "--all", "--transform", "exit 3")

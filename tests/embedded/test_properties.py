@@ -1,4 +1,4 @@
-"""What a broker is told."""
+"""The configuration of a broker."""
 
 from pathlib import Path
 

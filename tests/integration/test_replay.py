@@ -193,7 +193,8 @@ SHORT = {"CALL_TIMEOUT": "20s", "CALL_RETENTION": "20s", "MAX_CLOCK_SKEW": "1s",
 
 
 def test_calls_that_may_have_events_before_the_log_are_not_compared(kafka: str, tmp_path: Path) -> None:
-    """Once retention has taken the head of the log: in flight there, timed out since, forgotten and begun anew."""
+    """Once retention has removed the beginning of the log: calls in progress there, timed out since, forgotten and
+    begun again."""
     setup = Setup(kafka, partitions=2, settings=SHORT)
     setup.create()
     produce_calls(kafka, setup.calls, 1_500, seed=6)

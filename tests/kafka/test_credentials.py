@@ -67,7 +67,7 @@ def test_each_connection_has_what_the_files_hold_then(
     connect(by_files)
     assert [each["sasl_plain_password"] for each in connected] == ["hush-1", "hush-1", "hush-2", "hush-2"]
     contexts = [each["ssl_context"] for each in connected]
-    assert contexts[0] is contexts[1] is contexts[2], "nothing is made anew without need"
+    assert contexts[0] is contexts[1] is contexts[2], "nothing is created again without need"
     assert contexts[3].get_ca_certs() != contexts[2].get_ca_certs()
     assert "hush" not in repr(client_options(by_files)) + repr(by_files)
 

@@ -1,4 +1,4 @@
-"""No error of Kafka's reaches a person bare."""
+"""No Kafka error reaches a person in its raw form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules and dashboard in a real Prometheus, on a real worker on a real Kafka, while things are broken and mended."""
+"""Rules and dashboard in a real Prometheus, on a real worker on a real Kafka, while things break and are repaired."""
 
 from __future__ import annotations
 

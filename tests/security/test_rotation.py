@@ -65,7 +65,7 @@ class Scene:
         return Setup(self.brokers, partitions=2, settings=given, name=self.setup.name)
 
     def restart(self) -> None:
-        """Every connection is made anew."""
+        """Every connection is made again."""
         broker = self.cluster.brokers[0]
         broker.stop()
         broker.start()

@@ -145,7 +145,7 @@ def produce(
 def read_topic(
     brokers: str, topic: str, *, read_committed: bool = True, timeout: float = 30, **config: object
 ) -> list[Record]:
-    """Every record of the topic as of now, partition by partition in offset order.
+    """Every record that is in the topic now, partition by partition in offset order.
 
     With `read_committed`, those of aborted transactions are left out, and a transaction that is still open
     ends the reading of its partition.

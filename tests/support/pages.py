@@ -155,7 +155,8 @@ class MadeUpTopics:
     def __init__(
         self, records: dict[str, list[LogRecord]], ones: dict[tuple[int, int], Any] | None = None
     ) -> None:
-        """The records of each kind of topic, `completed` and `dead`, in order; and what is told of single letters."""
+        """The records of each kind of topic, `completed` and `dead`, in order; and what is answered about single
+        letters."""
         self.records, self.ones = records, ones or {}
 
     def __call__(self, *_: object) -> MadeUpTopics:
@@ -175,7 +176,7 @@ class MadeUpTopics:
         """There is nothing to close."""
 
     async def read(self, _: str, job: partial[Any]) -> Any:
-        """What is told of the place that the job is about."""
+        """What is answered about the place that the job is about."""
         return self.ones.get(job.args[0])
 
 

@@ -1,4 +1,4 @@
-"""What is told of all open calls: complete, and never at the expense of the event loop."""
+"""What is reported about all open calls: complete, and never at the expense of the event loop."""
 
 from __future__ import annotations
 

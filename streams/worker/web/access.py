@@ -61,8 +61,9 @@ def authorize(request: web.BaseRequest, token: str | None) -> None:
 def _is_local(request: web.BaseRequest) -> bool:
     """Whether a client on this machine asks by a local name: not a proxy, nor a page that was lured here.
 
-    A proxy on this machine is told by what it adds, by the name it asks for, by HTTP/1.0 (nginx, unless configured
-    otherwise), or by a URL in place of a path. Whatever is not known of direct clients is taken for a proxy's.
+    A proxy on this machine is recognized by what it adds, by the name it asks for, by HTTP/1.0 (nginx, unless
+    configured otherwise), or by a URL in place of a path. Whatever is not known of direct clients is taken for a
+    proxy's.
     """
     return (
         _is_loopback(request.remote or "")

@@ -76,7 +76,7 @@ class Lookup(Membership, Protocol):
         """The KPI windows of our partitions, added up."""
 
     async def survey(self) -> None:
-        """Bring up to date what is told of all open calls, in the metrics and the two below; it may take a while."""
+        """Update what is reported about all open calls, in the metrics and the two below; it may take a while."""
 
     def status(self) -> dict[str, Any]:
         """How the worker is, without anything of any call."""

@@ -3,8 +3,8 @@
 aiohttp answers what is no HTTP by itself: with its version, and with a part of what came, which is in the log too. And
 it waits for the rest of a request for ever, and for a client to read.
 
-When all connections are taken, whoever comes next gets one all the same: probes and Prometheus have no token, and
-must be answered however many connections strangers hold open.
+When all connections are in use, the next client gets one nevertheless: probes and Prometheus have no token, and must be
+answered however many connections strangers hold open.
 """
 
 from __future__ import annotations

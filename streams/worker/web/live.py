@@ -1,4 +1,4 @@
-"""The live page's events: one look a second at all workers, whoever and how many watch, and none when nobody does.
+"""The live page's events: one query of all workers per second, however many people watch, and none when nobody does.
 
 A look takes what the workers have counted anyhow (`/status`). It is worked out and written down once, here, so that all
 browsers show the same; a slow one misses looks, and holds up nobody.
@@ -33,7 +33,7 @@ _PATIENCE: Final = 0.8
 _MEMBERS_EVERY: Final = 5.0
 #: Looks that are remembered, for the curves: so many seconds.
 LOOKS: Final = 120
-#: The last browser may be gone for so long (s), as when its page is loaded anew, before the curves are forgotten.
+#: For how long (s) the last browser may be gone, as when its page is reloaded, before the curves are forgotten.
 _GRACE: Final = 60.0
 #: Watchers at a time, of those who may see calls and of strangers: together fewer than there are connections.
 _MOST_WATCHERS: Final = {True: 150, False: 50}

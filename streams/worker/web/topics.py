@@ -1,4 +1,4 @@
-"""Whoever looks into topics for a page waits for a turn: one reads at a time, and beside a busy worker they rest in
+"""Requests that read topics for a page wait for a turn: one reads at a time, and beside a busy worker they rest in
 between.
 
 All who wait when a rest is over are served in one pass, as far as its time reaches: they share what it reads.
@@ -24,7 +24,8 @@ from streams.worker.web.pace import Pace
 from streams.worker.web.problems import Problem
 from streams.worker.web.reader import PATIENCE, Job, Reader
 
-#: Who has not got a turn after so long (s) is told to ask again, as is who comes when so many wait.
+#: A request that has not had its turn after this time (s) is refused and may be repeated, as is one that arrives when
+#: this many wait.
 _WAIT_SECONDS, _WAITING = 10.0, 64
 
 T = TypeVar("T")
@@ -104,7 +105,7 @@ class Topics:
             self._serving = None
 
     async def _do(self, turn: _Turn, shared: Pass) -> None:
-        """Unless whoever asked is gone."""
+        """Unless the client is gone."""
         if turn.outcome.done():
             return
         turn.has_begun = True

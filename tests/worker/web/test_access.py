@@ -32,7 +32,7 @@ OPEN_TO_ALL = {
     "/icon.svg",
     "/live", "/ready", "/metrics", "/openapi.json",
 }  # fmt: skip
-#: Where call data is all there is, so that others are refused, and what is told by each.
+#: Routes with nothing but call data, which refuse others, and what each shows.
 CALLS = {
     "/calls": SECRETS,
     "/calls/secret-beta": [SECRETS[1], PHONE],

@@ -37,7 +37,7 @@ class Site:
         return [Member(name, self.servers[name].address, PARTITIONS[name]) for name in self.workers]
 
     def group(self, *members: Member) -> None:
-        """What every worker is told about the group."""
+        """What every worker knows about the group."""
         for worker in self.workers.values():
             worker.group = list(members)
 
