@@ -49,7 +49,7 @@ PARTS: Final = {
 
 
 def run(name: str, checkouts: tuple[str, ...], seconds: float) -> str:
-    """Take one part within so many seconds; returns how it went."""
+    """Measure one part within this many seconds; returns how it went."""
     part = PARTS[name]
     given = [f"--checkout={each}" for each in checkouts if part.has_checkouts]
     command = [

@@ -29,7 +29,7 @@ _SAMPLE = 10_000
 
 
 def closed_calls(number: int) -> Iterator[tuple[bytes, bytes]]:
-    """Changelog rows of so many closed calls: those of a sample again and again, with ids of their own."""
+    """Changelog rows of this many closed calls: those of a sample repeatedly, each with its own id."""
     partition = CallsPartition(Rules(), 0)
     partition.process(records(_SAMPLE, seed=2), START_MS * 2)
     rows = [value for key, value in partition.checkpoint().rows if len(key) == 36 and value]
@@ -38,7 +38,7 @@ def closed_calls(number: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 class Remembering:
-    """A partition that remembers so many calls, as a worker has it after its start; on disk, given a directory."""
+    """A partition that remembers this many calls, as in a worker after its start; on disk, if given a directory."""
 
     def __init__(self, number: int, directory: Path | None) -> None:
         self._store = Store(directory, Changelog(b"", 0, 0), 0) if directory else None

@@ -55,7 +55,7 @@ def ends(brokers: str, topic: str) -> int:
 
 
 def produce(brokers: str, topic: str, calls: int, seed: int) -> Load:
-    """Make a topic and fill it with so many calls, keyed by call id, the last of which ended a while ago."""
+    """Create a topic and fill it with this many calls, keyed by call id, the last of which ended a while ago."""
     make_topics(brokers, topic)
     expected = CallsPartition(Rules(), 0)
     start = int((time.time() - calls / RATE - 600) * 1000)

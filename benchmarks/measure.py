@@ -37,7 +37,7 @@ class Run:
 
     events_per_second: float
     cost: float
-    #: Of the second half: most of a JVM's warming up lies before it.
+    #: Of the second half: most of a JVM's warm-up is before it.
     late_cost: float
     broker_cost: float
     #: Resident memory at the end, MiB; of all processes.
@@ -84,7 +84,7 @@ class Offsets:
 
 
 def follow(processes: Sequence[Process], broker: int, offsets: Offsets, records: int) -> Run:
-    """Watch the processes of a group until it has committed so many records; `broker` is the broker's process id.
+    """Watch the processes of a group until it has committed this many records; `broker` is the broker's process id.
 
     What was committed before is the start. With several processes the clock starts when every partition has made
     some progress. Raises RuntimeError when a process ends before, or they are not done within five minutes.

@@ -44,7 +44,7 @@ def is_end(event: bytes) -> bool:
 
 
 def remember(partition: CallsPartition, source: Iterator[Record], calls: float) -> int:
-    """Apply records until so many calls are remembered, or all; returns the memory then."""
+    """Apply records until this many calls are remembered, or all; returns the memory then."""
     while len(partition) < calls and (batch := list(islice(source, BATCH * BATCHES_IN_A_CHECKPOINT))):
         partition.process(batch, START_MS * 2)
         partition.checkpoint()

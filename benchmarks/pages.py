@@ -47,7 +47,7 @@ _PAGES = {
 
 
 def ask(port: int, path: str, kind: str, seconds: float) -> int:
-    """Ask as a browser does, and read for so many seconds at most; returns the status, 0 for no answer."""
+    """Send a request like a browser, and read for at most this many seconds; returns the status, 0 for no answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
         connection.request("GET", path, headers={"Accept": kind})

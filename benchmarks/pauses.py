@@ -51,7 +51,7 @@ _LIMIT_SECONDS = 90.0
 _SLOWEST_REPLAY, _SLOWEST_READ = 20_000.0, 3_000.0
 """Calls a second, by a contestant that has not failed."""
 _RATES = ((8, 1_000), (64, 3_000))
-"""Events a second for up to so many partitions."""
+"""Events per second for up to this many partitions."""
 _AMENDED = 20_000
 """Only the first of the calls are amended: the others are remembered."""
 _TURN_SECONDS = 0.005
@@ -93,7 +93,7 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 
 def in_turn(calls: int, partitions: int) -> list[int]:
-    """Numbers of calls such that neighbours lie in partitions one after the other."""
+    """Numbers of calls such that neighbors are in consecutive partitions."""
     lanes: list[list[int]] = [[] for _ in range(partitions)]
     for number in range(calls):
         lanes[partition_of(call(number, 0)[0], partitions)].append(number)

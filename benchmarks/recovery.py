@@ -40,7 +40,7 @@ class Restart(NamedTuple):
 
 
 def restart(env: dict[str, str], log: Path) -> Restart:
-    """Start a worker, wait until its partitions are assigned and restored, stop it in order."""
+    """Start a worker, wait until its partitions are assigned and restored, and stop it cleanly."""
     log.write_bytes(b"")
     begun = time.monotonic()
     with worker(env, log) as started:

@@ -22,7 +22,7 @@ from streams.embedded import Cluster
 
 
 def run(brokers: str, broker: int, load: Load, group: str, workers: int) -> Run:
-    """Let so many workers do the load."""
+    """Let this many workers process the load."""
     completed = f"{group}.completed"
     topics = [f"{completed}{kind}" for kind in OUTPUTS]
     make_topics(brokers, *topics)

@@ -67,7 +67,7 @@ class Progress:
 
 
 def send(brokers: str, seed: int, rate: float, progress: Progress) -> None:
-    """Produce up to the limit at so many records a second, never more than a little ahead of what is committed."""
+    """Produce up to the limit at this many records per second, never more than a little ahead of what is committed."""
     producer = Producer(
         {
             "bootstrap.servers": brokers,
@@ -112,7 +112,7 @@ class Waits:
         self._seconds: list[float] = []
 
     def look(self, now: float, sent: int, committed: int) -> None:
-        """At `now` (monotonic, s) so many records were sent, and so many committed."""
+        """At `now` (monotonic, s) this many records had been sent, and this many committed."""
         while self._open and self._open[0][1] <= committed:
             self._seconds.append(now - self._open.popleft()[0])
         if sent > committed and (not self._open or sent > self._open[-1][1]):

@@ -56,5 +56,5 @@ def process(
 def worker(
     env: dict[str, str], log: Path | None = None, checkout: Path = ROOT
 ) -> AbstractContextManager[Process]:
-    """`telefonie worker`, of the code that lies in `checkout`."""
+    """`telefonie worker`, from the code in `checkout`."""
     return process([sys.executable, "-W", "ignore", "-m", "streams", "worker"], env, log, checkout)

@@ -1,4 +1,4 @@
-"""docs/semantics.md and docs/interface.md: whatever the code calls by a name stands there, and what is cited exists."""
+"""docs/semantics.md and docs/interface.md: every name in the code is there, and every cited section exists."""
 
 import re
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ CITED = re.compile(r"[Ss]emantics,\s+(?:#\s+)?sections?\s+(\d)(?:\s+and\s+(\d))?
 
 
 def named(text: str, section: str = "") -> set[str]:
-    """What stands between backticks, in all of a document or below one heading of the second level."""
+    """What is between backticks, in a whole document or below one heading of the second level."""
     part = text.partition(f"\n## {section}")[2].partition("\n## ")[0] if section else text
     assert part, f"there is no section {section!r}"
     return set(TICKED.findall(part))

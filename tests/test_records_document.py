@@ -1,4 +1,4 @@
-"""docs/records.md: every field is there, every example is valid, and the worked example is what the code says."""
+"""docs/records.md: every field is there, every example is valid, and the worked example is what the code produces."""
 
 import json
 import re

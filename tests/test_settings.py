@@ -1,4 +1,4 @@
-"""Settings: what is taken, and one clear line for everything that is not."""
+"""Settings: what is accepted, and one clear line for everything that is not."""
 
 import ssl
 import subprocess

@@ -297,7 +297,7 @@ def test_a_store_forgets_what_is_past() -> None:
 
 
 def test_what_is_forgotten_is_gone_from_the_compacted_changelog_too() -> None:
-    """Without a tombstone a changelog grows for ever, and every recovery with it."""
+    """Without tombstones a changelog grows forever, and every recovery with it."""
     chosen, steps = generate(Random(1), 60)
     outcome = run(chosen, steps, Random(1), 1.0, 0.0)
     compacted = dict(outcome.changelog)

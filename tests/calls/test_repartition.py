@@ -22,7 +22,7 @@ CALL = {"id": "c", "status": "ringing", "direction": "inbound", "from": "+121255
 
 
 class Scattered:
-    """The records of a log, scattered over partitions of the calls topic, and as they lie in the internal topic."""
+    """The records of a log, scattered over partitions of the calls topic, and as they are in the internal topic."""
 
     def __init__(self, random: Random, chosen: model.Settings, steps: list[model.Step]) -> None:
         decoder = CallDecoder(chosen.nulls)

@@ -149,7 +149,7 @@ def test_tail_follows_until_it_is_interrupted(scene: Scene) -> None:
         stderr=subprocess.PIPE,
         text=True,
     ) as tail:
-        watchdog = threading.Timer(60, tail.kill)  # else whatever fails here waits for it for ever
+        watchdog = threading.Timer(60, tail.kill)  # otherwise anything that fails here waits for it forever
         watchdog.start()
         try:
             assert tail.stdout is not None

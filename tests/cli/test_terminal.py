@@ -1,4 +1,4 @@
-"""Whatever lies in a topic, nothing of it acts on the terminal of who looks at it."""
+"""Nothing in a topic can control the terminal of the person who reads it."""
 
 from __future__ import annotations
 

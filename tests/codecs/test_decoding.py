@@ -121,7 +121,7 @@ def test_a_value_of_another_type_is_a_fault_of_the_schema(name: str, value: Any)
         (b"9223372036854775808", 2**63),
         (b"18446744073709551615", 2**64 - 1),
         (b"9.223372036854775808e18", 2**63),
-        (b"1e-400", 0),  # not to be told from 0 in a double
+        (b"1e-400", 0),  # not distinguishable from 0 in a double
         (b"0e99999", 0),
         (b"1" + b"0" * 400 + b"e-400", 1),
         (b"9007199254740993.0", 2**53),  # the nearest double

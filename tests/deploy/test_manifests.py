@@ -112,7 +112,7 @@ def test_the_settings_can_be_used_and_are_right_for_a_pod(name: str, tmp_path: P
 @every_overlay
 def test_a_worker_is_known_by_the_name_of_its_pod(name: str) -> None:
     first, *others = worker(name)["env"]
-    # Kubernetes replaces $(POD_NAME) only in what stands after it.
+    # Kubernetes replaces $(POD_NAME) only in what follows it.
     assert first == {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
     env = {each["name"]: each["value"] for each in others}
     assert env["TELEFONIE_INSTANCE_ID"] == "$(POD_NAME)"

@@ -116,7 +116,7 @@ def transaction(producer: Producer, topic: str, is_committed: bool, now: int) ->
 
 
 def send(setup: Setup, random: Random, now: int, until: float) -> list[model.Record]:
-    """Random batches, with aborted transactions and their markers between; returns what lies in the log now."""
+    """Random batches, with aborted transactions and their markers in between; returns what is in the log now."""
     log: list[model.Record] = []
     foreign = Producer(
         {"bootstrap.servers": setup.brokers, "transactional.id": setup.name, "broker.address.family": "v4"}

@@ -163,7 +163,7 @@ def within(document: bytes) -> bytes:
 
 
 def hostile(size: int) -> dict[str, tuple[bytes, Any]]:
-    """Records of about so many bytes."""
+    """Records of about this many bytes."""
     return {
         "a number of many digits": (within(b"9" * size), ()),
         "a duration of many digits": (JSON[:-1] + b',"duration":' + b"9" * size + b"}", ()),

@@ -1,4 +1,4 @@
-"""`telefonie status`: the sums of the committed state, whatever has been killed."""
+"""`telefonie status`: the sums of the committed state, whatever is killed."""
 
 import asyncio
 import json
@@ -102,7 +102,7 @@ def test_a_violated_equation_is_named(kafka: str) -> None:
     forged = encode_position(
         Position(7, encode_ledger(Ledger(read=7, applied=5, opened=2)), skipped=3, skipped_to=7)
     )
-    later = [Record(None, key=b"%d" % n) for n in range(1_200)]  # the position lies far from the end
+    later = [Record(None, key=b"%d" % n) for n in range(1_200)]  # the position is far from the end
     produce(kafka, changelog, [Record(forged, key=POSITION), *later])
     done = ask(setup)
     assert done.returncode == 1

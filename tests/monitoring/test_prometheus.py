@@ -226,7 +226,7 @@ def a_flood_of_garbage_is_told_of(prometheus: Prometheus, traffic: Traffic, setu
 
 @contextmanager
 def a_transaction_in_the_changelog(setup: Setup) -> Iterator[None]:
-    """Somebody else's, open: what lies behind it cannot be read, so no state can be restored."""
+    """A stranger's open transaction: what follows it cannot be read, so no state can be restored."""
     producer = Producer(
         {"bootstrap.servers": setup.brokers, "transactional.id": "somebody-else", "log_level": "0"}
     )

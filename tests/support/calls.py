@@ -1,7 +1,7 @@
-"""Logs of one partition for the model and the processor to agree on, dense with what the contract speaks of.
+"""Logs of one partition for the model and the processor to agree on, dense with the cases of the contract.
 
-Times are short and mostly lie on a coarse grid, so that moments coincide; calls are few, so that they are seen often
-enough to be duplicated, disordered, contradicted, timed out, amended, forgotten and begun again.
+Times are short and mostly on a coarse grid, so that moments coincide; calls are few, so that they are seen often enough
+to be duplicated, disordered, contradicted, timed out, amended, forgotten and begun again.
 """
 
 import json

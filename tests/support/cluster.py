@@ -27,7 +27,7 @@ _NODES = {"node-a": "zone-1", "node-b": "zone-2", "node-c": "zone-3"}
 
 
 def folder() -> Path:
-    """Where the programs lie."""
+    """Where the programs are."""
     return Path(_control_plane("folder"))
 
 

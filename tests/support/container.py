@@ -1,4 +1,4 @@
-"""The broker of the tests in a container: the published image, told the same as the embedded Kafka."""
+"""The broker of the tests in a container: the published image, configured like the embedded Kafka."""
 
 import socket
 from collections.abc import Iterator

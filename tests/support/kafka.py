@@ -29,7 +29,7 @@ _QUIET = {"log_level": "0", "broker.address.family": "v4"}
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a record holds and where it lies; `timestamp` in ms, None when the record has none."""
+    """A record and its place; `timestamp` in ms, None when the record has none."""
 
     value: bytes | None
     key: bytes | None = None
@@ -240,7 +240,7 @@ def _committed(consumer: Consumer, places: list[TopicPartition]) -> list[TopicPa
 
 
 def delete_records(brokers: str, topic: str, partition: int, before: int) -> None:
-    """Have the broker remove what lies before an offset, as retention does."""
+    """Have the broker remove what precedes an offset, as retention does."""
     admin = AdminClient({"bootstrap.servers": brokers, **_QUIET})
     for future in admin.delete_records([TopicPartition(topic, partition, before)]).values():
         future.result(20)

@@ -26,7 +26,7 @@ def produce_calls(brokers: str, topic: str, calls: int, seed: int, mix: Mix = ST
 
 
 def scattered(records: Iterable[Record], seed: int) -> list[Record]:
-    """The same under random keys, and some without one: the events of a call lie anywhere."""
+    """The same under random keys, and some without one: the events of a call may be in any partition."""
     chance = Random(seed)
     return [replace(each, key=chance.choice([chance.randbytes(2), None])) for each in records]
 
@@ -35,7 +35,8 @@ def scattered(records: Iterable[Record], seed: int) -> list[Record]:
 def producing(
     brokers: str, topic: str, calls: int, seed: int, seconds: float, *, scatter: bool = False
 ) -> Iterator[Future[int]]:
-    """Simulated calls over so many seconds, meanwhile; the future is the number of records, once all are there."""
+    """Simulated calls over this many seconds, in the background; the future is the number of records, once all are
+    sent."""
     records = simulated(calls, seed)
     records = scattered(records, seed) if scatter else records
     chunks = [records[i : i + 1000] for i in range(0, len(records), 1000)]

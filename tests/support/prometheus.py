@@ -18,7 +18,7 @@ from support.worker import wait_for
 
 _UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"(?<![\w:])(\d+)([smhd])\b")
-#: Thresholds in seconds, as they stand in the rules.
+#: Thresholds in seconds, as in the rules.
 _SECONDS = re.compile(r"(> (?:time\(\) - )?)(60|300)\b")
 
 
@@ -29,7 +29,7 @@ def free_port() -> int:
 
 
 def faster(times: int) -> str:
-    """The rules, with all windows, patience and thresholds in seconds so many times shorter."""
+    """The rules, with all windows, patience and thresholds in seconds shorter by this factor."""
 
     def shorter(found: re.Match[str]) -> str:
         return f"{int(found[1]) * _UNITS[found[2]] // times}ms"

@@ -249,7 +249,7 @@ def wait_until_done(setup: Setup, sending: Future[int] | None = None, timeout: f
 
 
 def run_until_caught_up(setup: Setup, log: Path, timeout: float = 120) -> str:
-    """A worker that does what lies in the topic and stops; returns its summary."""
+    """A worker that processes what is in the topic and stops; returns its summary."""
     with Worker(setup, log, "--until-caught-up", "--json") as worker:
         return worker.finish(timeout)
 

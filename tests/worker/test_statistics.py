@@ -19,7 +19,7 @@ CALL = {"direction": "outbound", "from": "+12125550123", "to": "+4915123456789"}
 
 
 def partition(number: int, *events: tuple[str, str, int]) -> CallsPartition:
-    """A partition with events of an id and a status, so many seconds after the start."""
+    """A partition with events of an id and a status, each this many seconds after the start."""
     made = CallsPartition(Rules(), number)
     for offset, (id_, status, at) in enumerate(events):
         value = json.dumps(CALL | {"id": id_, "status": status}).encode()
