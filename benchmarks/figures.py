@@ -34,7 +34,7 @@ PARTS: Final = {
         "compare",
         "--calls 150000 --slow-calls 100 --rounds 1 --only worker,kafka_streams,confluent_loop,aiokafka_loop",
     ),
-    "latency": Part("latency", "--partitions 4,16,64,128,256 --warm 20 --seconds 8"),
+    "latency": Part("latency", "--partitions 4,16,64,128,256 --warm 25 --seconds 8"),
     "pauses-8": Part("pauses", "--partitions 8 --only worker,kafka_streams,kafka_streams_standby"),
     "pauses-64": Part("pauses", "--partitions 64 --only worker,kafka_streams", has_checkouts=False),
     "latency-busy": Part(
