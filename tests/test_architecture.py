@@ -1,4 +1,4 @@
-"""The house rules that the source keeps: which way imports point, what is pure, how long functions are."""
+"""The rules of the source: which way imports point, what is pure, how long functions are."""
 
 import ast
 import re

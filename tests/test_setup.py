@@ -1,4 +1,4 @@
-"""`.ci/venv`: which Python is found, and that what was broken off, moved or grew old is made good."""
+"""`.ci/venv`: which Python is found, and that an interrupted, moved or outdated .venv is repaired."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Who takes part in a benchmark, and that a checkout's worker is the one of its own code."""
+"""Which contestants take part in a benchmark, and that a checkout's worker runs its own code."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""docs/performance.md and its plots are those of the kept results."""
+"""docs/performance.md and its plots match the stored results."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What waits for its deadline, and what need not wait any more."""
+"""What waits for its deadline, and what no longer needs to wait."""
 
 from random import Random
 

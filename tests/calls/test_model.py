@@ -1,4 +1,4 @@
-"""The model itself: what the contract says in so many words, and that the generated logs reach all of it."""
+"""The model itself: the explicit statements of the contract, and that the generated logs cover all of it."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Events on their way through the internal topic: what comes of them is what would have come of them without it."""
+"""Events that go through the internal topic: the results are the same as without it."""
 
 import json
 from functools import partial

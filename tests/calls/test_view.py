@@ -1,4 +1,4 @@
-"""What is said about a call that is asked for."""
+"""What is said about a call on request."""
 
 import json
 

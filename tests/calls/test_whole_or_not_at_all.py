@@ -1,4 +1,4 @@
-"""Whatever raises, wherever: an event is applied whole or not at all, and a timeout too."""
+"""Whatever raises, and wherever: an event or a timeout is applied as a whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`telefonie broker`: the address on stdout, a clean end, one line for what is in the way."""
+"""`telefonie broker`: the address on stdout, a clean end, one line for what prevents the start."""
 
 import os
 import signal

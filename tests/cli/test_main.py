@@ -1,4 +1,4 @@
-"""The command as people and scripts meet it: help, exit codes, where output goes."""
+"""The command as people and scripts use it: help, exit codes, where output goes."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""`telefonie settings` and the document that is made from it."""
+"""`telefonie settings`, and the document that is generated from it."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The decoder case by case: what the contract names, and what its silence was filled with."""
+"""The decoder case by case: what the contract states, and the choices where it is silent."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""MessagePack that is read without hashing names, format by format, beside the decoder that hashes them."""
+"""MessagePack read without hashing names, format by format, compared with the decoder that hashes them."""
 
 import struct
 import time

@@ -1,6 +1,6 @@
-"""The manifests on a real API server, with real controllers and a real scheduler, on nodes that only pretend to run.
+"""The manifests on a real API server, with real controllers and a real scheduler, on simulated nodes.
 
-`make k8s-check` builds what this takes; without it every test is skipped.
+`make k8s-check` builds what this needs; without it every test is skipped.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Real brokers: started, stopped, killed, started again, and what they say when something is in the way."""
+"""Real brokers: started, stopped, killed, started again, and what they say if something prevents that."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""The jars come from the list, whole and right, or not at all."""
+"""The jars are those of the list, complete and verified, or there are none."""
 
 import hashlib
 import os

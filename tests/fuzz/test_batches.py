@@ -1,4 +1,5 @@
-"""Whole record batches of any bytes that a broker accepts, through a real worker: what the model says, nothing less."""
+"""Record batches of any bytes that a broker accepts, through a real worker: the output is exactly what the model
+says."""
 
 from __future__ import annotations
 

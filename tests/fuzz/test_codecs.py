@@ -1,4 +1,4 @@
-"""Whatever bytes come: a Call or a rejection in one line, in a time and memory that grow with the size alone.
+"""Any bytes: a Call, or a rejection in one line, in time and memory that grow only with the size.
 
 `make fuzz` runs the same for longer: FUZZ_EXAMPLES is how many each test tries.
 """

@@ -1,4 +1,4 @@
-"""A flood of calls that never end: what each of them costs, and that the timeout takes all of it back."""
+"""A flood of calls that never end: what each of them costs, and that the timeout frees all of it."""
 
 from __future__ import annotations
 

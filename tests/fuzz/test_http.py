@@ -1,4 +1,4 @@
-"""Whatever a client sends: an answer of ours that repeats nothing of it, or a closed connection; never a 500."""
+"""Whatever a client sends: an answer that repeats nothing of it, or a closed connection; never a 500."""
 
 from __future__ import annotations
 

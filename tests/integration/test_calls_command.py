@@ -1,4 +1,4 @@
-"""`telefonie calls`, asked of real workers: any of them tells of all calls, and none denies one that there is."""
+"""`telefonie calls` with real workers: each of them reports all calls, and none denies a call that exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Producers that write otherwise than plain JSON with a timestamp, through a real broker and a real worker."""
+"""Producers that write something other than plain JSON with a timestamp, through a real broker and a real worker."""
 
 import asyncio
 import itertools

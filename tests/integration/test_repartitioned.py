@@ -1,4 +1,4 @@
-"""Producers that key by something else than the call id: `TELEFONIE_REPARTITION=true` on a real broker."""
+"""Producers that key by something other than the call id: `TELEFONIE_REPARTITION=true` on a real broker."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""`telefonie replay` on a real Kafka, beside workers that were killed."""
+"""`telefonie replay` on a real Kafka, compared with workers that were killed."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Reaching brokers, and saying why they cannot be reached; what real ones say is in tests/security."""
+"""Connecting to brokers, and saying why that fails; the errors of real brokers are in tests/security."""
 
 import asyncio
 import ssl

@@ -1,4 +1,4 @@
-"""The rules, and what a PromQL expression asks for, held against the metrics that there are."""
+"""The rules, and what a PromQL expression queries, checked against the metrics that exist."""
 
 from __future__ import annotations
 

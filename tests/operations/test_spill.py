@@ -1,4 +1,4 @@
-"""What a comparison puts aside when it does not fit into memory."""
+"""What a comparison moves to disk when it does not fit into memory."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""Every way to be let in, and every way not to be: one line that names the setting, exit code 1, no secret."""
+"""Every way to log in, and every way to fail: one line that names the setting, exit code 1, no secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker that runs on while its password and the brokers' certificates are replaced."""
+"""A worker that keeps running while its password and the brokers' certificates are replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is secret stays so: in the log of every format and level, in tracebacks, in what commands print."""
+"""Secrets stay secret: in logs of every format and level, in tracebacks, in the output of commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Record batches as bytes, and a produce request that hands them over as they are: no client library does."""
+"""Record batches as bytes, and a produce request that sends them unchanged, which no client library does."""
 
 from __future__ import annotations
 

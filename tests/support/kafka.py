@@ -1,4 +1,4 @@
-"""A small Kafka client for tests: make topics, write records, read what is there."""
+"""A small Kafka client for tests: create topics, write records, read what is there."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence

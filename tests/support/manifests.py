@@ -1,4 +1,4 @@
-"""What is deployed, as it will be: overlays built by kustomize, the compose file as Compose understands it."""
+"""What will be deployed: overlays built by kustomize, the compose file as Compose understands it."""
 
 import json
 import subprocess

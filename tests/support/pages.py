@@ -1,4 +1,4 @@
-"""A worker that is made up, behind a real web server: for the live page, whose figures it lets move."""
+"""A fake worker behind a real web server: for the live page, whose figures it moves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes the pictures that the documents show, from a worker that runs: `telefonie run`, for twenty minutes and more.
+"""Takes the screenshots in the documents from a running worker: `telefonie run`, for twenty minutes and more.
 
     python tests/support/pictures.py http://127.0.0.1:6066 ID
 

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that speaks a little Kafka: it can delay what passes, and lose connections."""
+"""A TCP proxy on loopback that understands a little Kafka: it can delay traffic, and drop connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other releases of Apache Kafka than the one that is delivered: the tests run on them, too."""
+"""Releases of Apache Kafka other than the embedded one: the tests run on them, too."""
 
 import os
 from pathlib import Path

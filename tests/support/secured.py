@@ -1,4 +1,4 @@
-"""A Kafka that asks who one is: TLS, passwords and access rights, and the certificates for it."""
+"""A Kafka with authentication: TLS, passwords and access rights, and the certificates for it."""
 
 from __future__ import annotations
 

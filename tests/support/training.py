@@ -1,4 +1,4 @@
-"""The quicker start of the embedded Kafka, for tests in several processes."""
+"""The faster start of the embedded Kafka, for tests in several processes."""
 
 import fcntl
 import os

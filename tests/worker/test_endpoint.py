@@ -1,4 +1,4 @@
-"""Where a worker listens, and asking it from outside."""
+"""Where a worker listens, and querying it from outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker tells its web server of its own partitions."""
+"""What a worker reports to its web server about its own partitions."""
 
 from __future__ import annotations
 
