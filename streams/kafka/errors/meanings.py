@@ -96,7 +96,7 @@ ROWS: Final[tuple[tuple[str, Meaning], ...]] = (
     ),
     (
         "CommitFailedError IllegalGenerationError UnknownMemberIdError RebalanceInProgressError FencedMemberEpoch "
-        "StaleMemberEpoch",
+        "StaleMemberEpoch NotAMemberError",
         Meaning(
             "group",
             "the group continued without this worker, which had been silent for too long",
