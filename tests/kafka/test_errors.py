@@ -173,7 +173,9 @@ def test_what_is_refused_names_its_topic(kafka: str, make_topic: Callable[..., s
     with pytest.raises(aiokafka.errors.KafkaError) as refused:
         asyncio.run(write())
     line = str(told(refused.value))
-    assert line.startswith(f"topic {out} partition 0: a topic refuses a record, as a compacted topic ")
+    assert line.startswith(
+        f"topic {out} partition 0, what comes of it: a topic refuses a record, as a compacted topic "
+    )
     assert line.endswith("(Kafka's error 87, InvalidRecord)")
 
 
