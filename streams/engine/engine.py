@@ -504,6 +504,7 @@ class Engine:
             numbers = self._gained
             if numbers:
                 try:
+                    await self.writer.look_again(numbers)
                     await end_left_open(self.config, self.writer.client, self._identities)
                     await fence_former_release(self.config, self.writer.client, numbers)
                     places = await self._stable(numbers)

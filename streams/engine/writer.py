@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, Final, NamedTuple
@@ -166,6 +166,17 @@ class Writer:
     async def start(self) -> None:
         """Ends the transaction that a former worker of the same identity has left open, and fences it."""
         await clients.start(self._producer)
+
+    async def look_again(self, numbers: Collection[int]) -> None:
+        """Learn of partitions that were added to the topics since this producer started, until these have a changelog.
+
+        Brokers hear of them one after the other.
+        """
+        while True:
+            has_learned = await self.client.force_metadata_update()
+            if has_learned and set(numbers) <= await self._producer.partitions_for(self.config.changelog):
+                return
+            await asyncio.sleep(clients.RETRY_SECONDS)
 
     async def stop(self) -> None:
         """Close the connections. A transaction that is open is left to be ended by others."""

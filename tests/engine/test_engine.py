@@ -239,7 +239,7 @@ class Group:
         self.seen: list[str] = []
         self.member = "us"
         self.places: dict[int, OffsetAndMetadata] = {}
-        made._writer, app = Mock(stop=AsyncMock()), made.app
+        made._writer, app = Mock(stop=AsyncMock(), look_again=self._note("looked", None)), made.app
         monkeypatch.setattr(app, "topic_id", self._note("identified", b"id"), raising=False)
         monkeypatch.setattr(app, "partition_count", self._note("counted", changelog), raising=False)
         monkeypatch.setattr(app, "membership", self.membership, raising=False)
@@ -291,7 +291,16 @@ def test_what_others_left_open_is_ended_before_the_groups_offsets_and_the_change
         await made.restore()
 
     asyncio.run(work())
-    seen = ["identified", "counted", "learned", "ended", "fenced [0, 1]", "offsets of [0, 1]", "restored [1]"]
+    seen = [
+        "identified",
+        "counted",
+        "learned",
+        "looked",
+        "ended",
+        "fenced [0, 1]",
+        "offsets of [0, 1]",
+        "restored [1]",
+    ]
     assert group.seen == seen, "what was ours before is kept if the last commit is ours"
     assert sorted(made.partitions) == [0, 1]
     assert made.waiting == {2}, "the changelog has two partitions"
@@ -317,9 +326,9 @@ def test_what_stays_ours_from_one_generation_to_the_next_goes_on_at_once(
 
     asyncio.run(work())
     first = ["identified", "counted", "learned"]
-    rest = ["ended", "fenced [1]", "offsets of [1]", "restored [1]"]
+    rest = ["looked", "ended", "fenced [1]", "offsets of [1]", "restored [1]"]
     if not stays:
-        rest = ["ended", "fenced [0, 1]", "offsets of [0, 1]", "restored [1]"]
+        rest = ["looked", "ended", "fenced [0, 1]", "offsets of [0, 1]", "restored [1]"]
     assert group.seen == [*first, *(["offsets of [0]"] if stays else []), *rest]
     assert made.partitions[0].processor is recorder
 
@@ -353,7 +362,7 @@ def test_a_generation_that_was_missed_is_one_in_which_others_had_our_partitions(
         await made.assign(tps(0), 9)
         assert made.partitions == {}
         await made.restore()
-        assert group.seen[3:6] == ["ended", "fenced [0]", "offsets of [0]"], "and the last commit is ours"
+        assert group.seen[4:7] == ["ended", "fenced [0]", "offsets of [0]"], "and the last commit is ours"
         group.places = {0: OffsetAndMetadata(5, "theirs")}
         await made.assign(tps(0), 11)
         await made.restore()
