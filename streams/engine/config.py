@@ -53,7 +53,7 @@ class Config:
     idle_after: int = 60_000
     #: The brokers have taken nothing for so long: they are lost, and the worker ends.
     lost_after: int = 120_000
-    #: Whoever has not asked for records for so long leaves the group, since its loop hangs.
+    #: A worker that has not asked for records for so long leaves the group: its loop hangs.
     max_poll_interval: int = 10 * 60_000
     position_key: bytes = POSITION
     wall_clock: Callable[[], int] = field(default=wall_clock)

@@ -102,8 +102,8 @@ class Engine:
         self._kept: dict[int, OwnedPartition] = {}
         #: Assigned to us, and still to be taken over.
         self._gained: list[int] = []
-        #: Names our transactional ids, and is told to the other members: one of a static member ends what its former
-        #: self has left open.
+        #: Names our transactional ids; the other members know it. That of a static member is the same after a restart,
+        #: which so ends what it left open before.
         self.identity: str = upstream.identity if upstream else config.instance_id or uuid4().hex
         self._writer: Writer | None = None
         #: Who we are in the group, as of the last assignment that was taken over; None after we were out of it.
@@ -155,7 +155,7 @@ class Engine:
             await self._seek_back(batch, owned)
             return
         if owned.clock_moved:
-            await self.commit()  # the new time first, so that whoever repeats this finds it
+            await self.commit()  # the new time first, so that a repetition finds it
         await self._know_time(number)
         if not self._holds(number, owned):
             return
@@ -309,7 +309,7 @@ class Engine:
                 store.write(each.share.checkpoint.stored, end, each.share.position, self.clock.now())
 
     async def _abandon(self, error: NotAMemberError) -> None:
-        """The group has moved on without us: what is not committed is read again, by whoever has the partitions now."""
+        """The group has moved on without us: what is not committed is read again by their present owners."""
         log.warning(
             "%s: the group %s has gone on without this worker, which was silent for too long (%s): what was not "
             "committed has no effect, and is read again",
@@ -508,7 +508,7 @@ class Engine:
                     await end_left_open(self.config, self.writer.client, self._identities)
                     await fence_former_release(self.config, self.writer.client, numbers)
                     places = await self._stable(numbers)
-                    # Whoever breaks this off must not break off a transaction.
+                    # What breaks this off must not break off a transaction.
                     await asyncio.shield(self._know_time(numbers[0]))
                     self._keep(n for n, owned in self._kept.items() if owned.is_of(places.get(n)))
                     ready = self._kept | await self._restore(
@@ -577,7 +577,7 @@ class Engine:
     async def _say_where_we_begin(self) -> None:
         """Commit partitions whose offset is not that of the group yet, once their log has been read from.
 
-        Not before: the lack of the right to read is told by a fetch, and ends the producer's client otherwise.
+        Not before: only a fetch reports that the right to read is missing without ending the producer's client.
         """
         while begins := {number: owned for number, owned in self.partitions.items() if owned.begins}:
             for number, owned in begins.items():

@@ -93,7 +93,7 @@ async def fetch(
             timeout = min(timeout, 3 * gather / 1000)
         # A future of the fetcher itself: `wait` leaves it alone when the time is up, `wait_for` would cancel it.
         waiter = fetcher._create_fetch_waiter()
-        # What keeps us out of the group is told by the watchdog, not by each future that it ends.
+        # The watchdog reports what keeps us out of the group; the futures that it ends need not.
         waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.wait([waiter], timeout=timeout)
         if is_flowing():
@@ -124,7 +124,7 @@ def drain(fetcher: Any, wanted: Collection[Any], limit: int) -> list[RecordBatch
             try:
                 taken.append(_take(result, partition, limit))
             except UnreadableError:
-                _done_with(fetcher, partition)  # whoever asks again, fetches again
+                _done_with(fetcher, partition)  # a second attempt fetches it again
                 raise
             if not _has_more(result):
                 _done_with(fetcher, partition)

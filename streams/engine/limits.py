@@ -96,7 +96,7 @@ class Topics:
     async def refused(self, name: str, error: BrokerResponseError, client: Any) -> None:
         """A broker has refused a batch, by one of `REFUSALS`: what the topic takes now is less than was known.
 
-        Where it says nothing new (it may not be asked, or compresses anew what we have compressed), half is held.
+        Where it says nothing new (it may not be asked, or compresses in another way), half is held.
         """
         held = self.of(name)
         await self.learn(client)

@@ -167,7 +167,7 @@ async def twin(coordinator: Any, former: str = "") -> KafkaError | None:
     """What is to be said if another member has our group instance id; None when none has, or it is not known.
 
     `former` is the id that we had in the group before, where it has given us none since. Kafka makes the id of a static
-    member from its group instance id and a UUID, and lets in whoever comes last.
+    member from its group instance id and a UUID, and lets in the one that comes last.
     """
     instance = coordinator._group_instance_id
     if instance is None:

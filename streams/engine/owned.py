@@ -22,7 +22,7 @@ class OwnedPartition:
         self.next_offset = self.committed = next_offset
         #: The metadata of the group's offset: whose commit it is. None: as there was none.
         self.note: str | None = None
-        #: As of `Position`.
+        #: See `Position`.
         self.skipped = self.skipped_to = 0
         #: The group's offset or the state does not say yet where we read on, or what was skipped; and is to say it now.
         self.begins = self.unsaid = False

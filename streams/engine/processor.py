@@ -63,7 +63,7 @@ class Processor(Protocol):
         """Take what has changed since the last checkpoint."""
 
     def find(self, key: str) -> object | None:
-        """The state under a key, for whoever looks it up."""
+        """The state under a key, to look it up."""
 
     def __len__(self) -> int:
         """How many keys the state has."""

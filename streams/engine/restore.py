@@ -171,7 +171,7 @@ async def restore(
     targets: Mapping[int, RestoreTarget],
     progress: Callable[[Mapping[int, int]], None],
 ) -> None:
-    """Fill new processors, by partition; `progress` is told how many offsets are left, by partition."""
+    """Fill new processors, by partition; `progress` gets how many offsets are left, by partition."""
     logs = {TopicPartition(config.changelog, number): target for number, target in targets.items()}
     left = {each for each, target in logs.items() if target.start < target.end}
     consumer.assign(list(left))

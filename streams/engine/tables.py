@@ -20,7 +20,7 @@ from mode import Service
 
 
 class StateTable(faust.Table):
-    """The processors' state as a Faust table, for whoever looks things up. The engine alone writes it."""
+    """The processors' state as a Faust table, to look things up. The engine alone writes it."""
 
     logger = logging.getLogger("faust")  # what parts of Faust say belongs to it
 

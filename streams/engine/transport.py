@@ -59,7 +59,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         )
 
     async def on_start(self) -> None:
-        """As of Faust; a static member yields to another of its name."""
+        """Like Faust's; a static member yields to another of its name."""
         await super().on_start()
         yield_to_twin(self._ensure_consumer()._coordinator)
 
@@ -102,7 +102,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             await asyncio.to_thread(self._thread.stop)
 
     async def call_thread(self, fun: Any, *args: Any, **options: Any) -> Any:
-        """As of mode; raises StoppedError after the end."""
+        """Like mode's; raises StoppedError after the end."""
         try:
             return await super().call_thread(fun, *args, **options)
         except RuntimeError as error:

@@ -395,7 +395,7 @@ def test_offsets_that_a_transaction_may_change_are_waited_for(monkeypatch: pytes
 def test_members_are_known_by_their_identities_and_not_while_a_rebalance_is_under_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever is none of them is taken for dead, and its transaction ended."""
+    """A worker that is none of them is taken for dead, and its transaction ended."""
     made, _, app = engine(next_offset=5)
     found = [Member("m1", "http://a", [0], "worker-0"), Member("m2", "http://b", [1], "")]
     monkeypatch.setattr(app, "members", AsyncMock(return_value=("m1", found)), raising=False)

@@ -189,7 +189,7 @@ def test_an_offset_that_a_transaction_is_about_to_change_is_not_told(group: Grou
 
 
 def test_no_offset_is_sent_before_all_records_are_acknowledged(group: Group) -> None:
-    """Whoever takes over then finds the transaction in the changelog, also a worker of release 0.1."""
+    """The next owner then finds the transaction in the changelog, also a worker of release 0.1."""
 
     async def work() -> None:
         async with group.member() as consumer, group.writer("one") as writer:
@@ -219,7 +219,7 @@ def test_no_offset_is_sent_before_all_records_are_acknowledged(group: Group) -> 
 
 @pytest.mark.parametrize("lives", [True, False])
 def test_a_transaction_of_a_worker_that_is_no_member_any_more_is_ended(group: Group, lives: bool) -> None:
-    """Readers of the outputs, and whoever takes over, would wait for its timeout."""
+    """Readers of the outputs, and the next owner, would wait for its timeout."""
 
     async def work() -> None:
         async with group.member() as consumer, group.writer("silent") as silent, group.writer("heir") as heir:

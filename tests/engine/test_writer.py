@@ -144,7 +144,7 @@ class Place:
         return self.config.topics["out"]
 
     def run(self, work: Callable[[Writer], Coroutine[Any, Any, None]], knows: bool = True) -> Writer:
-        """Have a writer do some work; if it `knows`, it is told what the topics take."""
+        """Have a writer do some work; if it `knows`, it has learned what the topics take."""
 
         async def go() -> Writer:
             writer = self.writer()

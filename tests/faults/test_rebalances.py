@@ -65,7 +65,7 @@ def test_workers_join_and_leave_every_few_seconds(
 def test_rebalances_in_the_middle_of_a_recovery(
     kafka: str, tmp_path: Path, seed: int, chance: Random
 ) -> None:
-    """A recovery is broken off and begun anew; what was kept before the first is still right after the last."""
+    """A recovery is interrupted and started again; what was kept before the first is still right after the last."""
     setup = Setup(kafka, partitions=6, settings={"SESSION_TIMEOUT": "3s"})
     setup.create()
     late = slow("streams.engine.engine:restore", 1.5)
@@ -156,7 +156,7 @@ def test_a_rebalance_breaks_off_what_the_one_before_it_has_begun(
 def test_a_rebalance_waits_for_the_last_commit_of_a_worker_that_stops(
     kafka: str, tmp_path: Path, seed: int
 ) -> None:
-    """Whoever gets its partitions would fence that commit otherwise. Then it leaves the group by itself: nobody has
+    """Their next owner would fence that commit otherwise. Then it leaves the group by itself: nobody has
     to wait for the end of its session."""
     setup = Setup(kafka, partitions=6, settings={"SESSION_TIMEOUT": "60s", "COMMIT_INTERVAL": "30s"})
     setup.create()

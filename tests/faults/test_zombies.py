@@ -58,7 +58,7 @@ def test_a_worker_that_pauses_in_the_middle_of_a_transaction_changes_nothing_whe
 
 
 def _gone_or_back(zombie: Worker) -> None:
-    """It ends with exit code 1, or has noticed and joined the group anew."""
+    """It ends with exit code 1, or has noticed and joined the group again."""
     rounds = len(zombie.assignments())
     wait_for(
         "the zombie notices", lambda: not zombie.running or len(zombie.assignments()) > rounds, timeout=30
@@ -71,7 +71,7 @@ def _gone_or_back(zombie: Worker) -> None:
 def test_workers_paused_again_and_again_at_random_moments(
     kafka: str, tmp_path: Path, seed: int, chance: Random
 ) -> None:
-    """Each pause is longer than the session; who ends because of it is started anew, as an orchestrator would."""
+    """Each pause is longer than the session; one that ends because of it is started again, as by an orchestrator."""
     setup = Setup(kafka, settings={"SESSION_TIMEOUT": "2s"})
     setup.create()
     workers = [Worker(setup, tmp_path / f"log-{n}") for n in range(2)]
