@@ -80,7 +80,7 @@ def run(work: list[list[Record]], *, has_windows: bool = True) -> Round:
     clock = time.process_time
     applied: list[float] = []
     checkpoints: list[float] = []
-    outputs, rows, header = 0, Rows(), b""
+    outputs, rows, state = 0, Rows(), b""
     for number, batch in enumerate(work, 1):
         begun = clock()
         partition.process(batch, START_MS * 2)
@@ -91,14 +91,14 @@ def run(work: list[list[Record]], *, has_windows: bool = True) -> Round:
             checkpoints.append(clock() - begun)
             outputs += sum(map(len, checkpoint.outputs.values()))
             rows += checkpoint.rows
-            header = checkpoint.header
-    return Round(applied, checkpoints, _recovery(rows, header), outputs, len(rows))
+            state = checkpoint.partition_state
+    return Round(applied, checkpoints, _recovery(rows, state), outputs, len(rows))
 
 
-def _recovery(rows: Rows, header: bytes) -> float:
+def _recovery(rows: Rows, state: bytes) -> float:
     partition, begun = CallsPartition(Rules(), 0), time.process_time()
     partition.restore(rows)
-    list(partition.ready(header))
+    list(partition.ready(state))
     return time.process_time() - begun
 
 

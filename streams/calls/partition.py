@@ -74,7 +74,7 @@ class Checkpoint(NamedTuple):
     #: Rows for the store; none if the state is in memory.
     stored: list[Row]
     #: The ledger, encoded.
-    header: bytes
+    partition_state: bytes
     tally: Tally
     failures: list[tuple[Source, Exception]]
     #: Calls that could not be closed by their timeout, and why.
@@ -394,8 +394,8 @@ class CallsPartition:
         outputs = {"completed": self.completed, "kpis": kpis, "dead": self.dead}
         stored = self.closed.stored(rows)
         self.ledger.windows_end = self.windows.end
-        header = encode_ledger(self.ledger)
-        checkpoint = Checkpoint(outputs, rows, stored, header, self.tally, self.failures, self.stuck)
+        ledger = encode_ledger(self.ledger)
+        checkpoint = Checkpoint(outputs, rows, stored, ledger, self.tally, self.failures, self.stuck)
         self.completed, self.dead, self.failures, self.stuck, self._bytes = [], [], [], [], 0
         self.changed, self.tally = {}, Tally()
         self.deadlines.prune(len(self.open), self._due)

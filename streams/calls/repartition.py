@@ -101,7 +101,7 @@ class Forwarded(NamedTuple):
     outputs: dict[str, list[Output]]
     rows: tuple[()] = ()
     stored: tuple[()] = ()
-    header: bytes = b""
+    partition_state: bytes = b""
 
 
 class Repartition:
@@ -174,7 +174,7 @@ class Repartition:
             pass
         return ()
 
-    def ready(self, header: bytes | None) -> Iterator[None]:  # noqa: ARG002
+    def ready(self, partition_state: bytes | None) -> Iterator[None]:  # noqa: ARG002
         """There is nothing to prepare."""
         return iter(())
 

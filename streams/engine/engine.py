@@ -284,7 +284,7 @@ class Engine:
         checkpoint, next_offset = owned.processor.checkpoint(), owned.next_offset
         position = Position(
             next_offset,
-            checkpoint.header,
+            checkpoint.partition_state,
             topic=self.topic,
             skipped=owned.skipped,
             skipped_to=owned.skipped_to,

@@ -27,8 +27,8 @@ class Checkpoint(Protocol):
         """Rows for the store, under keys of the processor's own; none without a store."""
 
     @property
-    def header(self) -> bytes:
-        """What the processor wants to have back with `ready`."""
+    def partition_state(self) -> bytes:
+        """The state that belongs to the partition as a whole, in no row; handed back with `ready`."""
 
 
 class Processor(Protocol):
@@ -74,8 +74,8 @@ class Processor(Protocol):
         Returns rows for the store, which are there before the next call.
         """
 
-    def ready(self, header: bytes | None) -> Iterator[None]:
-        """All rows are restored; `header` is that of the last checkpoint, None without one.
+    def ready(self, partition_state: bytes | None) -> Iterator[None]:
+        """All rows are restored; `partition_state` is that of the last checkpoint, None without one.
 
         Works in pieces, between which the event loop turns; the state is ready once the iterator is exhausted.
         Raises ValueError when this is the state of another version, one that cannot be taken over.

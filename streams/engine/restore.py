@@ -72,8 +72,8 @@ class Position(Struct, array_like=True):
     """How far the log is in the state: the value of the changelog row `POSITION`."""
 
     next_offset: int
-    #: The processor's.
-    header: bytes
+    #: Of the processor: see `Checkpoint`.
+    partition_state: bytes
     version: int = VERSION
     #: Kafka's id of the source topic; empty where it was not known.
     topic: bytes = b""
@@ -138,7 +138,7 @@ class RestoreTarget:
         """All rows are there. Raises StateVersionError."""
         with _understood(TopicPartition(config.changelog, number)):
             position = self.position
-            for _ in self.processor.ready(position.header if position else None):
+            for _ in self.processor.ready(position.partition_state if position else None):
                 await asyncio.sleep(0)
 
 

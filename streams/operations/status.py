@@ -137,7 +137,7 @@ async def _partitions(
     for log, (start, _) in waiting.items():
         number, (_, end) = log.partition, written[log]
         point, first = points.get(number), oldest.get(log, -1)
-        ledger = point.position.header if point else b""
+        ledger = point.position.partition_state if point else b""
         stream_time = decode_ledger(ledger).stream_time if ledger else -1
         found.append(
             Partition(
@@ -174,7 +174,7 @@ def _sums(group: str, points: Iterable[Point], partitions: list[Partition], reco
     read = applied = opened = timed_out = counted = 0
     rejected, closed = Counter[Reason](), Counter[Status]()
     for position, _, calls in points:
-        ledger: Ledger = decode_ledger(position.header)
+        ledger: Ledger = decode_ledger(position.partition_state)
         read, applied, opened = read + ledger.read, applied + ledger.applied, opened + ledger.opened
         timed_out += ledger.timed_out
         counted += calls or 0

@@ -107,7 +107,7 @@ def restarted(partition: CallsPartition, rules: Rules, rows: list[Any] | None = 
     checkpoint = partition.checkpoint()
     made = CallsPartition(rules, 0)
     made.restore([*(rows or ()), *checkpoint.rows])
-    list(made.ready(checkpoint.header))
+    list(made.ready(checkpoint.partition_state))
     return made
 
 

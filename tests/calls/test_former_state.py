@@ -94,7 +94,7 @@ def test_the_release_before_reads_what_this_one_writes() -> None:
     checkpoint = made.checkpoint()
     rows = dict(checkpoint.rows)
     assert len(msgspec.msgpack.decode(rows[b"new"])) == FIELDS
-    ledger = msgspec.msgpack.decode(checkpoint.header)
+    ledger = msgspec.msgpack.decode(checkpoint.partition_state)
     assert msgspec.msgpack.decode(WRITTEN["ledger"]).keys() <= ledger.keys()
     assert ledger["version"] == STATE_VERSION == 1
     assert {1} == READABLE

@@ -106,7 +106,7 @@ class Outcome:
         self.dead += checkpoint.outputs["dead"]
         self.kpis |= {key: value for key, value, *_ in checkpoint.outputs["kpis"]}
         self.changelog += checkpoint.rows
-        self.ledger = checkpoint.header
+        self.ledger = checkpoint.partition_state
         self.key_mismatches += checkpoint.tally.key_mismatches
         if self.store is None:
             assert not checkpoint.stored
@@ -328,7 +328,7 @@ def test_open_calls_share_what_is_their_accounts(direction: str, own: str, is_re
         checkpoint = partition.checkpoint()
         partition = CallsPartition(Rules(), 0)
         partition.restore(checkpoint.rows)
-        list(partition.ready(checkpoint.header))
+        list(partition.ready(checkpoint.partition_state))
     one, other = partition.open.values()
     for name in (own, "url", "status_callback"):
         assert getattr(one, name) is getattr(other, name)
@@ -349,16 +349,16 @@ def test_a_window_is_published_when_it_ends_and_when_it_is_corrected_and_not_els
         offset += 1
         checkpoint = partition.checkpoint()
         rows.extend(checkpoint.rows)
-        headers.append(checkpoint.header)
+        ledgers.append(checkpoint.partition_state)
         return len(checkpoint.outputs["completed"]), len(checkpoint.outputs["kpis"])
 
     rows: list[tuple[bytes, bytes | None]] = []
-    headers: list[bytes] = []
+    ledgers: list[bytes] = []
     assert published(999, event("a", "completed")) == (1, 0)
     assert published(1000, event("b", "ringing")) == (0, 1), "stream time has reached its end"
     partition = CallsPartition(Rules(kpi_window=1000), 0)
     partition.restore(rows)
-    list(partition.ready(headers[-1]))
+    list(partition.ready(ledgers[-1]))
     assert published(1000, event("b", "in-progress")) == (0, 0), "it was published before"
     assert published(1000, event("a", "completed", recording_url="https://example.com/1")) == (1, 0)
     assert published(1000, event("a", "completed", price="-1", price_unit="USD")) == (1, 1), "it is corrected"
@@ -429,7 +429,7 @@ def test_a_cut_right_after_a_restart_in_the_middle_of_what_is_due_forgets_no_win
     checkpoint = partition.checkpoint()
     again = CallsPartition(rules, 0)
     again.restore(checkpoint.rows)
-    list(again.ready(checkpoint.header))
+    list(again.ready(checkpoint.partition_state))
     assert not again.checkpoint().outputs["kpis"]
     assert len(again.windows) == 1
     assert not again.settle()
@@ -449,7 +449,7 @@ def test_sums_of_a_window_may_pass_64_bits() -> None:
     checkpoint = partition.checkpoint()
     again = CallsPartition(Rules(kpi_window=1_000), 0)
     again.restore(checkpoint.rows)
-    list(again.ready(checkpoint.header))
+    list(again.ready(checkpoint.partition_state))
     again.process([(1, 1_000, None, event("b", "completed", **times), [])], _FAR)
     again.process([(2, 1_000, None, event("a", "completed", recording_url="urn:x:y", **times), [])], _FAR)
     [(_, value, *_)] = again.checkpoint().outputs["kpis"]

@@ -166,7 +166,7 @@ def test_a_timeout_on_which_anything_raises_leaves_its_call_open() -> None:
             assert checkpoint.stuck
             again = CallsPartition(RULES, 0)
             again.restore([*checkpoint.rows, (b"open", encode_state(made.open[b"open"]))])
-            list(again.ready(checkpoint.header))
+            list(again.ready(checkpoint.partition_state))
             again.settle()
             assert [json[0] for json in again.completed] == [b"open"], "it is tried again"
     assert set_aside >= 3

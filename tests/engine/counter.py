@@ -15,7 +15,7 @@ class Checkpoint(NamedTuple):
     outputs: dict
     rows: list
     stored: list
-    header: bytes
+    partition_state: bytes
 
 
 class Counter:
@@ -49,7 +49,7 @@ class Counter:
         self.counts |= {key: int(value) for key, value in rows}
         return []
 
-    def ready(self, _header):
+    def ready(self, _partition_state):
         return iter(())
 
     def settle(self) -> bool:

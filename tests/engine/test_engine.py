@@ -176,7 +176,7 @@ def test_what_the_group_was_moved_past_is_counted_in_the_state(
 def test_positions_of_the_release_before_can_be_read_and_it_can_read_ours() -> None:
     class Former(Struct, array_like=True):
         next_offset: int
-        header: bytes
+        partition_state: bytes
         version: int = 1
         topic: bytes = b""
 
@@ -412,7 +412,7 @@ def test_a_commit_that_the_group_refuses_drops_the_partitions_and_not_the_worker
     store, rejoined = Mock(), []
     made.partitions[0].store = store
     made._writer = Mock(write=AsyncMock(side_effect=NotAMemberError("IllegalGenerationError")))
-    monkeypatch.setattr(recorder, "checkpoint", lambda: Mock(header=b""), raising=False)
+    monkeypatch.setattr(recorder, "checkpoint", lambda: Mock(partition_state=b""), raising=False)
     monkeypatch.setattr(app, "twin", AsyncMock(return_value=None), raising=False)
     monkeypatch.setattr(app, "rejoin", lambda: rejoined.append(True), raising=False)
 
@@ -445,7 +445,7 @@ def test_from_the_last_commit_before_a_rebalance_to_its_end_nothing_is_applied_o
 
     made._writer = Mock(write=write)
     monkeypatch.setattr(made.observer, "committed", lambda *_: None, raising=False)
-    monkeypatch.setattr(recorder, "checkpoint", lambda: Mock(header=b""), raising=False)
+    monkeypatch.setattr(recorder, "checkpoint", lambda: Mock(partition_state=b""), raising=False)
 
     async def work() -> None:
         await made.process(batch(5, 8))

@@ -24,7 +24,7 @@ class Forgetful:
         self.rows += sum(1 for _ in rows)
         return []
 
-    def ready(self, header: bytes | None) -> Iterator[None]:  # noqa: ARG002
+    def ready(self, partition_state: bytes | None) -> Iterator[None]:  # noqa: ARG002
         return iter(())
 
 

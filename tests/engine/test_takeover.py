@@ -32,7 +32,7 @@ class Said(NamedTuple):
     outputs: dict[str, list[Output]]
     rows: Sequence[Row] = ()
     stored: Sequence[Row] = ()
-    header: bytes = b""
+    partition_state: bytes = b""
 
 
 def said(value: bytes) -> Checkpoint:

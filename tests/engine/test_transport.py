@@ -62,7 +62,7 @@ def test_nothing_keeps_out_who_has_not_begun() -> None:
 def test_a_client_that_has_stopped_says_so_as_one_that_cannot_reach_kafka(
     has_ended: bool, raised: type[Exception]
 ) -> None:
-    """Callers expect, while the worker stops, errors of Kafka, and no others."""
+    """While the worker stops, callers expect errors of Kafka, and no others."""
     made = ConsumerThread.__new__(ConsumerThread)
     made.thread_loop = asyncio.new_event_loop()
     made._method_queue = Mock(call=AsyncMock(side_effect=RuntimeError("as of a closed loop")))

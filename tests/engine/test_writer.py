@@ -111,7 +111,7 @@ class Checkpoint(NamedTuple):
     outputs: dict[str, list[Output]]
     rows: list[Row]
     stored: tuple[()] = ()
-    header: bytes = b""
+    partition_state: bytes = b""
 
 
 async def write(writer: Writer, checkpoint: Checkpoint, position: bytes, next_offset: int, note: str) -> int:

@@ -153,7 +153,7 @@ class Refused(NamedTuple):
     outputs: Mapping[str, list[Output]] = MappingProxyType({"out": [(None, b"value", 1_700_000_000_000, [])]})
     rows: Sequence[Row] = ()
     stored: Sequence[Row] = ()
-    header: bytes = b""
+    partition_state: bytes = b""
 
 
 @pytest.mark.kafka
