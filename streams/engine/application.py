@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 5.0
 REVIEW_SECONDS = 5.0
+#: After so many records (2 ms) the event loop turns.
+TURN_AFTER = 200
 #: What waits so long for the brokers is worth a line in the log, again and again.
 SLOW_SECONDS = 10
 
@@ -118,7 +120,7 @@ def application(
         broker_commit_interval=86_400.0,
         broker_session_timeout=config.session_timeout / 1000,
         broker_request_timeout=max(90.0, config.session_timeout / 1000),
-        stream_buffer_maxsize=8,  # batches
+        stream_buffer_maxsize=2,  # fetches
         stream_wait_empty=True,
         topic_disable_leader=True,
         web_enabled=False,
@@ -142,9 +144,17 @@ def _run(app: Application, engine: Engine) -> None:
 
     @app.agent(source, name=f"apply.{config.source}")
     async def apply(stream: Any) -> None:
-        batch: RecordBatch
-        async for batch in stream:
-            await engine.process(batch)
+        batches: list[RecordBatch]
+        async for batches in stream:
+            since = 0
+            for batch in batches:
+                if not app.consumer.flow_active:
+                    break  # a rebalance has begun: the rest is read again, here or elsewhere
+                await engine.process(batch)
+                since += len(batch.records)
+                if since >= TURN_AFTER:
+                    since = 0
+                    await asyncio.sleep(0)
 
     app.task(_every(app, config.commit_interval / 1000, engine.commit))
     app.task(_every(app, REVIEW_SECONDS, engine.review))

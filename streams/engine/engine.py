@@ -124,6 +124,8 @@ class Engine:
         self._stores: Stores | None = None
         #: A rebalance is under way: whatever is ours may by now be somebody else's.
         self._suspended = False
+        #: Records and bytes that wait for a commit, in all partitions together, as last seen.
+        self._pending = self._pending_bytes = 0
         self._committing = asyncio.Lock()
         self._assigning = asyncio.Lock()
 
@@ -184,7 +186,8 @@ class Engine:
                 return  # the new owner, or we once it is over, read on from the record at hand
         owned.next_offset = batch.next_offset
         self.observer.applied(number, batch, seconds)
-        await self._relieve()
+        if self._adds_too_much(owned):
+            await self._relieve()
 
     async def _know_time(self, number: int) -> None:
         """Before anything is judged by the clock: be sure of it, by the changelog of a partition."""
@@ -219,12 +222,21 @@ class Engine:
         while self._is_too_much() and not self._is_closed():
             await self.commit()
 
+    def _adds_too_much(self, owned: OwnedPartition) -> bool:
+        """Whether too much waits now, by what was last seen of the other partitions: there may be hundreds."""
+        seen = owned.processor.pending, owned.processor.pending_bytes
+        self._pending += seen[0] - owned.pending[0]
+        self._pending_bytes += seen[1] - owned.pending[1]
+        owned.pending = seen
+        return self._pending > MAX_PENDING or self._pending_bytes > MAX_PENDING_BYTES
+
     def _is_too_much(self) -> bool:
-        processors = [owned.processor for owned in self.partitions.values()]
-        return (
-            sum(each.pending for each in processors) > MAX_PENDING
-            or sum(each.pending_bytes for each in processors) > MAX_PENDING_BYTES
-        )
+        """Whether too much waits, seen afresh."""
+        for owned in self.partitions.values():
+            owned.pending = owned.processor.pending, owned.processor.pending_bytes
+        seen = [owned.pending for owned in self.partitions.values()]
+        self._pending, self._pending_bytes = sum(each[0] for each in seen), sum(each[1] for each in seen)
+        return self._pending > MAX_PENDING or self._pending_bytes > MAX_PENDING_BYTES
 
     async def _seek_back(self, batch: RecordBatch, owned: OwnedPartition) -> None:
         """A batch in between was thrown away, as Faust does when a rebalance interrupts it."""
@@ -277,6 +289,7 @@ class Engine:
             self.observer.committed(
                 owned.number, each.share.checkpoint, owned.committed, time.perf_counter() - begun
             )
+        self._is_too_much()  # what waits is seen afresh
         return len(written)
 
     def _checkpoint(self, owned: OwnedPartition) -> _Written:

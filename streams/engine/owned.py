@@ -28,6 +28,8 @@ class OwnedPartition:
         self.begins = self.unsaid = False
         #: The idle clock has moved the state's time, and no commit has said so yet.
         self.clock_moved = False
+        #: Records and bytes that wait for a commit, as the engine has last seen them.
+        self.pending = (0, 0)
         #: monotonic: when the last record came, and since when something waits for a commit (None: nothing does).
         self.heard_at = time.monotonic()
         self.waiting_since: float | None = None

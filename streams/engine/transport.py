@@ -1,4 +1,4 @@
-"""The Faust transport `batch`: one message is one RecordBatch, and a commit is a checkpoint of the engine.
+"""The Faust transport `batch`: one message is what a fetch has brought, and a commit is a checkpoint of the engine.
 
 Registered as an entry point of the group `faust.transports`. What Faust does per record (an object, a queue entry,
 an acknowledgement, the gaps between offsets) it does once a batch here, and none of it decides about offsets.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -69,7 +69,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         active_partitions: Any,
         timeout: float | None = None,
         max_records: int | None = None,
-    ) -> dict[TP, list[RecordBatch]]:
+    ) -> dict[TP, list[list[RecordBatch]]]:
         fetcher = consumer._fetcher
         if consumer._closed or fetcher._closed:
             raise driver.ConsumerStoppedError()
@@ -81,7 +81,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             batches = await fetch(
                 fetcher, active_partitions, MAX_RECORDS, timeout or 0, self._is_flowing, gather
             )
-            return {ensure_TP(batch.partition): [batch] for batch in batches}
+            return _by_topic(batches)
 
     def _is_flowing(self) -> bool:
         return bool(self.consumer.flow_active)
@@ -177,6 +177,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return End(state.highwater, state.lso)
 
 
+def _by_topic(batches: Iterable[RecordBatch]) -> dict[TP, list[list[RecordBatch]]]:
+    """One message a topic, under the first of its partitions: where there are many, each has few records at a time."""
+    found: dict[str, list[RecordBatch]] = {}
+    for batch in batches:
+        found.setdefault(batch.partition.topic, []).append(batch)
+    return {ensure_TP(each[0].partition): [each] for each in found.values()}
+
+
 def _ask_again(coordinator: Any) -> None:
     with suppress(KafkaError):
         coordinator.check_errors()
@@ -198,16 +206,16 @@ class Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    def _to_message(self, tp: TP, batch: RecordBatch) -> ConsumerMessage:
+    def _to_message(self, tp: TP, batches: list[RecordBatch]) -> ConsumerMessage:
         return ConsumerMessage(
             tp.topic,
             tp.partition,
-            batch.next_offset - 1,
+            batches[0].next_offset - 1,
             0.0,
             0,
             [],
             None,
-            batch,
+            batches,
             None,
             0,
             0,
@@ -377,7 +385,7 @@ class Transport(driver.Transport):
 
 
 class BatchSchema(Schema):
-    """The value of an event is the RecordBatch. Faust decodes nothing: what it cannot decode it would drop."""
+    """The value of an event is a list of RecordBatches. Faust decodes nothing: what it cannot decode it would drop."""
 
     def compile(self, app: Any, **kwargs: Any) -> Any:
         async def decode(message: Any, *, propagate: bool = False) -> Any:

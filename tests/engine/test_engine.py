@@ -474,6 +474,7 @@ def test_the_log_waits_when_too_much_waits_for_a_commit(
     other = Recorder()
     setattr(other, measure, most)  # one record, or byte, from another partition is one too many
     made.partitions[1] = OwnedPartition(other, 1, 0)  # type: ignore[arg-type]
+    assert not made._is_too_much(), "as each commit sees it"
     setattr(recorder, measure, 1)
     commits = 0
 

@@ -6,10 +6,13 @@ from types import SimpleNamespace
 from unittest.mock import AsyncMock, Mock
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import GroupAuthorizationFailedError, GroupLoadInProgressError, KafkaError
+from faust.types import TP
 
-from streams.engine.transport import ConsumerThread, StoppedError
+from streams.engine.fetch import RecordBatch
+from streams.engine.transport import Consumer, ConsumerThread, StoppedError, _by_topic
 
 
 def thread(coordinator: object) -> ConsumerThread:
@@ -77,3 +80,20 @@ def test_a_client_that_has_stopped_says_so_as_one_that_cannot_reach_kafka(
         asyncio.run(ask())
     made.thread_loop.close()
     assert issubclass(StoppedError, KafkaError)
+
+
+def batch(topic: str, number: int, after: int) -> RecordBatch:
+    return RecordBatch(TopicPartition(topic, number), after - 1, after, [(after - 1, 0, None, b"", ())])
+
+
+def test_what_a_fetch_has_brought_of_a_topic_is_one_message() -> None:
+    """A message for each of hundreds of partitions, with a record or two, took half of the worker's time."""
+    calls, internal = [batch("calls", 3, 7), batch("calls", 1, 9)], [batch("internal", 3, 5)]
+    found = _by_topic([calls[0], *internal, calls[1]])
+    assert found == {TP("calls", 3): [calls], TP("internal", 3): [internal]}
+    made = Consumer.__new__(Consumer)
+    made.app = Mock(consumer_generation_id=4)
+    message = made._to_message(TP("calls", 3), calls)
+    assert (message.tp, message.offset, message.value) == (TP("calls", 3), 6, calls), (
+        "offsets grow for a partition"
+    )
