@@ -404,6 +404,25 @@ def test_members_are_known_by_their_identities_and_not_while_a_rebalance_is_unde
     assert asyncio.run(made._identities()) is None
 
 
+def test_a_commit_that_fails_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is ahead of the log then; the next owner starts from the last checkpoint."""
+    made, recorder, app = engine(next_offset=5)
+    made._writer = Mock(write=AsyncMock(side_effect=RuntimeError("refused")))
+    monkeypatch.setattr(recorder, "checkpoint", lambda: Mock(partition_state=b""), raising=False)
+    monkeypatch.setattr(app, "crash", AsyncMock(), raising=False)
+
+    async def work() -> int:
+        await made.process(batch(5, 8))
+        done = await made.commit()
+        await made.process(batch(8, 9))
+        return done + await made.commit()
+
+    assert asyncio.run(work()) == 0
+    assert str(made.failure) == "refused"
+    assert recorder.offsets == [5, 6, 7]
+    made._writer.write.assert_awaited_once()
+
+
 def test_a_commit_that_the_group_refuses_drops_the_partitions_and_not_the_worker(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
