@@ -23,10 +23,10 @@ CRASH = """
 from streams.engine.writer import Writer
 _write = Writer.write
 
-async def _crash(self, checkpoint, *rest):
-    if "crash-1" in repr(checkpoint):
+async def _crash(self, shares):
+    if "crash-1" in repr(shares):
         raise ZeroDivisionError("crashed")
-    await _write(self, checkpoint, *rest)
+    return await _write(self, shares)
 
 Writer.write = _crash
 """
