@@ -67,7 +67,7 @@ _RECENT_SECONDS = 10.0
 
 
 class Observer(Protocol):
-    """Is told what the engine does; must be quick and must not raise."""
+    """Hears what the engine does; must be quick and must not raise."""
 
     def applied(self, partition: int, batch: RecordBatch, seconds: float) -> None:
         """A batch has been applied, which took so long."""
