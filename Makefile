@@ -98,5 +98,5 @@ figures: setup ## measure everything in docs/performance.md, on an otherwise idl
 	@$(BIN)/python -m benchmarks.figures $(ARGS)
 
 .PHONY: soak
-soak: setup ## a worker under load for ten minutes, killed every minute; ARGS="--minutes 60" for longer
+soak: setup ## a worker under load for ten minutes, killed every minute; ARGS="--minutes 60 --partitions 32 --workers 3" for more
 	@$(BIN)/python -m benchmarks.soak --events 1000000000 --minutes 10 --faults 60 $(ARGS)

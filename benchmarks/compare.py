@@ -62,7 +62,7 @@ class Bench:
         return run
 
     def _check(self, contestant: Contestant, load: Load, topic: str) -> None:
-        keys = list(published(self.brokers, topic))
+        keys = [each.key() for each in published(self.brokers, topic)]
         if len(keys) != load.revisions or len(set(keys)) != load.calls:
             raise RuntimeError(
                 f"{contestant.title} has published {len(keys)} records of {len(set(keys))} calls, "

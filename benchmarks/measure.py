@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from benchmarks.load import PARTITIONS
 
@@ -176,8 +176,8 @@ def spread(values: Sequence[float], form: str) -> str:
     return "–".join(format(value, form) for value in chosen)
 
 
-def published(brokers: str, topic: str) -> Iterator[bytes]:
-    """The keys of all records that a read_committed reader finds in a topic."""
+def published(brokers: str, topic: str, partitions: int = PARTITIONS) -> Iterator[Message]:
+    """All records that a read_committed reader finds in a topic."""
     consumer = Consumer(
         {
             "bootstrap.servers": brokers,
@@ -189,12 +189,12 @@ def published(brokers: str, topic: str) -> Iterator[bytes]:
         }
     )
     try:
-        consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
-        unfinished = set(range(PARTITIONS))
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)])
+        unfinished = set(range(partitions))
         while unfinished:
             for message in consumer.consume(10_000, 0.5):
                 if (error := message.error()) is None:
-                    yield message.key()
+                    yield message
                 elif error.code() == KafkaError._PARTITION_EOF:
                     unfinished.discard(message.partition())
                 else:

@@ -1,40 +1,44 @@
-"""A worker at work for long: whether anything grows, gets slower, or is lost.
+"""Workers at work for long: whether anything grows, gets slower, or is lost.
 
     python -m benchmarks.soak [--events 20000000 | --minutes 60] [--rate 10000] [--faults 60]
+        [--partitions 4] [--workers 1]
 
-Simulated calls in the standard mix (one in a thousand of which never ends) are produced a little ahead of the worker,
+Simulated calls in the standard mix (one in a thousand of which never ends) are produced a little ahead of the workers,
 or at a fixed rate. They are remembered for half an hour of their time, so that from the first sixtieth of the default
-load on as many are forgotten as are begun. Every tenth of the run tells the rate, the worker's CPU per event, the
-resident memory of worker and broker, and for how long records waited, from being sent to being committed: that is
-bounded by the worker at a fixed rate, and by how far the producer runs ahead otherwise. With `--faults N` the worker is
-killed every N seconds, if it has been at work since, and every fifth time the broker too.
+load on as many are forgotten as are begun. Every tenth of the run tells the rate, the workers' CPU per event, the
+resident memory of each worker and of the broker, what has happened to them, and for how long records waited, from being
+sent to being committed: that is bounded by the workers at a fixed rate, and by how far the producer runs ahead
+otherwise. With `--faults N` a fault begins every N seconds, if records have been committed since the last one; which
+kinds there are `benchmarks.faults` says.
 
 At the end `telefonie status --recount` must find every equation true, and have read as many records as lie in the log.
-These may be a few more than were sent: a producer whose broker was killed may write what it had in flight twice.
+These may be a few more than were sent: a producer whose broker was killed may write what it had in flight twice. No
+record of a completed call may be there twice, and `telefonie replay --compare` must find none that is missing,
+differing or extra.
 """
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
-from contextlib import ExitStack
+from contextlib import closing
 from itertools import islice
 from math import inf
 from pathlib import Path
-from typing import Any
+from random import Random
 
 import click
 from confluent_kafka import Producer
 
-from benchmarks.load import RATE, make_topics
-from benchmarks.measure import Offsets, Process, cpu_seconds, resident
-from benchmarks.worker import OUTPUTS, ROOT, environment, worker
-from streams.embedded import Cluster
+from benchmarks.crew import Crew
+from benchmarks.faults import TIMING, Faults, kinds
+from benchmarks.load import PARTITIONS, RATE, make_topics
+from benchmarks.measure import Offsets, resident
+from benchmarks.proofs import compared, exactly_once, status
+from benchmarks.worker import OUTPUTS, environment
+from streams.embedded import Broker, Cluster
 from streams.operations.simulation import Event, Mix, events
 
 CALLS, COMPLETED, GROUP = "calls", "completed", "soak"
@@ -54,7 +58,14 @@ _CHANGELOG = {
     "delete.retention.ms": "150000",
     "retention.ms": "-1",
 }
-_SETTINGS = {"CALL_RETENTION": "30m", "CALL_TIMEOUT": "10m", "INSTANCE_ID": "soak", "LOG_LEVEL": "warning"}
+_SETTINGS = {
+    "CALL_RETENTION": "30m",
+    "CALL_TIMEOUT": "10m",
+    "SESSION_TIMEOUT": f"{TIMING.session:.0f}s",
+    "LOG_LEVEL": "info",  # assignments are read from the log
+}
+_STALL_SECONDS = 300.0
+"""Nothing may be committed for so long, while something is left to do."""
 
 
 class Progress:
@@ -128,60 +139,59 @@ class Waits:
 
 
 class Soak:
-    """A worker on a broker of its own, and what it has cost so far."""
+    """Workers on a broker of their own, and what they have cost so far."""
 
-    def __init__(self, cluster: Cluster, log: Path) -> None:
-        self._broker, self._log = cluster.brokers[0], log
-        self.env = environment(cluster.bootstrap(), GROUP, CALLS, COMPLETED, **_SETTINGS)
+    def __init__(self, broker: Broker, crew: Crew, faults: Faults) -> None:
+        self._broker, self._crew, self._faults = broker, crew, faults
         self._begun = self._told_at = time.monotonic()
-        self._told = self._spent = self._spent_then = 0.0
-        self.kills = 0
-        self._start()
-
-    def _start(self) -> None:
-        self._running = ExitStack()
-        self.worker: Process = self._running.enter_context(worker(self.env, self._log))
-
-    def check(self) -> None:
-        """Raise RuntimeError when the worker has ended by itself."""
-        if self.worker.poll() is not None:
-            raise RuntimeError(f"the worker ended:\n{self._log.read_text()[-3000:]}")
-
-    def kill(self) -> None:
-        """SIGKILL it and start another; every fifth time the broker too."""
-        self.kills += 1
-        self._spent += cpu_seconds(self.worker.pid)
-        self._running.close()
-        if self.kills % 5 == 0:
-            self._broker.kill()
-            self._broker.start()
-        self._start()
+        self._told = self._spent_then = 0.0
 
     def tell(self, committed: int, waits: Waits) -> None:
         """Print how it goes since the last time."""
-        now, spent = time.monotonic(), self._spent + cpu_seconds(self.worker.pid)
+        places = self._crew.places
+        now, spent = time.monotonic(), sum(each.cpu_seconds() for each in places)
         records = max(1.0, committed - self._told)
         print(
             f"{now - self._begun:7.0f} s {committed:12,} events {records / (now - self._told_at):8,.0f}/s "
-            f"{(spent - self._spent_then) / records * 1e6:6.1f} CPU-s/M, RSS: worker "
-            f"{resident(self.worker.pid) / 2**20:4.0f} MiB, broker {resident(self._broker.pid) / 2**20:4.0f} MiB; "
-            f"{waits.told()}",
+            f"{(spent - self._spent_then) / records * 1e6:6.1f} CPU-s/M, RSS: workers "
+            f"{' '.join(f'{each.resident():4.0f}' for each in places)} MiB, broker "
+            f"{resident(self._broker.pid) / 2**20:4.0f} MiB; {waits.told()}; {happened(self._faults)}",
             flush=True,
         )
         self._told_at, self._told, self._spent_then = now, committed, spent
 
-    def stop(self) -> None:
-        """In order."""
-        self.worker.terminate()
-        if self.worker.wait(60):
-            raise RuntimeError(f"the worker did not stop cleanly:\n{self._log.read_text()[-3000:]}")
+    def watch(
+        self, sender: multiprocessing.Process, progress: Progress, offsets: Offsets, minutes: float | None
+    ) -> None:
+        """Until all is sent and committed, and no fault is under way: tell how it goes every tenth of the way.
+
+        Raises RuntimeError when nothing is committed any more, or a worker does not do what it has to.
+        """
+        waits, end, tenths = Waits(), self._begun + (minutes or inf) * 60, 0
+        moved_at = time.monotonic()
+        while self._faults.go_on() or sender.is_alive() or progress.committed.value < offsets.ends():
+            time.sleep(0.05)
+            self._crew.check()
+            now, committed = time.monotonic(), max(progress.committed.value, offsets.committed())
+            moved_at = now if committed > progress.committed.value else moved_at
+            progress.committed.value = committed
+            if now - moved_at > _STALL_SECONDS:
+                raise RuntimeError(f"nothing was committed for {_STALL_SECONDS:.0f} s:\n{self._crew.said()}")
+            waits.look(now, progress.sent.value, committed)
+            share = (now - self._begun) / (minutes * 60) if minutes else committed / progress.limit.value
+            if share * 10 >= tenths + 1:
+                tenths = int(share * 10)
+                self.tell(committed, waits)
+            if now >= end:
+                progress.limit.value = progress.sent.value
+                end = inf
+            elif sender.is_alive():
+                self._faults.begin(committed)
 
 
-def status(env: dict[str, str]) -> dict[str, Any]:
-    """What `telefonie status` counts. Raises CalledProcessError when an equation is violated."""
-    command = [sys.executable, "-m", "streams", "status", "--recount", "--json"]
-    found: dict[str, Any] = json.loads(subprocess.check_output(command, cwd=ROOT, env=env))
-    return found
+def happened(faults: Faults) -> str:
+    """What has happened so far, in words."""
+    return ", ".join(f"{kind} {count}" for kind, count in sorted(faults.counts.items())) or "no faults"
 
 
 @click.command()
@@ -190,59 +200,54 @@ def status(env: dict[str, str]) -> dict[str, Any]:
 @click.option(
     "--rate", type=float, default=inf, help="Records sent a second.  [default: as many as are taken]"
 )
-@click.option("--faults", type=float, help="Seconds between two kills.  [default: none]")
+@click.option("--faults", "every", type=float, help="Seconds between two faults.  [default: none]")
+@click.option("--partitions", type=click.IntRange(1), default=PARTITIONS, show_default=True)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--seed", default=7, show_default=True)
-def main(limit: int, minutes: float | None, rate: float, faults: float | None, seed: int) -> None:
-    """Let a worker work, and tell how it goes."""
-    progress = Progress(limit)
+def main(
+    limit: int,
+    minutes: float | None,
+    rate: float,
+    every: float | None,
+    partitions: int,
+    workers: int,
+    seed: int,
+) -> None:
+    """Let workers work, and tell how it goes."""
+    progress, chance = Progress(limit), Random(f"{seed}/faults")
     with tempfile.TemporaryDirectory() as directory, Cluster(Path(directory) / "kafka") as cluster:
-        make_topics(cluster.bootstrap(), CALLS, *(f"{COMPLETED}{kind}" for kind in OUTPUTS), **_TOPICS)
-        make_topics(cluster.bootstrap(), f"{GROUP}-calls-changelog", **_CHANGELOG)
-        of_sender = (cluster.bootstrap(), seed, rate, progress)
-        sender = multiprocessing.Process(target=send, args=of_sender, daemon=True)
+        brokers, broker = cluster.bootstrap(), cluster.brokers[0]
+        make_topics(
+            brokers, CALLS, *(f"{COMPLETED}{kind}" for kind in OUTPUTS), partitions=partitions, **_TOPICS
+        )
+        make_topics(brokers, f"{GROUP}-calls-changelog", partitions=partitions, **_CHANGELOG)
+        sender = multiprocessing.Process(target=send, args=(brokers, seed, rate, progress), daemon=True)
         sender.start()
-        soak = Soak(cluster, Path(directory) / "log")
-        offsets = Offsets(cluster.bootstrap(), GROUP, CALLS)
-        watch(soak, sender, progress, offsets, minutes, faults)
-        soak.stop()
-        found = status(soak.env)
-        sent, written = progress.sent.value, offsets.ends()
-        told = f"{sent:,} records were sent, {written:,} written, {found['read']:,} read"
-        if sender.exitcode or not sent <= written == found["read"]:
-            raise RuntimeError(told)
-    print(f"{soak.kills} kills; {told}: each that lies in the log once, and every equation holds:")
+        env = environment(brokers, GROUP, CALLS, COMPLETED, **_SETTINGS)
+        with closing(Crew(env, Path(directory), workers, chance)) as crew:
+            faults = Faults(crew, broker, every or inf, kinds(workers, chance), chance)
+            offsets = Offsets(brokers, GROUP, CALLS, partitions)
+            Soak(broker, crew, faults).watch(sender, progress, offsets, minutes)
+            crew.stop()
+        print(f"{happened(faults)}; every worker has ended by SIGTERM", flush=True)
+        if sender.exitcode:
+            raise RuntimeError(f"the producer ended with exit code {sender.exitcode}")
+        prove(brokers, env, partitions, progress.sent.value, offsets.ends())
+
+
+def prove(brokers: str, env: dict[str, str], partitions: int, sent: int, written: int) -> None:
+    """Print what holds. Raises RuntimeError when something was lost or doubled."""
+    found = status(env)
+    told = f"{sent:,} records were sent, {written:,} written, {found['read']:,} read"
+    if not sent <= written == found["read"]:
+        raise RuntimeError(told)
+    print(f"{told}: each that lies in the log once, and every equation holds:")
     for each in found["equations"]:
         print(f"    {each['equation']}: {each['left']:,}")
-
-
-def watch(
-    soak: Soak,
-    sender: multiprocessing.Process,
-    progress: Progress,
-    offsets: Offsets,
-    minutes: float | None,
-    faults: float | None,
-) -> None:
-    """Until everything is sent and committed: tell how it goes every tenth of the way, and kill on schedule."""
-    begun, waits = time.monotonic(), Waits()
-    end, kill_at, tenths = begun + (minutes or inf) * 60, begun + (faults or inf), 0
-    killed_at = 0  # a worker that has not come back to work is let alone, or it never would
-    while sender.is_alive() or progress.committed.value < offsets.ends():
-        time.sleep(0.05)
-        soak.check()
-        progress.committed.value = committed = max(progress.committed.value, offsets.committed())
-        now = time.monotonic()
-        waits.look(now, progress.sent.value, committed)
-        share = (now - begun) / (minutes * 60) if minutes else committed / progress.limit.value
-        if share * 10 >= tenths + 1:
-            tenths = int(share * 10)
-            soak.tell(committed, waits)
-        if now >= kill_at and committed > killed_at:
-            kill_at, killed_at = now + (faults or inf), committed
-            soak.kill()
-        if now >= end:
-            progress.limit.value = progress.sent.value
-            end = kill_at = inf
+    published = exactly_once(brokers, COMPLETED, partitions)
+    print(f"{published:,} records of completed calls, none of them twice; replay --compare:", flush=True)
+    for what, counts in compared(env).items():
+        print(f"    {what}: {', '.join(f'{verdict} {count:,}' for verdict, count in counts.items())}")
 
 
 if __name__ == "__main__":
