@@ -111,7 +111,7 @@ class Faults:
     def _may_begin(self) -> bool:
         if self._next in _ALONE or any(kind in _ALONE for kind, _ in self._under_way):
             return not self._under_way
-        return len(self._crew.places) == 1 or len(self._free()) > 1
+        return len(self._free()) > (len(self._crew.places) > 1)
 
     def _free(self) -> list[Place]:
         return [each for each in self._crew.places if not each.taken]
