@@ -21,6 +21,7 @@ from streams.engine.engine import Engine, Observer
 from streams.engine.failures import about, unreached_text
 from streams.engine.fetch import RecordBatch
 from streams.engine.hidden import End, Hidden
+from streams.engine.schedule import Schedule
 from streams.engine.tables import StateTable, Tables
 from streams.engine.transport import BatchSchema
 from streams.errors import OperatorError
@@ -77,7 +78,7 @@ class Application(faust.App):
     async def on_start(self) -> None:
         """Look after the brokers from the start: Faust's own tasks begin only once partitions are assigned."""
         await super().on_start()
-        self.add_future(_every(self, 1.0, Watchdog(self).look)())
+        self.add_future(_on(self, Schedule(1.0), Watchdog(self).look)())
 
     async def _on_partitions_revoked(self, revoked: Any) -> None:
         """A rebalance. While we stop it waits for the last commit, so that no other worker fences that.
@@ -156,22 +157,20 @@ def _run(app: Application, engine: Engine) -> None:
                     since = 0
                     await asyncio.sleep(0)
 
-    app.task(_every(app, config.commit_interval / 1000, engine.commit))
-    app.task(_every(app, REVIEW_SECONDS, engine.review))
+    app.task(_on(app, engine.commits, engine.commit))
+    app.task(_on(app, Schedule(REVIEW_SECONDS), engine.review))
     if config.idle_clock:
-        app.task(_every(app, TICK_SECONDS, engine.tick))
+        app.task(_on(app, Schedule(TICK_SECONDS), engine.tick))
 
 
-def _every(
-    app: Application, seconds: float, work: Callable[[], Awaitable[Any]]
+def _on(
+    app: Application, schedule: Schedule, work: Callable[[], Awaitable[Any]]
 ) -> Callable[[], Awaitable[None]]:
-    """A task that does the work at fixed intervals, as long as the application runs; what it raises is fatal."""
+    """A task that does the work on a schedule, as long as the application runs; what it raises is fatal."""
 
     async def run() -> None:
-        due = time.monotonic() + seconds
         while not app.should_stop:
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            due = max(due + seconds, time.monotonic())
+            await schedule.wait()
             try:
                 await work()
             except Exception as error:

@@ -12,9 +12,6 @@ from streams.engine.fetch import PATIENCE_MS
 from streams.engine.processor import POSITION, Processor
 from streams.records import Output, Rows
 
-#: Milliseconds.
-_LEAST_INTERVAL, _MOST_GATHER = 100, 50
-
 
 def wall_clock() -> int:
     """Epoch milliseconds."""
@@ -57,14 +54,6 @@ class Config:
     max_poll_interval: int = 10 * 60_000
     position_key: bytes = POSITION
     wall_clock: Callable[[], int] = field(default=wall_clock)
-
-    @property
-    def gather(self) -> int:
-        """Milliseconds for which brokers gather records while some come, see `fetch`: a fifth of what commits wait.
-
-        None where commits are to be quick.
-        """
-        return min(_MOST_GATHER, self.commit_interval // 5) if self.commit_interval >= _LEAST_INTERVAL else 0
 
     def consumer(self) -> dict[str, Any]:
         """Keyword arguments of the consumer of the source."""

@@ -44,6 +44,7 @@ from streams.engine.restore import (
     restore,
     state_lost,
 )
+from streams.engine.schedule import Schedule
 from streams.engine.skipped import accepted
 from streams.engine.start import start_offset
 from streams.engine.store import Changelog, Stores
@@ -126,6 +127,8 @@ class Engine:
         self._suspended = False
         #: Records and bytes that wait for a commit, in all partitions together, as last seen.
         self._pending = self._pending_bytes = 0
+        #: When commits are due.
+        self.commits = Schedule(config.commit_interval / 1000)
         self._committing = asyncio.Lock()
         self._assigning = asyncio.Lock()
 

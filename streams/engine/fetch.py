@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: How long a broker may wait for a first record.
 PATIENCE_MS: Final = 500
+#: Nothing has come for so long: what comes next is to come at once.
+_PAUSE_SECONDS: Final = 0.1
 #: Bytes of values that are handed over at once: many more would hold up the event loop when they are applied. So many
 #: records are looked at first.
 _MOST_BYTES: Final = 4 << 20
@@ -77,11 +79,11 @@ async def fetch(
     limit: int,
     timeout: float,
     is_flowing: Callable[[], bool],
-    gather: int = 0,
+    gather: Callable[[], float],
 ) -> list[RecordBatch]:
     """What has been fetched for the wanted partitions, about `limit` records each; waits up to `timeout` s for some.
 
-    While records come, the brokers gather them for `gather` ms before they answer: a fetch costs us as much as some
+    While records come, the brokers gather them for `gather()` s before they answer: a fetch costs us as much as some
     hundred records, and a steady flow would be fetched as quickly as we can ask. After a pause nothing is gathered.
 
     Nothing when a rebalance has stopped the flow meanwhile: until the engine has sought its places, the fetcher reads
@@ -90,7 +92,7 @@ async def fetch(
     taken = drain(fetcher, wanted, limit)
     if not taken and timeout:
         if fetcher._fetch_min_bytes > 1:  # whether it is a pause is to be known soon
-            timeout = min(timeout, 3 * gather / 1000)
+            timeout = min(timeout, _PAUSE_SECONDS)
         # A future of the fetcher itself: `wait` leaves it alone when the time is up, `wait_for` would cancel it.
         waiter = fetcher._create_fetch_waiter()
         # The watchdog reports what keeps us out of the group; the futures that it ends need not.
@@ -99,9 +101,8 @@ async def fetch(
         if is_flowing():
             taken = drain(fetcher, wanted, limit)
     # Of the next request, which is sent once we let go.
-    is_steady = bool(taken) and gather > 0
-    fetcher._fetch_min_bytes = _MUCH if is_steady else 1
-    fetcher._fetch_max_wait_ms = gather if is_steady else PATIENCE_MS
+    fetcher._fetch_min_bytes = _MUCH if taken else 1
+    fetcher._fetch_max_wait_ms = max(1, int(gather() * 1000)) if taken else PATIENCE_MS
     return taken
 
 

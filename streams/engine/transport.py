@@ -35,6 +35,7 @@ from streams.engine.members import (
 )
 from streams.engine.offsets import stable
 from streams.engine.protocol import Membership
+from streams.engine.schedule import gather_seconds
 
 #: Records a batch: enough to make Faust's share small, few enough (40 ms) not to starve the event loop.
 MAX_RECORDS = 4000
@@ -77,11 +78,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if not self._is_flowing():
             return {}
         with fetcher._subscriptions.fetch_context():
-            gather = self.app.engine.config.gather
             batches = await fetch(
-                fetcher, active_partitions, MAX_RECORDS, timeout or 0, self._is_flowing, gather
+                fetcher, active_partitions, MAX_RECORDS, timeout or 0, self._is_flowing, self._gather
             )
             return _by_topic(batches)
+
+    def _gather(self) -> float:
+        return gather_seconds((engine.commits for engine in self.app.engines), time.monotonic())
 
     def _is_flowing(self) -> bool:
         return bool(self.consumer.flow_active)

@@ -1,0 +1,45 @@
+"""When commits are due, and for how long brokers may gather records meanwhile. Times are those of `time.monotonic`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Final
+
+#: Seconds from a broker's answer to its records being applied, where these are few; with some to spare.
+_APPLY_SECONDS: Final = 0.007
+#: Fetches between two commits: each costs as much as some hundred records, and many records at once hold up the rest.
+_FETCHES: Final = 5
+_LONGEST_SECONDS: Final = 0.05
+
+
+class Schedule:
+    """Work that is due at fixed intervals."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        #: The next time; passed while work takes longer than the interval.
+        self.due = time.monotonic() + seconds
+
+    async def wait(self) -> None:
+        """Wait until work is due. Of times that have passed while work took longer, none is made up for."""
+        await asyncio.sleep(max(0.0, self.due - time.monotonic()))
+        now = time.monotonic()
+        self.due += self.seconds
+        if self.due <= now:
+            self.due = now + self.seconds
+
+
+def gather_seconds(commits: Iterable[Schedule], now: float) -> float:
+    """For how long brokers may gather records before they answer the next fetch.
+
+    The last answer before a commit comes just in time for what it brings to be in that commit: what would miss it waits
+    for a whole interval.
+    """
+    first = min(commits, key=lambda each: each.due)
+    left = first.due - now - _APPLY_SECONDS
+    if left < first.seconds / _FETCHES / 2:
+        left = max(0.0, left) + first.seconds  # the next commit after that
+    usual = min(_LONGEST_SECONDS, first.seconds / _FETCHES)
+    return left / max(1, round(left / usual))
