@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import TypeAlias
@@ -22,8 +23,11 @@ Start: TypeAlias = Callable[[dict[str, str], Path], AbstractContextManager[Proce
 class Place:
     """A worker, or the place of one that is away."""
 
-    def __init__(self, env: Mapping[str, str], log: Path, start: Start) -> None:
-        self._env, self._log, self._start = env, log, start
+    def __init__(self, env: Mapping[str, str], logs: Path, start: Start) -> None:
+        """The logs of its workers are `logs`-1, `logs`-2 and so on."""
+        self._env, self._logs, self._start = env, logs, start
+        self._number = count(1)
+        self._log = logs
         self._running = ExitStack()
         self._process: Process | None = None
         self._spent = self._spent_by_former = 0.0
@@ -31,9 +35,10 @@ class Place:
         self.taken = False
 
     def start(self, instance: str | None) -> None:
-        """Start a worker with an empty log, as a static member of this name or as a dynamic one."""
+        """Start a worker, as a static member of this name or as a dynamic one."""
         env = dict(self._env) | ({"TELEFONIE_INSTANCE_ID": instance} if instance else {})
-        self._log.write_bytes(b"")
+        self._log = self._logs.with_name(f"{self._logs.name}-{next(self._number)}.log")
+        self._log.touch()
         self._process = self._running.enter_context(self._start(env, self._log))
 
     @property
@@ -87,7 +92,7 @@ class Crew:
         self, env: Mapping[str, str], folder: Path, workers: int, chance: Random, start: Start = worker
     ) -> None:
         self._chance = chance
-        self.places = [Place(env, folder / f"worker-{number}.log", start) for number in range(workers)]
+        self.places = [Place(env, folder / f"worker-{number}", start) for number in range(workers)]
         for place in self.places:
             self.start(place)
 

@@ -1,7 +1,7 @@
 """Workers at work for long: whether anything grows, gets slower, or is lost.
 
     python -m benchmarks.soak [--events 20000000 | --minutes 60] [--rate 10000] [--faults 60]
-        [--partitions 4] [--workers 1]
+        [--partitions 4] [--workers 1] [--directory DIRECTORY]
 
 Simulated calls in the standard mix (one in a thousand of which never ends) are produced a little ahead of the workers,
 or at a fixed rate. They are remembered for half an hour of their time, so that from the first sixtieth of the default
@@ -23,7 +23,8 @@ import multiprocessing
 import tempfile
 import time
 from collections import deque
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from itertools import islice
 from math import inf
 from pathlib import Path
@@ -204,6 +205,11 @@ def happened(faults: Faults) -> str:
 @click.option("--partitions", type=click.IntRange(1), default=PARTITIONS, show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--seed", default=7, show_default=True)
+@click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="An empty directory for topics and logs, which keeps them.  [default: a temporary one]",
+)
 def main(
     limit: int,
     minutes: float | None,
@@ -212,10 +218,11 @@ def main(
     partitions: int,
     workers: int,
     seed: int,
+    directory: Path | None,
 ) -> None:
     """Let workers work, and tell how it goes."""
     progress, chance = Progress(limit), Random(f"{seed}/faults")
-    with tempfile.TemporaryDirectory() as directory, Cluster(Path(directory) / "kafka") as cluster:
+    with folder(directory) as files, Cluster(files / "kafka") as cluster:
         brokers, broker = cluster.bootstrap(), cluster.brokers[0]
         make_topics(
             brokers, CALLS, *(f"{COMPLETED}{kind}" for kind in OUTPUTS), partitions=partitions, **_TOPICS
@@ -224,7 +231,7 @@ def main(
         sender = multiprocessing.Process(target=send, args=(brokers, seed, rate, progress), daemon=True)
         sender.start()
         env = environment(brokers, GROUP, CALLS, COMPLETED, **_SETTINGS)
-        with closing(Crew(env, Path(directory), workers, chance)) as crew:
+        with closing(Crew(env, files, workers, chance)) as crew:
             faults = Faults(crew, broker, every or inf, kinds(workers, chance), chance)
             offsets = Offsets(brokers, GROUP, CALLS, partitions)
             Soak(broker, crew, faults).watch(sender, progress, offsets, minutes)
@@ -233,6 +240,17 @@ def main(
         if sender.exitcode:
             raise RuntimeError(f"the producer ended with exit code {sender.exitcode}")
         prove(brokers, env, partitions, progress.sent.value, offsets.ends())
+
+
+@contextmanager
+def folder(kept: Path | None) -> Iterator[Path]:
+    """This one, or a temporary one."""
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept
+        return
+    with tempfile.TemporaryDirectory() as made:
+        yield Path(made)
 
 
 def prove(brokers: str, env: dict[str, str], partitions: int, sent: int, written: int) -> None:
