@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from itertools import count
@@ -114,12 +115,16 @@ class Crew:
         return "\n".join(f"worker {number}:\n{each.said()}" for number, each in enumerate(self.places))
 
     def stop(self, patience: float = 60.0) -> None:
-        """SIGTERM to all, which must end them with exit code 0."""
+        """SIGTERM to all. Raises RuntimeError unless it ends each of them in time (s), and with exit code 0."""
+        give_up = time.monotonic() + patience
         for place in self.places:
             place.process.terminate()
-        for place in self.places:
-            if place.process.wait(patience):
-                raise RuntimeError(f"a worker did not stop cleanly:\n{place.said()}")
+        for number, place in enumerate(self.places):
+            while (code := place.exit_code()) is None and time.monotonic() < give_up:
+                time.sleep(0.05)
+            if code != 0:
+                how = "in time" if code is None else f"cleanly, but with exit code {code}"
+                raise RuntimeError(f"worker {number} did not stop {how}:\n{self.said()}")
 
     def close(self) -> None:
         """Kill those that still run."""

@@ -14,12 +14,15 @@ from benchmarks.worker import ROOT
 
 _DIFFERENCES = ("missing", "differing", "extra")
 _SHOWN = 20
+_LIMIT_SECONDS = 7_200.0
 
 
 def status(env: dict[str, str]) -> dict[str, Any]:
     """What `telefonie status` counts. Raises CalledProcessError when an equation is violated."""
     command = [sys.executable, "-m", "streams", "status", "--recount", "--json"]
-    found: dict[str, Any] = json.loads(subprocess.check_output(command, cwd=ROOT, env=env))
+    found: dict[str, Any] = json.loads(
+        subprocess.check_output(command, cwd=ROOT, env=env, timeout=_LIMIT_SECONDS)
+    )
     return found
 
 
@@ -30,7 +33,9 @@ def compared(env: dict[str, str]) -> dict[str, dict[str, int]]:
     """
     # Its exit code is 1 also where retention has removed the beginning of a topic, which is no fault here.
     command = [sys.executable, "-W", "ignore", "-m", "streams", "replay", "--compare", "--json"]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=_LIMIT_SECONDS
+    )
     *differences, last = done.stdout.splitlines() or [""]
     found: dict[str, dict[str, int]] = json.loads(last)["comparison"] if last else {}
     kinds = [found.get(each, {}) for each in ("calls", "revisions", "windows")]

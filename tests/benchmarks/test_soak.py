@@ -4,18 +4,21 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from itertools import cycle, islice
 from pathlib import Path
 from random import Random
 from unittest.mock import Mock
+from uuid import uuid4
 
 import pytest
+from confluent_kafka import Producer
 
 from benchmarks import proofs
 from benchmarks.crew import Crew
 from benchmarks.faults import Faults, Kind, Timing, kinds
+from benchmarks.load import make_topics
 from benchmarks.soak import Waits
 
 TIMING = Timing(session=0.3, absence=0.3, patience=20.0)
@@ -144,6 +147,17 @@ def test_a_worker_that_does_not_do_what_it_has_to_fails_the_soak(
         at_work.run(1)
 
 
+@pytest.mark.parametrize(
+    ("program", "error"),
+    [(UNCLEAN, "cleanly, but with exit code 3"), (OBEDIENT.replace("sys.exit(0)", "None"), "in time")],
+)
+def test_every_worker_has_to_stop_cleanly_in_the_end(tmp_path: Path, program: str, error: str) -> None:
+    with scene(tmp_path, program, 2, Kind.KILL) as at_work:
+        patience = 0.3 if error == "in time" else 20.0
+        with pytest.raises(RuntimeError, match=f"worker 0 did not stop {error}"):
+            at_work.crew.stop(patience)
+
+
 def test_a_paused_worker_that_joins_no_group_fails_the_soak(tmp_path: Path) -> None:
     with scene(tmp_path, ABSENT, 2, Kind.PAUSE) as at_work:
         at_work.faults._timing = TIMING._replace(patience=0.5)
@@ -174,6 +188,28 @@ def test_the_cpu_time_of_former_workers_counts(tmp_path: Path) -> None:
 def test_records_are_the_same_only_in_key_and_value() -> None:
     assert proofs.counted([(b"a", b"1"), (b"a", b"2"), (b"a", b"1"), (b"b", b"1")]) == (4, 3)
     assert proofs.counted([(b"ab", b"c"), (b"a", b"bc")]) == (2, 2)
+
+
+@pytest.mark.kafka
+def test_a_committed_record_that_lies_in_a_topic_twice_is_found(kafka: str) -> None:
+    topic = f"twice-{uuid4().hex[:8]}"
+    make_topics(kafka, topic, partitions=3)
+    producer = Producer({"bootstrap.servers": kafka, "transactional.id": topic})
+    producer.init_transactions(30)
+
+    def write(*numbers: int, end: Callable[[float], None] = producer.commit_transaction) -> None:
+        producer.begin_transaction()
+        for number in numbers:
+            producer.produce(topic, b"%d" % number, b"key", partition=number % 3)
+        producer.flush(30)
+        end(30)
+
+    write(*range(9))
+    write(*range(9), end=producer.abort_transaction)
+    assert proofs.exactly_once(kafka, topic, 3) == 9
+    write(5)
+    with pytest.raises(RuntimeError, match=f"1 of 10 records of {topic} are there twice"):
+        proofs.exactly_once(kafka, topic, 3)
 
 
 @pytest.mark.parametrize(
