@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from math import inf
 from typing import Any, NamedTuple, Protocol, cast
 from uuid import uuid4
@@ -59,6 +59,7 @@ MAX_PENDING = 30_000  # records
 MAX_PENDING_BYTES = 32 << 20
 #: Between two looks whether a partition has been read from.
 _LOOK_SECONDS = 0.1
+_GIVE_WAY_SECONDS = 0.02
 #: Between two warnings of a transaction that holds up the group's offsets.
 _UNSTABLE_SECONDS = 5.0
 #: Between two warnings of partitions that wait.
@@ -648,7 +649,7 @@ class Engine:
                 # Before the restore: after it a fetch that waits for more would hold the answers up.
                 begins, ends = await consumer.beginning_offsets(logs), await written_ends(consumer, logs)
                 targets = await self._targets(consumer, numbers, undo)
-                await restore(self.config, consumer, targets, self._progress)
+                await restore(self.config, consumer, targets, self._progress, self._give_way)
                 for source in logs:
                     number, place = source.partition, places.get(source.partition)
                     target = targets[number]
@@ -689,6 +690,18 @@ class Engine:
                 self.config.processor(number, store), where[number], store, self.clock.now
             )
         return targets
+
+    async def _give_way(self) -> None:
+        """Partitions that stayed ours are at work while others are restored: a commit takes many turns of the loop.
+
+        Not for longer than twice what a piece of the restore takes, or a busy worker would never be done.
+        """
+        await asyncio.sleep(0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GIVE_WAY_SECONDS):
+                for engine in self.app.engines:
+                    async with engine._committing:
+                        pass
 
     def _progress(self, remaining: Mapping[int, int]) -> None:
         self.remaining = dict(remaining)

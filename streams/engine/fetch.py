@@ -184,6 +184,7 @@ def _unreadable(partition: TopicPartition, offset: int, why: str) -> UnreadableE
 
 def _take(result: Any, partition: TopicPartition, limit: int) -> RecordBatch:
     source = result._partition_records
+    source._records_iterator = None  # a cycle, which would keep all bytes until the collector comes
     first, records = source.next_fetch_offset, list[Record]()
     size, few = 0, _FEW
     while len(records) < limit and size < _MOST_BYTES:

@@ -37,6 +37,7 @@ PARTS: Mapping[Any, tuple[str, ...]] = {
         "_contains_abort_marker",
         "_isolation_level",
         "_records",
+        "_records_iterator",
         "_tp",
         "next_fetch_offset",
     ),
