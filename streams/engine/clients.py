@@ -55,3 +55,19 @@ def look_up_patiently(producer: Any) -> None:
             raise NodeNotReadyError(str(error)) from error  # which is tried again
 
     producer.client.coordinator_lookup = patient
+
+
+def give_up_quietly(consumer: Any) -> None:
+    """Have a consumer that has started be stopped whole, also while a fetch that has failed waits to be repeated.
+
+    aiokafka's `stop` is broken off by such a fetch as if its caller were cancelled, and leaves the connections open.
+    """
+    fetch = consumer._fetcher._proc_fetch_request
+
+    async def quiet(*args: Any) -> bool:
+        try:
+            return bool(await fetch(*args))
+        except asyncio.CancelledError:  # as aiokafka has it while the request is under way
+            return False
+
+    consumer._fetcher._proc_fetch_request = quiet

@@ -25,6 +25,7 @@ PARTS: Mapping[Any, tuple[str, ...]] = {
         "_fetch_min_bytes",
         "_isolation_level",
         "_notify",
+        "_proc_fetch_request",
         "_records",
         "_subscriptions",
         "_wait_consume_future",

@@ -22,6 +22,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode import Service
 
+from streams.engine.clients import give_up_quietly
 from streams.engine.fetch import RecordBatch, fetch
 from streams.engine.hidden import End, written_ends
 from streams.engine.identity import partition_count, topic_id
@@ -62,7 +63,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         """Like Faust's; a static member yields to another of its name."""
         await super().on_start()
-        yield_to_twin(self._ensure_consumer()._coordinator)
+        consumer = self._ensure_consumer()
+        give_up_quietly(consumer)
+        yield_to_twin(consumer._coordinator)
 
     async def _fetch_records(
         self,

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from streams.engine.clients import give_up_quietly
 from streams.engine.fetch import RecordBatch, drain
 from streams.engine.supported import check
 from streams.errors import OperatorError
@@ -71,6 +72,7 @@ async def reader(settings: Settings, **options: Any) -> AsyncIterator[Any]:
         | options
     )
     async with connected(consumer, settings):
+        give_up_quietly(consumer)
         yield consumer
 
 

@@ -3,7 +3,9 @@
 import asyncio
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
+from support.kafka import create_topics
 
 from streams.engine import clients
 
@@ -54,3 +56,30 @@ def test_a_broker_that_names_no_brokers_yet_is_asked_again() -> None:
         asyncio.run(fresh.coordinator_lookup(1))
     fresh.known = {"a broker"}
     assert asyncio.run(fresh.coordinator_lookup(1)) == 1
+
+
+@pytest.mark.kafka
+def test_a_consumer_is_stopped_whole_while_a_fetch_that_failed_waits_to_be_repeated(
+    kafka: str, topic_name: str
+) -> None:
+    """To the caller, such as a takeover, it would look as if somebody had cancelled it: it would never end."""
+    create_topics(kafka, topic_name)
+
+    async def work() -> None:
+        consumer = AIOKafkaConsumer(bootstrap_servers=kafka, retry_backoff_ms=60_000)
+        await clients.start(consumer)
+        clients.give_up_quietly(consumer)
+        failed = asyncio.Event()
+
+        async def send(*_: object) -> None:
+            failed.set()
+            raise KafkaConnectionError("lost")
+
+        consumer.assign([TopicPartition(topic_name, 0)])
+        consumer.seek(TopicPartition(topic_name, 0), 0)
+        consumer._client.send = send
+        await asyncio.wait_for(failed.wait(), 20)
+        await asyncio.sleep(0.1)
+        await asyncio.create_task(consumer.stop())
+
+    asyncio.run(work())
