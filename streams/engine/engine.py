@@ -48,7 +48,7 @@ from streams.engine.schedule import Schedule
 from streams.engine.skipped import accepted
 from streams.engine.start import start_offset
 from streams.engine.store import Changelog, Stores
-from streams.engine.takeover import end_left_open, fence_former_release
+from streams.engine.takeover import LeftOpen, Patience, fence_former_release
 from streams.engine.writer import Share, Writer
 from streams.records import Record
 
@@ -60,8 +60,6 @@ MAX_PENDING_BYTES = 32 << 20
 #: Between two looks whether a partition has been read from.
 _LOOK_SECONDS = 0.1
 _GIVE_WAY_SECONDS = 0.02
-#: Between two warnings of a transaction that holds up the group's offsets.
-_UNSTABLE_SECONDS = 5.0
 #: Between two warnings of partitions that wait.
 _WARN_SECONDS = 60.0
 #: What was seen so long ago still says something about an idle partition.
@@ -108,6 +106,7 @@ class Engine:
         #: which so ends what it left open before.
         self.identity: str = upstream.identity if upstream else config.instance_id or uuid4().hex
         self._writer: Writer | None = None
+        self._left_open = LeftOpen(config, self._identities)
         #: Who we are in the group, as of the last assignment that was taken over; None after we were out of it.
         self._member: Membership | None = None
         #: Assigned to us, and not read: the changelog has no partition for their state.
@@ -361,9 +360,14 @@ class Engine:
     # -- what people do meanwhile
 
     async def review(self) -> None:
-        """Take over that skipped records have been accepted, and that partitions of the changelog have been added."""
+        """Take over that skipped records have been accepted, and that partitions of the changelog have been added.
+
+        And end what dead workers have left open, where a takeover could not be sure of it.
+        """
         await self._review_skipped()
         await self._review_waiting()
+        if self._left_open.is_doubtful and self._writer is not None and not self._assigning.locked():
+            await self._end_left_open()
 
     async def _review_waiting(self) -> None:
         if not self.waiting:
@@ -522,7 +526,7 @@ class Engine:
             if numbers:
                 try:
                     await self.writer.look_again(numbers)
-                    await end_left_open(self.config, self.writer.client, self._identities)
+                    await self._end_left_open()
                     await fence_former_release(self.config, self.writer.client, numbers)
                     places = await self._stable(numbers)
                     # What breaks this off must not break off a transaction.
@@ -560,22 +564,19 @@ class Engine:
 
     async def _stable(self, numbers: Collection[int]) -> dict[int, OffsetAndMetadata]:
         """The group's offsets of partitions that have one, once no transaction can change them any more."""
-        begun, warned = time.monotonic(), 0.0
+        patience = Patience(self._end_left_open)
         while True:
             found, unstable = await self.app.consumer.stable_offsets(self.config.source, numbers)
             if not unstable:
                 return cast(dict[int, OffsetAndMetadata], found)
-            waited = time.monotonic() - begun
-            if waited - warned >= _UNSTABLE_SECONDS:
-                warned = waited
-                log.warning(
-                    "partitions %s of %s: waiting for a transaction that is about to commit their offsets; it ends "
-                    "with its worker, or after %d s",
-                    sorted(unstable),
-                    self.config.source,
-                    self.config.transaction_timeout_ms // 1000,
-                )
-            await asyncio.sleep(min(0.5, 0.005 + waited / 4))
+            await patience.wait(
+                f"partitions {sorted(unstable)} of {self.config.source}: waiting for a transaction that is about to "
+                "commit their offsets; it ends with its worker, or after "
+                f"{self.config.transaction_timeout_ms // 1000} s"
+            )
+
+    async def _end_left_open(self) -> None:
+        await self._left_open.end(self.writer.client)
 
     async def _identities(self) -> Collection[str] | None:
         try:
@@ -672,7 +673,7 @@ class Engine:
         self, consumer: Any, numbers: Collection[int], undo: ExitStack
     ) -> dict[int, RestoreTarget]:
         """New processors with their stores, if there are any; `undo` closes those again."""
-        where = await bounds(self.config, consumer, numbers)
+        where = await bounds(self.config, consumer, numbers, self._end_left_open)
         if self.config.stores is None:
             return {
                 number: RestoreTarget(self.config.processor(number, None), where[number])

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -22,6 +21,7 @@ from streams.engine.fetch import RecordBatch, drain
 from streams.engine.hidden import written_ends
 from streams.engine.processor import Processor
 from streams.engine.store import Store
+from streams.engine.takeover import Patience
 from streams.errors import OperatorError
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 VERSION = 1
 #: Rows that are taken over at once (10 ms).
 _CHUNK = 2_000
-#: Seconds that another producer's transaction holds up a restore before it is said, and said again.
-_WARN_AFTER, _WARN_AGAIN = 1.0, 10.0
 
 
 class StateVersionError(OperatorError):
@@ -93,6 +91,7 @@ async def reader(config: Config, **options: Any) -> AsyncIterator[Any]:
     consumer = AIOKafkaConsumer(**config.reader() | options)
     try:
         await clients.start(consumer)
+        clients.give_up_quietly(consumer)
         yield consumer
     finally:
         await consumer.stop()
@@ -155,13 +154,18 @@ def _understood(log: TopicPartition) -> Iterator[None]:
         ) from error
 
 
-async def bounds(config: Config, consumer: Any, numbers: Collection[int]) -> dict[int, tuple[int, int]]:
-    """Where partitions of the changelog begin and end.
+async def bounds(
+    config: Config,
+    consumer: Any,
+    numbers: Collection[int],
+    end_left_open: Callable[[], Awaitable[None]] | None = None,
+) -> dict[int, tuple[int, int]]:
+    """Where partitions of the changelog begin and end; `end_left_open` as of `Patience`.
 
     The group's offsets must be stable before (`Engine.restore`), or the end is not the end.
     """
     logs = {TopicPartition(config.changelog, number): number for number in numbers}
-    ends = await _stable_ends(config, consumer, logs)
+    ends = await _stable_ends(config, consumer, logs, Patience(end_left_open))
     begins = await consumer.beginning_offsets(list(logs))
     return {number: (begins[each], ends[each]) for each, number in logs.items()}
 
@@ -210,29 +214,23 @@ async def restore(
     gc.freeze()
 
 
-async def _stable_ends(config: Config, consumer: Any, logs: Collection[TopicPartition]) -> dict[Any, int]:
+async def _stable_ends(
+    config: Config, consumer: Any, logs: Collection[TopicPartition], patience: Patience
+) -> dict[Any, int]:
     """The ends of the logs, once no transaction is open there: what lies behind one cannot be read yet.
 
     Those of former owners can commit nothing any more; but any producer may write to a topic.
     """
     written = await written_ends(consumer, logs)
-    begun, warned = time.monotonic(), 0.0
     while True:
         stable: dict[Any, int] = await consumer.end_offsets(logs)
         held = sorted(each.partition for each in logs if stable[each] < written[each])
         if not held:
             return stable
-        waited = time.monotonic() - begun
-        # The marker of one that is over comes in a moment.
-        if waited - warned >= (_WARN_AGAIN if warned else _WARN_AFTER):
-            warned = waited
-            log.warning(
-                "partitions %s of %s cannot be read to their end: waiting for another producer's transaction; "
-                "if it never ends, `kafka-transactions.sh find-hanging` finds it and `abort` ends it",
-                held,
-                config.changelog,
-            )
-        await asyncio.sleep(min(1.0, 0.02 + waited / 4))
+        await patience.wait(
+            f"partitions {held} of {config.changelog} cannot be read to their end: waiting for another producer's "
+            "transaction; if it never ends, `kafka-transactions.sh find-hanging` finds it and `abort` ends it"
+        )
 
 
 def read_position(value: bytes) -> Position:

@@ -245,7 +245,7 @@ class Group:
         monkeypatch.setattr(app, "membership", self.membership, raising=False)
         monkeypatch.setattr(app, "stable_offsets", self.stable_offsets, raising=False)
         monkeypatch.setattr(made.topics, "learn", self._note("learned", None))
-        monkeypatch.setattr("streams.engine.engine.end_left_open", self._note("ended", None))
+        monkeypatch.setattr(made._left_open, "end", self._note("ended", None))
         monkeypatch.setattr("streams.engine.engine.fence_former_release", self.fence)
         monkeypatch.setattr(made, "_restore", self.restore)
         monkeypatch.setattr(made.observer, "assigned", lambda _: None, raising=False)
@@ -402,6 +402,24 @@ def test_members_are_known_by_their_identities_and_not_while_a_rebalance_is_unde
     assert asyncio.run(made._identities()) == {made.identity, "worker-0", ""}
     monkeypatch.setattr(app, "members", AsyncMock(side_effect=MembersUnknownError))
     assert asyncio.run(made._identities()) is None
+
+
+@pytest.mark.parametrize(("is_doubtful", "is_busy"), [(True, False), (True, True), (False, False)])
+def test_what_a_takeover_could_not_be_sure_to_have_ended_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch, is_doubtful: bool, is_busy: bool
+) -> None:
+    """Readers of the outputs may wait for it, though the group does not. A takeover under way does it by itself."""
+    made, _, _ = engine(next_offset=5)
+    group = Group(made, monkeypatch, changelog=1)
+    made._left_open.is_doubtful = is_doubtful
+
+    async def work() -> None:
+        if is_busy:
+            await made._assigning.acquire()
+        await made.review()
+
+    asyncio.run(work())
+    assert group.seen == (["ended"] if is_doubtful and not is_busy else [])
 
 
 def test_a_commit_that_fails_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:

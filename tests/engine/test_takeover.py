@@ -1,112 +1,28 @@
 """Who may commit: a member of the group's present generation; and what others have left open is ended."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import AsyncMock
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, ProducerFenced
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, KafkaError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
-from support.kafka import committed_offsets, create_topics, read_topic
+from support.group import Group, membership, run
 
 from streams.engine import offsets, takeover
-from streams.engine.clock import Clock
-from streams.engine.config import Config
-from streams.engine.limits import Topics
 from streams.engine.offsets import NotAMemberError
-from streams.engine.processor import Checkpoint
 from streams.engine.protocol import Membership
-from streams.engine.writer import Share, Writer
-from streams.records import Output, Row
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(90)]
-
-
-class Said(NamedTuple):
-    """A checkpoint with one output."""
-
-    outputs: dict[str, list[Output]]
-    rows: Sequence[Row] = ()
-    stored: Sequence[Row] = ()
-    partition_state: bytes = b""
-
-
-def said(value: bytes) -> Checkpoint:
-    return Said({"out": [(None, value, 1_764_000_000_000, [])]})
-
-
-class Group:
-    """A group, its topics, and workers' producers."""
-
-    def __init__(self, brokers: str, name: str) -> None:
-        self.brokers = brokers
-        self.config = Config(
-            f"{name}-app",
-            f"{name}.in",
-            {"out": f"{name}.out"},
-            f"{name}.changelog",
-            lambda _: None,  # type: ignore[arg-type, return-value]
-            {"bootstrap_servers": brokers.split(",")},
-        )
-        create_topics(brokers, self.config.source, partitions=2)
-        create_topics(
-            brokers, f"{name}.out", self.config.changelog, config={"retention.ms": "-1"}, partitions=2
-        )
-
-    @asynccontextmanager
-    async def member(self, instance: str | None = None) -> AsyncIterator[Any]:
-        """A consumer that has joined the group."""
-        consumer = AIOKafkaConsumer(
-            self.config.source,
-            **self.config.consumer() | {"group_instance_id": instance},
-        )
-        await consumer.start()
-        try:
-            yield consumer
-        finally:
-            await consumer.stop()
-
-    @asynccontextmanager
-    async def writer(self, identity: str) -> AsyncIterator[Writer]:
-        writer = Writer(self.config, identity, Topics([]), Clock(self.config.wall_clock))
-        await writer.start()
-        try:
-            yield writer
-        finally:
-            await writer.stop()
-
-    async def write(self, writer: Writer, value: bytes, number: int = 0, next_offset: int = 1) -> None:
-        await writer.write(
-            [Share(number, said(value), b"position", next_offset, f"by {value!r}", "what comes")]
-        )
-
-    def found(self) -> list[bytes | None]:
-        return [record.value for record in read_topic(self.brokers, self.config.topics["out"])]
-
-    def committed(self) -> dict[int, int]:
-        return committed_offsets(self.brokers, self.config.group, self.config.source)
 
 
 @pytest.fixture
 def group(kafka: str, topic_name: str) -> Group:
     return Group(kafka, topic_name)
-
-
-def run(work: Coroutine[Any, Any, None]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(60):
-            await work
-
-    asyncio.run(bounded())
-
-
-def membership(consumer: Any) -> Membership:
-    coordinator = consumer._coordinator
-    return Membership(coordinator.generation, coordinator.member_id, coordinator._group_instance_id)
 
 
 async def until(what: Callable[[], bool]) -> None:
@@ -228,7 +144,7 @@ def test_a_transaction_of_a_worker_that_is_no_member_any_more_is_ended(group: Gr
 
             async def taken_over() -> None:
                 identities = AsyncMock(return_value={"heir", "silent"} if lives else {"heir"})
-                await takeover.end_left_open(group.config, heir.client, identities)
+                await takeover.LeftOpen(group.config, identities).end(heir.client)
                 identities.assert_awaited_once()
                 await commit()
 
@@ -257,9 +173,9 @@ def test_what_other_groups_and_other_stages_have_open_is_left_alone(group: Group
                     replace(group.config, group=group.config.group[:-1]),
                     replace(group.config, source=f"{group.config.source}.other"),
                 ):
-                    await takeover.end_left_open(other, heir.client, AsyncMock(return_value=set()))
+                    await takeover.LeftOpen(other, AsyncMock(return_value=set())).end(heir.client)
                 # A rebalance is under way: who lives is not known.
-                await takeover.end_left_open(group.config, heir.client, AsyncMock(return_value=None))
+                await takeover.LeftOpen(group.config, AsyncMock(return_value=None)).end(heir.client)
                 await commit()
 
             silent._producer.commit_transaction = taken_over
@@ -304,16 +220,18 @@ def test_a_worker_of_release_0_1_is_fenced_for_the_partitions_that_it_has_lost_a
 
 
 class Client:
-    """Brokers that do not know the request, or do not answer."""
+    """A broker that fails with an error; without one it has these transactions open."""
 
-    def __init__(self, error: Exception) -> None:
-        self.error, self.cluster = error, self
+    def __init__(self, error: Exception | None, *ids: str) -> None:
+        self.error, self.ids, self.cluster = error, ids, self
 
     def brokers(self) -> list[Any]:
         return [NamedTuple("Broker", [("nodeId", int)])(1)]
 
-    async def send(self, *_: object) -> Any:
-        raise self.error
+    async def send(self, *_: object, **__: object) -> Any:
+        if self.error is not None:
+            raise self.error
+        return SimpleNamespace(error_code=0, transactions=[(each, 1, "Ongoing", {}) for each in self.ids])
 
 
 @pytest.mark.parametrize("error", [IncompatibleBrokerVersion("not known"), NotImplementedError("v0")])
@@ -321,10 +239,46 @@ def test_brokers_before_3_0_are_not_asked_for_open_transactions(
     group: Group, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     caplog.set_level("INFO")
-    asyncio.run(takeover.end_left_open(group.config, Client(error), AsyncMock(side_effect=AssertionError)))
+    left_open = takeover.LeftOpen(group.config, AsyncMock(side_effect=AssertionError))
+    asyncio.run(left_open.end(Client(error)))
+    assert not left_open.is_doubtful
     assert "end by themselves" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "identities"),
+    [(KafkaConnectionError("lost"), AsyncMock()), (None, AsyncMock(return_value=None))],
+    ids=["a broker does not answer", "who lives is not known"],
+)
+def test_what_may_be_left_is_known_to_be_doubtful(
+    group: Group, error: Exception | None, identities: AsyncMock
+) -> None:
+    left_open = takeover.LeftOpen(group.config, identities)
+    open_id = takeover.transactional_id(group.config, "dead")
+    asyncio.run(left_open.end(Client(error, open_id)))
+    assert left_open.is_doubtful
+    asyncio.run(left_open.end(Client(None)))
+    assert not left_open.is_doubtful
+
+
+@pytest.mark.parametrize("who", ["a broker", "the coordinator"])
+def test_what_is_gone_without_a_trace_is_not_waited_for(
+    group: Group, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """aiokafka waits for 40 s, longer than a transaction may be open."""
+    monkeypatch.setattr(takeover, "_ANSWER_SECONDS", 0.1)
+
+    async def silence(*_: object, **__: object) -> None:
+        await asyncio.sleep(60)
+
+    client = Client(None, takeover.transactional_id(group.config, "dead"))
+    left_open = takeover.LeftOpen(group.config, silence)  # type: ignore[arg-type]
+    if who == "a broker":
+        monkeypatch.setattr(client, "send", silence)
+    asyncio.run(asyncio.wait_for(left_open.end(client), 5))
+    assert left_open.is_doubtful
 
 
 def test_a_refusal_is_raised(group: Group) -> None:
     with pytest.raises(KafkaError):
-        asyncio.run(takeover.end_left_open(group.config, Client(KafkaError("no")), AsyncMock()))
+        asyncio.run(takeover.LeftOpen(group.config, AsyncMock()).end(Client(KafkaError("no"))))

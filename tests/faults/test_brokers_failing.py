@@ -165,7 +165,8 @@ def test_a_connection_is_lost_with_each_kind_of_request(
     cluster, proxy = proxied
     setup = Setup(cluster.brokers[0].address(), settings={"SESSION_TIMEOUT": "6s"})
     setup.create()
-    kinds = set(APIS.values())
+    # Of these two, one is asked before there is a worker, and the other only where something is left open.
+    kinds = set(APIS.values()) - {"DescribeConfigs", "DescribeGroups"}
 
     def lose(names: set[str]) -> None:
         proxy.requests.update(dict.fromkeys(names, losses))

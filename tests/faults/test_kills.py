@@ -31,7 +31,7 @@ PRODUCER = "aiokafka:AIOKafkaProducer"
 RECOVERY: dict[str, dict[str, Any]] = {
     "a former self not yet fenced": {"point": "streams.engine.writer:Writer.start"},
     "a former self fenced": {"point": "streams.engine.writer:Writer.start", "after": True},
-    "what dead workers left open not yet ended": {"point": "streams.engine.engine:end_left_open"},
+    "what dead workers left open not yet ended": {"point": "streams.engine.takeover:LeftOpen.end"},
     "workers of a former release not yet fenced": {"point": "streams.engine.engine:fence_former_release"},
     "all fenced": {"point": "streams.engine.engine:fence_former_release", "after": True},
     "in recovery": {"point": "streams.engine.engine:restore", "delay": 0.02},

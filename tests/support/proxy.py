@@ -23,12 +23,15 @@ APIS = {
     11: "JoinGroup",
     12: "Heartbeat",
     14: "SyncGroup",
+    15: "DescribeGroups",
     18: "ApiVersions",
     22: "InitProducerId",
     24: "AddPartitionsToTxn",
     25: "AddOffsetsToTxn",
     26: "EndTxn",
     28: "TxnOffsetCommit",
+    32: "DescribeConfigs",
+    66: "ListTransactions",
 }
 
 #: The client id of librdkafka: nothing is lost of what the tests themselves ask.
