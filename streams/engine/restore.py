@@ -193,15 +193,17 @@ async def restore(
     gc.disable()
     try:
         while left:
+            found = False
             for each in left:
                 for batch in drain(consumer._fetcher, [each], _CHUNK):
                     logs[each].apply(config, batch)
-                await give_way()
+                    found = True
+                    await give_way()
             # By position, not by the last record: the last offset is a transaction's marker.
             at = {each: await consumer.position(each) for each in left}
             progress({each.partition: max(0, logs[each].end - at[each]) for each in left})
             left = {each for each in left if at[each] < logs[each].end}
-            if left:
+            if left and not found:
                 await asyncio.wait([consumer._fetcher._create_fetch_waiter()], timeout=0.1)
         for number, target in targets.items():
             await target.ready(config, number)
