@@ -76,7 +76,7 @@ class Contestant:
     store: str = "memory"
     #: The code of our worker.
     checkout: Path = ROOT
-    #: The interpreter for a peer in Python.
+    #: The interpreter, for whatever is in Python.
     python: str = sys.executable
     #: What Kafka Streams is given besides.
     properties: dict[str, str] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Contestant:
     def start(self, job: Job, log: Path | None = None) -> AbstractContextManager[Process]:
         """A process that does the job; killed at the end."""
         if self.module is None:
-            return worker(self._environment(job), log, self.checkout)
+            return worker(self._environment(job), log, self.checkout, self.python)
         arguments = [job.brokers, job.group, job.calls, job.completed, job.guarantee]
         if self.module == _STREAMS:
             return process(kafka_streams.command(arguments, self._properties(job)), dict(os.environ), log)
@@ -130,7 +130,7 @@ with_checkouts = click.option(
     "checkouts",
     multiple=True,
     metavar="NAME=FOLDER",
-    help="Let the worker of another checkout take part, under this name.  [repeatable]",
+    help="Let the worker of another checkout take part, under this name, on the Python of its .venv.  [repeatable]",
 )
 
 
@@ -153,5 +153,8 @@ def chosen(names: Sequence[str], checkouts: Sequence[str]) -> dict[str, Contesta
         if not (name and folder) or not Path(folder, "streams", "__main__.py").is_file():
             raise click.BadParameter(f"{each} names no checkout: it should read NAME=FOLDER")
         title = f"{CONTESTANTS[OURS].title}, {name}"
-        found[name] = replace(CONTESTANTS[OURS], title=title, checkout=Path(folder).resolve())
+        checkout = Path(folder).resolve()
+        own = checkout / ".venv" / "bin" / "python"
+        python = str(own) if own.is_file() else sys.executable
+        found[name] = replace(CONTESTANTS[OURS], title=title, checkout=checkout, python=python)
     return found

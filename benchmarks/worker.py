@@ -54,7 +54,7 @@ def process(
 
 
 def worker(
-    env: dict[str, str], log: Path | None = None, checkout: Path = ROOT
+    env: dict[str, str], log: Path | None = None, checkout: Path = ROOT, python: str = sys.executable
 ) -> AbstractContextManager[Process]:
     """`telefonie worker`, from the code in `checkout`."""
-    return process([sys.executable, "-W", "ignore", "-m", "streams", "worker"], env, log, checkout)
+    return process([python, "-W", "ignore", "-m", "streams", "worker"], env, log, checkout)

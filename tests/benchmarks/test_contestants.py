@@ -1,5 +1,6 @@
 """Which contestants take part in a benchmark, and that a checkout's worker runs its own code."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -10,8 +11,14 @@ from benchmarks.contestants import CONTESTANTS, Job, Login, chosen
 JOB = Job("127.0.0.1:1", "group", "calls", "completed", commit_ms=25)
 
 
-def test_a_checkout_runs_its_own_code(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_python", [False, True])
+def test_a_checkout_runs_its_own_code_on_its_own_python(tmp_path: Path, has_python: bool) -> None:
     (tmp_path / "streams").mkdir()
+    own = tmp_path / ".venv" / "bin" / "python"
+    if has_python:
+        own.parent.mkdir(parents=True)
+        own.write_text(f'#!/bin/sh\nprintf "on its own: " >&2\nexec {sys.executable} "$@"\n')
+        own.chmod(0o755)
     (tmp_path / "streams" / "__main__.py").write_text(
         "import os, sys; sys.exit(f'this one, {os.environ[\"TELEFONIE_COMMIT_INTERVAL\"]}')"
     )
@@ -19,7 +26,7 @@ def test_a_checkout_runs_its_own_code(tmp_path: Path) -> None:
     assert list(found) == ["worker", "other"]
     with found["other"].start(JOB, tmp_path / "log") as process:
         process.wait(30)
-    assert (tmp_path / "log").read_text() == "this one, 25ms\n"
+    assert (tmp_path / "log").read_text() == ("on its own: " if has_python else "") + "this one, 25ms\n"
 
 
 @pytest.mark.parametrize("given", ["/nowhere", "other=/nowhere", "other"])
