@@ -15,7 +15,7 @@ from benchmarks.measure import Process, cpu_seconds, resident
 from benchmarks.worker import worker
 
 _LARGEST_LOG = 16 << 20
-_SHOWN = 4_000
+_SHOWN = 16_000
 """Bytes of the end of a worker's log that an error quotes."""
 
 Start: TypeAlias = Callable[[dict[str, str], Path], AbstractContextManager[Process]]

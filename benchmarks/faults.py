@@ -10,7 +10,8 @@ all kinds of faults in a random order, each kind as often as the others, and fau
     broker  a worker and the broker are killed and restarted
 
 A worker that was paused must become a member again, or end with exit code 1 because others have its partitions, after
-which it is restarted. A worker that ends at any other time by itself is an error. One worker is always left alone.
+which it is restarted; its last words are printed. A worker that ends at any other time by itself is an error. Of
+several workers one is always left alone.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from streams.embedded import Broker
 
 _FENCED = 1
 """The exit code of a worker that finds its partitions in the hands of others."""
+_OF_A_BUG = " critical "
+"""The level at which a worker reports an error of the program, with the same exit code."""
 
 Steps: TypeAlias = Iterator[None]
 """A fault on its way: whatever it waits for, it looks at each step."""
@@ -167,9 +170,11 @@ class Faults:
         if place.exit_code() is None:
             self.counts["paused and back"] += 1
             return
-        if place.exit_code() != _FENCED:
+        if place.exit_code() != _FENCED or _OF_A_BUG in place.said():
             raise RuntimeError(f"a paused worker ended with exit code {place.exit_code()}:\n{place.said()}")
         self.counts["paused and fenced"] += 1
+        reason = place.said().strip().rpartition("\n")[2]
+        print(f"a paused worker has ended: {reason}", flush=True)
         place.close()
         yield from self._come(place)
 

@@ -34,7 +34,8 @@ while True:
     time.sleep(60)
 """
 UNCLEAN = OBEDIENT.replace("sys.exit(0)", "sys.exit(3)")
-FENCED = OBEDIENT.replace("SIGCONT, join", "SIGCONT, lambda *_: sys.exit(1)")
+FENCED = OBEDIENT.replace("SIGCONT, join", "SIGCONT, lambda *_: sys.exit('taken over')")
+BROKEN = FENCED.replace("taken over", "now critical telefonie: KeyError")
 CRASHED = OBEDIENT.replace("SIGCONT, join", "SIGCONT, lambda *_: sys.exit(2)")
 ABSENT = OBEDIENT.replace("SIGCONT, join", "SIGCONT, lambda *_: None")
 ENDING = OBEDIENT.replace("sleep(60)", "sleep(0.1)\n    sys.exit(0)")
@@ -124,11 +125,14 @@ def test_about_half_of_several_workers_are_static_and_each_place_has_its_own_nam
         assert alone.names == ["soak-0"] * 4
 
 
-def test_a_paused_worker_that_was_fenced_is_restarted(tmp_path: Path) -> None:
+def test_a_paused_worker_that_was_fenced_says_why_and_is_restarted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with scene(tmp_path, FENCED, 2, Kind.PAUSE) as at_work:
         at_work.run(1)
         assert at_work.faults.counts["paused and fenced"] == 1
         assert len(at_work.names) == 3
+        assert capsys.readouterr().out == "a paused worker has ended: taken over\n"
 
 
 @pytest.mark.parametrize(
@@ -137,6 +141,7 @@ def test_a_paused_worker_that_was_fenced_is_restarted(tmp_path: Path) -> None:
         (UNCLEAN, Kind.LEAVE, "exit code 3"),
         (UNCLEAN, Kind.ROLL, "exit code 3"),
         (CRASHED, Kind.PAUSE, "exit code 2"),
+        (BROKEN, Kind.PAUSE, "now critical telefonie: KeyError"),
         (ENDING, Kind.PAUSE, "ended with exit code 0"),
     ],
 )
