@@ -100,8 +100,10 @@ def ages(brokers: str, topic: str, partitions: int) -> Iterator[tuple[float, lis
     reader.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
     try:
         while True:
-            found = reader.consume(1_000, 0.02)
+            # At once: `consume` would wait until it has as many as it may take, or for the whole time.
+            first = reader.poll(0.02)
             now = time.time() * 1000
+            found = [first, *reader.consume(1_000, 0)] if first is not None else []
             yield time.monotonic(), [int(now - each.timestamp()[1]) for each in found if not each.error()]
     finally:
         reader.close()
