@@ -65,9 +65,8 @@ class LeftOpen:
         found = [id_ for answer in answers for id_ in answer or () if id_.startswith(prefix)]
         if found:
             try:
-                async with asyncio.timeout(_ANSWER_SECONDS):
-                    living = await self._identities()
-            except TimeoutError:
+                living = await _soon(self._identities())
+            except RequestTimedOutError:
                 living = None
             if living is None:
                 return False
@@ -82,7 +81,7 @@ class LeftOpen:
         if node in self._silent:
             return []
         try:
-            answer = await _ask(client, node, ListTransactionsRequest(["Ongoing"]))
+            answer = await _soon(client.send(node, ListTransactionsRequest(["Ongoing"])))
             if answer.error_code != NoError.errno:
                 raise for_code(answer.error_code)
         except (IncompatibleBrokerVersion, NotImplementedError):
@@ -142,8 +141,8 @@ async def _fence(client: Any, id_: str, timeout_ms: int) -> None:
     request = InitProducerIdRequest(id_, timeout_ms)
     while True:
         try:
-            node = await client.coordinator_lookup(CoordinationType.TRANSACTION, id_)
-            answer = await _ask(client, node, request, ConnectionGroup.COORDINATION)
+            node = await _soon(client.coordinator_lookup(CoordinationType.TRANSACTION, id_))
+            answer = await _soon(client.send(node, request, group=ConnectionGroup.COORDINATION))
         except KafkaError as error:
             if not error.retriable:
                 raise
@@ -155,10 +154,13 @@ async def _fence(client: Any, id_: str, timeout_ms: int) -> None:
         await asyncio.sleep(_RETRY_SECONDS)
 
 
-async def _ask(client: Any, node: int, request: Any, group: int = ConnectionGroup.DEFAULT) -> Any:
-    """The answer of a broker, which may be gone without a trace: nothing is to wait for it for long."""
+async def _soon(answer: Awaitable[Any]) -> Any:
+    """The answer of a broker, which may be gone without a trace: nothing is to wait for it for long.
+
+    Raises RequestTimedOutError.
+    """
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
-            return await client.send(node, request, group=group)
+            return await answer
     except TimeoutError as error:
         raise RequestTimedOutError from error

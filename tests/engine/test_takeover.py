@@ -279,6 +279,25 @@ def test_what_is_gone_without_a_trace_is_not_waited_for(
     assert left_open.is_doubtful
 
 
+def test_a_broker_that_does_not_say_who_coordinates_a_transaction_is_asked_again(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(takeover, "_ANSWER_SECONDS", 0.1)
+    client, asked = Client(None, takeover.transactional_id(group.config, "dead")), 0
+
+    async def lookup(*_: object) -> int:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await asyncio.sleep(60)
+        return 1
+
+    monkeypatch.setattr(client, "coordinator_lookup", lookup, raising=False)
+    left_open = takeover.LeftOpen(group.config, AsyncMock(return_value=set()))
+    asyncio.run(asyncio.wait_for(left_open.end(client), 5))
+    assert (asked, left_open.is_doubtful) == (2, False)
+
+
 def test_a_refusal_is_raised(group: Group) -> None:
     with pytest.raises(KafkaError):
         asyncio.run(takeover.LeftOpen(group.config, AsyncMock()).end(Client(KafkaError("no"))))
