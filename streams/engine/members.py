@@ -6,7 +6,7 @@ again; so it lies with the group's coordinator, moves with each rebalance, and e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
@@ -60,10 +60,11 @@ class _UserData(Struct):
     )
 
 
-def assignor(address: str, identity: str) -> type[Any]:
+def assignor(address: str, identity: str, generation: Callable[[], int] = lambda: -1) -> type[Any]:
     """The sticky assignor, which tells the others this address and identity (see `takeover`).
 
-    A member without them can be in the same group.
+    A member without them can be in the same group. `generation` gives that of the group, as of the last assignment: of
+    two members that claim a partition, the one of the later generation keeps it. aiokafka would not tell it.
 
     It assigns topic by topic: with all topics at once a member may get the whole of one, and another the whole of the
     next, which is ten times the work.
@@ -97,6 +98,11 @@ def assignor(address: str, identity: str) -> type[Any]:
                 member: ConsumerProtocolMemberAssignment(cls.version, sorted(share.items()), b"")
                 for member, share in given.items()
             }
+
+        @classmethod
+        def on_assignment(cls, assignment: ConsumerProtocolMemberAssignment) -> None:
+            super().on_assignment(assignment)
+            cls.on_generation_assignment(generation())
 
         @classmethod
         def _metadata(

@@ -54,11 +54,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     logger = logging.getLogger("faust")  # what parts of Faust say belongs to it
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
-        self._assignor = assignor(self.app.engine.address, self.app.engine.identity)
+        self._assignor = assignor(self.app.engine.address, self.app.engine.identity, self._generation)
         return AIOKafkaConsumer(
             **self.app.engine.config.consumer(),
             partition_assignment_strategy=[self._assignor],
         )
+
+    def _generation(self) -> int:
+        generation: int = self._ensure_consumer()._coordinator.generation
+        return generation
 
     async def on_start(self) -> None:
         """Like Faust's; a static member yields to another of its name."""

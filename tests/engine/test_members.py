@@ -1,13 +1,19 @@
 """The address that a member tells the group, beside what the sticky assignor says and reads there."""
 
+import asyncio
+from pathlib import Path
+
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import (
     StickyAssignorUserDataV1,
     StickyPartitionAssignor,
 )
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.errors import GroupAuthorizationFailedError
+from support.load import produce_calls
+from support.worker import Setup, Worker, wait_for
 
 from streams.engine.members import Member, MembersUnknownError, _FormerUserData, assignor, described
 
@@ -80,6 +86,49 @@ def test_each_topic_is_spread_over_all_members() -> None:
         assert max(len(share.get(topic, [])) for share in three.values()) == 2
     many = shares(cluster, {f"m{n}": [] for n in range(8)})
     assert all(sum(map(len, share.values())) == 1 for share in many.values()), "nobody is idle"
+
+
+def test_of_two_that_claim_a_partition_the_one_of_the_later_generation_keeps_it() -> None:
+    """A worker that was paused comes back, and claims what another one has by now."""
+    cluster, said = Cluster(calls=4), {}
+    claims = (("a", 4, [0, 1]), ("b", 5, [0, 1, 2]), ("c", 5, [3]))
+    for member, generation, held in claims:
+        made = assignor(HERE, member, lambda generation=generation: generation)  # type: ignore[misc]
+        made.on_assignment(ConsumerProtocolMemberAssignment(0, [("calls", held)], b""))
+        said[member] = made.metadata(["calls"])
+    given = {member: dict(share.assignment)["calls"] for member, share in made.assign(cluster, said).items()}
+    assert len(set(given["b"]) & {0, 1, 2}) == 2, "all that its share of the partitions allows"
+    assert given["c"] == [3]
+
+
+@pytest.mark.kafka
+def test_a_worker_tells_its_generation(kafka: str, tmp_path: Path) -> None:
+    setup = Setup(kafka)
+    setup.create()
+    produce_calls(kafka, setup.calls, 10, 1)
+    with Worker(setup, tmp_path / "one") as one:
+        wait_for("it is at work", lambda: bool(one.assignments()))
+        assert generations(kafka, setup.group) == [-1], "it had none when it joined"
+        with Worker(setup, tmp_path / "two") as two:
+            wait_for("they share", lambda: bool(two.assignments() and two.assignments()[-1]))
+            new, old = generations(kafka, setup.group)
+            assert new == -1 < old
+
+
+def generations(brokers: str, group: str) -> list[int]:
+    """What the members of a group have told when they joined, in order."""
+
+    async def asked() -> list[int]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+        await admin.start()
+        try:
+            (answer,) = await admin.describe_consumer_groups([group])
+        finally:
+            await admin.close()
+        told = [ConsumerProtocolMemberMetadata.decode(said) for _, _, _, said, _ in answer.groups[0][5]]
+        return sorted(StickyPartitionAssignor.parse_member_metadata(each).generation for each in told)
+
+    return asyncio.run(asked())
 
 
 def test_a_member_that_tells_no_address_is_a_member_all_the_same() -> None:
