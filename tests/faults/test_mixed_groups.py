@@ -97,7 +97,7 @@ def test_a_worker_that_pauses_in_the_middle_of_a_commit_while_the_other_engine_t
     setup.create()
     old, new = former(tmp_path), ""
     before, after = (old, new) if way == "up" else (new, old)
-    pause = signal_at(COMMIT, SIGSTOP, call=chance.randint(1, 12 if way == "up" else 6))
+    pause = signal_at(COMMIT, SIGSTOP, call=chance.randint(1, 12 if way == "up" else 4))
     with (
         producing(kafka, setup.calls, 2_000, seed, seconds=5) as sending,
         Worker(setup, tmp_path / "zombie", before=before + pause) as zombie,
