@@ -78,12 +78,8 @@ def assignor(address: str, identity: str, generation: Callable[[], int] = lambda
             known = {member: cls.parse_member_metadata(said) for member, said in members.items()}
             given: dict[str, dict[str, list[int]]] = {member: {} for member in members}
             for topic in sorted({topic for each in known.values() for topic in each.subscription}):
-                # In front of the name how much a member has already: of equals the assignor takes the first.
-                names = {
-                    f"{sum(map(len, given[member].values())):09}{member}": member
-                    for member, each in known.items()
-                    if topic in each.subscription
-                }
+                asking = [member for member, each in known.items() if topic in each.subscription]
+                names = _by_load({member: given[member] for member in asking})
                 asked = {
                     name: cls._metadata(
                         [topic],
@@ -114,6 +110,11 @@ def assignor(address: str, identity: str, generation: Callable[[], int] = lambda
             return ConsumerProtocolMemberMetadata(said.version, said.subscription, data.encode())
 
     return Assignor
+
+
+def _by_load(given: Mapping[str, Mapping[str, list[int]]]) -> dict[str, str]:
+    """Members by names that begin with how many partitions they have: of equals the assignor takes the first."""
+    return {f"{sum(map(len, topics.values())):09}{member}": member for member, topics in given.items()}
 
 
 def described(group: tuple[Any, ...], source: str) -> list[Member]:
