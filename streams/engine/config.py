@@ -70,7 +70,7 @@ class Config:
             "max_partition_fetch_bytes": 1 << 20,
             "session_timeout_ms": self.session_timeout,
             # Heartbeats tell members of a rebalance, and all wait for the last that hears of it.
-            "heartbeat_interval_ms": min(1_000, self.session_timeout // 3),
+            "heartbeat_interval_ms": min(500, self.session_timeout // 3),
             "rebalance_timeout_ms": 60_000,
             "max_poll_interval_ms": self.max_poll_interval,
             "request_timeout_ms": max(40_000, self.session_timeout),

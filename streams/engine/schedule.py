@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from typing import Final
 
 #: Seconds from a broker's answer to its records being applied, where these are few; with some to spare.
-_APPLY_SECONDS: Final = 0.007
+_APPLY_SECONDS: Final = 0.010
 #: Fetches between two commits: each costs as much as some hundred records, and many records at once hold up the rest.
-_FETCHES: Final = 5
+_FETCHES: Final = 3
 _LONGEST_SECONDS: Final = 0.05
 
 
@@ -38,8 +38,8 @@ def gather_seconds(commits: Iterable[Schedule], now: float) -> float:
     for a whole interval.
     """
     first = min(commits, key=lambda each: each.due)
-    left = first.due - now - _APPLY_SECONDS
-    if left < first.seconds / _FETCHES / 2:
-        left = max(0.0, left) + first.seconds  # the next commit after that
     usual = min(_LONGEST_SECONDS, first.seconds / _FETCHES)
+    left = first.due - now - _APPLY_SECONDS
+    if left < usual / 2:
+        left = max(0.0, left) + first.seconds  # the next commit after that
     return left / max(1, round(left / usual))
