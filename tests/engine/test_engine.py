@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import time
 import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -103,6 +104,28 @@ def test_a_gap_between_batches_is_read_again_and_not_skipped() -> None:
     assert recorder.offsets == []
     assert made.partitions[0].next_offset == 5
     assert app.sought == [{SOURCE: 5}]
+
+
+def test_a_restore_gives_way_to_a_commit_but_not_for_long() -> None:
+    async def work() -> tuple[list[str], float]:
+        made, _, app = engine(next_offset=5)
+        app.engines, order = (made,), []  # type: ignore[attr-defined]
+        async with made._committing:
+            begun = time.monotonic()
+            await made._give_way()
+            waited = time.monotonic() - begun
+        await made._committing.acquire()
+        restore = asyncio.create_task(made._give_way())
+        restore.add_done_callback(lambda _: order.append("restore"))
+        await asyncio.sleep(0.002)
+        order.append("commit")
+        made._committing.release()
+        await restore
+        return order, waited
+
+    order, waited = asyncio.run(work())
+    assert order == ["commit", "restore"]
+    assert 0.015 < waited < 1, "a worker that always commits must restore all the same"
 
 
 def test_a_batch_that_fails_half_way_stops_the_worker_and_nothing_of_it_is_committed() -> None:

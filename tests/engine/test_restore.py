@@ -6,6 +6,8 @@ import os
 import tracemalloc
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from support.kafka import Record, produce
@@ -55,6 +57,39 @@ def test_a_long_changelog_is_not_gathered_in_memory(kafka: str, make_topic: Call
         tracemalloc.stop()
     assert processor.rows == count
     assert peak < count * size / 3, "what has been read is kept"
+
+
+@pytest.mark.kafka
+def test_it_gives_way_after_every_2000_rows_and_is_none_the_slower(
+    kafka: str, make_topic: Callable[..., str]
+) -> None:
+    """Partitions that stayed with the worker are at work meanwhile. A fetch has some 40,000 of these rows."""
+    topic, processor = make_topic(), Forgetful()
+    produce(kafka, topic, (Record(b"", b"%d" % n) for n in range(100_000)), **{"linger.ms": 50})
+    taken, idle = [0], 0
+
+    async def give_way() -> None:
+        taken.append(processor.rows)
+        await asyncio.sleep(0)
+
+    async def work() -> None:
+        config = config_of(kafka, topic)
+        async with reader(config) as consumer:
+            where = await bounds(config, consumer, [0])
+            target, wait = RestoreTarget(processor, where[0]), consumer._fetcher._create_fetch_waiter  # type: ignore[arg-type]
+
+            def waiter() -> Any:
+                nonlocal idle
+                idle += any(each.has_more() for each in consumer._fetcher._records.values())
+                return wait()
+
+            consumer._fetcher._create_fetch_waiter = waiter
+            await restore(config, consumer, {0: target}, lambda _: None, give_way)
+
+    asyncio.run(work())
+    assert processor.rows == 100_000
+    assert max(later - earlier for earlier, later in pairwise(taken)) <= 2_000
+    assert idle <= 5, "it waits for a fetch though it has rows left"
 
 
 class Knot:
