@@ -94,7 +94,7 @@ bench: setup ## compare the worker with its peers, in one run; ARGS are passed o
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
 .PHONY: figures
-figures: setup ## measure everything in docs/performance.md, on an otherwise idle machine (25 minutes); then: make plots
+figures: setup ## measure everything in docs/performance.md, on an otherwise idle machine (30 minutes); then: make plots
 	@$(BIN)/python -m benchmarks.figures $(ARGS)
 
 .PHONY: soak

@@ -43,7 +43,10 @@ PARTS: Final = {
         " --variants exactly_once:100,exactly_once:25,at_least_once:25",
         has_checkouts=False,
     ),
-    "pauses-tls": Part("pauses", "--partitions 8 --tls --only worker", has_checkouts=False),
+    "pauses-tls": Part("pauses", "--partitions 8 --tls --only worker,kafka_streams", has_checkouts=False),
+    "pauses-2m": Part(
+        "pauses", "--partitions 8 --calls 2000000 --only worker,kafka_streams", has_checkouts=False
+    ),
 }
 """By the name of its results, in the order in which they are taken: what matters most comes first."""
 

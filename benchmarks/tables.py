@@ -120,10 +120,14 @@ def busy(folder: Path) -> str:
     return table("p50 / p99", titles(rows), lines)
 
 
-def secured(folder: Path) -> str:
-    """The pauses over TLS with passwords."""
-    rows = rows_of(["pauses-tls"], folder)
-    return table("median / worst", titles(rows), lines_of_pauses(rows))
+def pauses(name: str) -> Callable[[Path], str]:
+    """Of one result: the silence of partitions when workers come and go."""
+
+    def made(folder: Path) -> str:
+        rows = rows_of([name], folder)
+        return table("median / worst", titles(rows), lines_of_pauses(rows))
+
+    return made
 
 
 def wanted(folder: Path) -> str:
@@ -138,7 +142,8 @@ def wanted(folder: Path) -> str:
 TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "summary": summary,
     "busy": busy,
-    "secured": secured,
+    "secured": pauses("pauses-tls"),
+    "remembered": pauses("pauses-2m"),
     "targets": wanted,
 }
 

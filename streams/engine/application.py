@@ -35,8 +35,8 @@ TURN_AFTER = 200
 #: What waits so long for the brokers is worth a line in the log, again and again.
 SLOW_SECONDS = 10
 
-#: A batch is thousands of tuples, which are freed by their reference counts. With Python's own thresholds (700), and still
-#: after every 10,000, the collector takes a tenth of the time to find nothing in them.
+#: A batch is thousands of tuples, which are freed by their reference counts. With Python's own thresholds (700), and
+#: still after every 10,000, the collector takes a tenth of the time to find nothing in them.
 _COLLECT_AFTER = (100_000, 10, 10)
 
 

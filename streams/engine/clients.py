@@ -9,6 +9,7 @@ import asyncio
 import logging
 from typing import Any
 
+from aiokafka.client import ConnectionGroup
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
 
 log = logging.getLogger(__name__)
@@ -28,10 +29,14 @@ async def start(client: Any) -> None:
 
 
 async def ask(client: Any, request: Any) -> Any:
-    """The answer of any broker to a request; `client` is aiokafka's of a producer or consumer that has started."""
+    """The answer of any broker to a request; `client` is aiokafka's of a producer or consumer that has started.
+
+    A broker answers one request of a connection after the other, so not on one that fetches: a fetch waits for records,
+    and partitions that stay with a worker would wait with it at each rebalance.
+    """
     while True:
         try:
-            return await client.send(client.get_random_node(), request)
+            return await client.send(client.get_random_node(), request, group=ConnectionGroup.COORDINATION)
         except KafkaError as error:
             if not error.retriable:
                 raise

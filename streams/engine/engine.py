@@ -66,6 +66,10 @@ _WARN_SECONDS = 60.0
 _RECENT_SECONDS = 10.0
 
 
+#: Somebody else has begun to use our transactional id, or has ended our transaction.
+_FENCED = (ProducerFenced, InvalidProducerEpoch)
+
+
 class Observer(Protocol):
     """Hears what the engine does; must be quick and must not raise."""
 
@@ -106,6 +110,8 @@ class Engine:
         #: which so ends what it left open before.
         self.identity: str = upstream.identity if upstream else config.instance_id or uuid4().hex
         self._writer: Writer | None = None
+        #: The writer can write no more.
+        self._is_fenced = False
         self._left_open = LeftOpen(config, self._identities)
         #: Who we are in the group, as of the last assignment that was taken over; None after we were out of it.
         self._member: Membership | None = None
@@ -205,7 +211,7 @@ class Engine:
                 self.failure = RuntimeError("a question for the time was cancelled")
                 raise
             except Exception as error:
-                await self.fail(error)
+                await self._give_up(error)
 
     def _is_closed(self) -> bool:
         """Whether nothing can be committed, for now or for ever."""
@@ -277,11 +283,8 @@ class Engine:
         except asyncio.CancelledError:
             self.failure = RuntimeError("a commit was cancelled")
             raise
-        except NotAMemberError as error:
-            await self._abandon(error)
-            return 0
         except Exception as error:
-            await self.fail(error)
+            await self._give_up(error)
             return 0
         for each in written:
             owned = each.owned
@@ -324,14 +327,26 @@ class Engine:
             if (store := each.owned.store) is not None:
                 store.write(each.share.checkpoint.stored, end, each.share.position, self.clock.now())
 
-    async def _abandon(self, error: NotAMemberError) -> None:
+    async def _give_up(self, error: Exception) -> None:
+        """After a transaction that cannot be committed: join the group again where that helps, or stop the worker.
+
+        Nobody else has the transactional id of a dynamic member: it is fenced by an heir, which takes it for dead, or
+        by the brokers, for which the transaction took too long.
+        """
+        self._is_fenced = isinstance(error, _FENCED)
+        if isinstance(error, NotAMemberError) or (self._is_fenced and self.config.instance_id is None):
+            await self._abandon(error)
+        else:
+            await self.fail(error)
+
+    async def _abandon(self, error: Exception) -> None:
         """The group has moved on without us: what is not committed is read again by their present owners."""
         log.warning(
             "%s: the group %s has gone on without this worker, which was silent for too long (%s): what was not "
             "committed has no effect, and is read again",
             self.config.source,
             self.config.group,
-            error,
+            str(error) or type(error).__name__,
         )
         dropped, self.partitions, self._suspended, self._member = self.partitions, {}, True, None
         for owned in dropped.values():
@@ -346,8 +361,7 @@ class Engine:
         if self.failure is None:
             lacking(error, "Write")
             self.failure = error
-            is_fenced = isinstance(error, ProducerFenced | InvalidProducerEpoch)
-            if is_fenced and (twin := await self.app.consumer.twin()) is not None:
+            if isinstance(error, _FENCED) and (twin := await self.app.consumer.twin()) is not None:
                 self.failure = twin
             await self.app.crash(self.failure)
 
@@ -549,6 +563,9 @@ class Engine:
 
     async def _join(self, generation: int) -> Membership:
         """Have transactions commit as a member of this generation; returns who that is."""
+        if self._is_fenced:
+            await self._stop_writing()
+            self._is_fenced = False
         if self._writer is None:
             writer = Writer(self.config, self.identity, self.topics, self.clock)
             try:

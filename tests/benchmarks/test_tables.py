@@ -50,6 +50,7 @@ def results(tmp_path: Path) -> Path:
         "pauses-8": [{"partitions": 8, **each} for each in pauses],
         "pauses-64": [{"partitions": 64, **each} for each in pauses],
         "pauses-tls": [{"partitions": 8, **each} for each in pauses],
+        "pauses-2m": [{"partitions": 8, **each} for each in pauses],
     }
     assert kept.keys() == PARTS.keys(), "what the figures are taken as is what the tables are made of"
     for name, rows in kept.items():

@@ -8,6 +8,7 @@ from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 from support.kafka import create_topics
 
 from streams.engine import clients
+from streams.engine.identity import partition_count
 
 
 class Flaky:
@@ -83,3 +84,25 @@ def test_a_consumer_is_stopped_whole_while_a_fetch_that_failed_waits_to_be_repea
         await asyncio.create_task(consumer.stop())
 
     asyncio.run(work())
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(90)
+def test_a_question_is_not_answered_after_a_fetch_that_waits_for_records(kafka: str, topic_name: str) -> None:
+    create_topics(kafka, topic_name, partitions=3)
+
+    async def work() -> int:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=kafka, auto_offset_reset="earliest", fetch_max_wait_ms=30_000
+        )
+        await consumer.start()
+        try:
+            consumer.assign([TopicPartition(topic_name, 0)])
+            await consumer.seek_to_end()
+            await asyncio.sleep(1)  # its fetch has been sent by now
+            async with asyncio.timeout(15):
+                return await partition_count(consumer._client, topic_name)
+        finally:
+            await consumer.stop()
+
+    assert asyncio.run(work()) == 3

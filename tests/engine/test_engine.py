@@ -15,6 +15,7 @@ from unittest.mock import AsyncMock, Mock
 import msgspec
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 from msgspec import Struct
@@ -464,14 +465,15 @@ def test_a_commit_that_fails_ends_the_worker(monkeypatch: pytest.MonkeyPatch) ->
     made._writer.write.assert_awaited_once()
 
 
+@pytest.mark.parametrize("error", [NotAMemberError("IllegalGenerationError"), ProducerFenced()])
 def test_a_commit_that_the_group_refuses_drops_the_partitions_and_not_the_worker(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: KafkaError
 ) -> None:
     """What was not committed has no effect: it is read again, here or elsewhere, from the last checkpoint."""
     made, recorder, app = engine(next_offset=5)
     store, rejoined = Mock(), []
     made.partitions[0].store = store
-    made._writer = Mock(write=AsyncMock(side_effect=NotAMemberError("IllegalGenerationError")))
+    made._writer = Mock(write=AsyncMock(side_effect=error))
     monkeypatch.setattr(recorder, "checkpoint", lambda: Mock(partition_state=b""), raising=False)
     monkeypatch.setattr(app, "twin", AsyncMock(return_value=None), raising=False)
     monkeypatch.setattr(app, "rejoin", lambda: rejoined.append(True), raising=False)
@@ -489,6 +491,38 @@ def test_a_commit_that_the_group_refuses_drops_the_partitions_and_not_the_worker
         "not a row of what was not committed is stored"
     )
     assert "has gone on without this worker" in caplog.text
+
+
+def test_a_static_member_that_is_fenced_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker may have its name, and they would fence each other for ever."""
+    made, recorder, app = engine(next_offset=5)
+    made.config = replace(made.config, instance_id="worker-0")
+    made._writer = Mock(write=AsyncMock(side_effect=ProducerFenced()))
+    monkeypatch.setattr(recorder, "checkpoint", lambda: Mock(partition_state=b""), raising=False)
+    for name in ("twin", "crash"):
+        monkeypatch.setattr(app, name, AsyncMock(return_value=None), raising=False)
+
+    async def work() -> None:
+        await made.process(batch(5, 8))
+        await made.commit()
+
+    asyncio.run(work())
+    assert isinstance(made.failure, ProducerFenced)
+
+
+def test_who_was_fenced_has_a_new_producer_for_the_next_generation(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _, _ = engine(next_offset=5)
+    Group(made, monkeypatch, changelog=1)
+    fenced = made._writer = Mock(stop=AsyncMock())
+    made._is_fenced = True
+    new = Mock(start=AsyncMock())
+    monkeypatch.setattr("streams.engine.engine.Writer", lambda *_: new)
+    monkeypatch.setattr(made.topics, "learn", AsyncMock())
+    asyncio.run(Engine._join(made, 8))
+    fenced.stop.assert_awaited_once()
+    assert (made._writer, made._is_fenced) == (new, False)
+    asyncio.run(Engine._join(made, 9))
+    new.start.assert_awaited_once()
 
 
 def test_from_the_last_commit_before_a_rebalance_to_its_end_nothing_is_applied_or_committed(
