@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     BrokerResponseError,
     IllegalOperation,
+    InvalidTxnState,
     OutOfOrderSequenceNumber,
     TopicAuthorizationFailedError,
 )
@@ -180,14 +181,13 @@ class Writer:
 
     async def stop(self) -> None:
         """Close the connections. A transaction that is open is left to be ended by others."""
-        self._forget_error()
+        self._refusal()  # known already
         await self._producer.stop()
 
-    def _forget_error(self) -> None:
-        """What was raised is known already, and need not be logged as unheard."""
+    def _refusal(self) -> BaseException | None:
+        """Why the transaction cannot be committed; None as long as it can. It need not be logged as unheard then."""
         ended = self._transactions.wait_for_transaction_end()
-        if ended is not None and ended.done() and not ended.cancelled():
-            ended.exception()
+        return ended.exception() if ended is not None and ended.done() and not ended.cancelled() else None
 
     async def write(self, shares: Sequence[Share]) -> list[int]:
         """Commit a checkpoint of partitions; returns the changelog's next offset of each.
@@ -217,9 +217,10 @@ class Writer:
             except NotAMemberError:
                 await self._undo(attempt)
                 raise
-            except IllegalOperation as error:
-                # A batch was refused before: that is the reason, and the transaction knows it.
-                raise self._transactions.wait_for_transaction_end().exception() or error from error
+            except (IllegalOperation, InvalidTxnState) as error:
+                # Something was refused before: that is the reason, and the transaction knows it. A partition that may
+                # not be written is not added to it, nor are the others, whose batches are refused for that.
+                raise self._refusal() or error from error
             else:
                 await self._producer.commit_transaction()
                 return ends
@@ -254,7 +255,7 @@ class Writer:
         again, since to the brokers they never were. A batch may be written behind one that was refused: brokers before
         Kafka 3.6 take any number from a producer of which they know nothing.
         """
-        self._forget_error()
+        self._refusal()  # known already
         await self._producer.abort_transaction()
         numbers, next_numbers = self._transactions._sequence_numbers, dict(attempt.numbers)
         for each in attempt.sent:
