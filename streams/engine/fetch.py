@@ -19,6 +19,7 @@ from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
+from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.memory_records import MemoryRecords
 
 from streams.engine import records as lenient
@@ -252,9 +253,15 @@ def _is_aborted(source: Any, batch: Any) -> bool:
     if source._isolation_level != READ_COMMITTED or batch.producer_id is None:
         return False
     source._consume_aborted_up_to(batch.base_offset)
-    if batch.is_control_batch and source._contains_abort_marker(batch):
+    if batch.is_control_batch and _is_abort_marker(batch):
         source._aborted_producers.discard(batch.producer_id)
     return bool(batch.is_transactional and batch.producer_id in source._aborted_producers)
+
+
+def _is_abort_marker(batch: Any) -> bool:
+    """Whether a control batch ends a transaction that was aborted. Compaction may leave it without its record."""
+    marker = next(batch, None)
+    return marker is not None and ControlRecord.parse(marker.key) == ABORT_MARKER
 
 
 def _done_with(fetcher: Any, partition: Any) -> None:

@@ -35,7 +35,6 @@ PARTS: Mapping[Any, tuple[str, ...]] = {
         "_aborted_producers",
         "_check_crcs",
         "_consume_aborted_up_to",
-        "_contains_abort_marker",
         "_isolation_level",
         "_records",
         "_records_iterator",

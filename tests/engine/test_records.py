@@ -154,6 +154,22 @@ def taken(data: bytes, limit: int = 1 << 30, first: int = 0) -> list[Record]:
             return found
 
 
+def emptied(offset: int, attributes: int) -> bytes:
+    """A batch as compaction leaves the last one of a producer when all its records are gone."""
+    header = struct.pack(">qiibIhiqqqhii", offset, 0, 0, 2, 0, attributes, 0, -1, 5, 7, 0, -1, 0)
+    return resealed(bytearray(header))
+
+
+@pytest.mark.parametrize("attributes", [0x10, 0x30], ids=["of records", "of a marker"])
+def test_a_batch_without_records_is_passed(attributes: int) -> None:
+    """Kafka's own client takes such a marker for none; aiokafka's ends with an error."""
+    before, after = (built(theirs(0), [(5, None, name, [])]) for name in (b"before", b"after"))
+    data = before + emptied(1, attributes) + struct.pack(">q", 2) + after[8:]
+    assert [(record[0], record[3]) for record in taken(data)] == [(0, b"before"), (2, b"after")]
+    result = Result(emptied(1, attributes), 1)
+    assert fetch._take(result, TopicPartition("topic", 0), 10).next_offset == 2
+
+
 def latin(codec: int, count: int = 3) -> bytes:
     """Of the records of a batch, the second has the name."""
     batch = built(

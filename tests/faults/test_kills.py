@@ -110,7 +110,8 @@ def test_sigkill_at_each_step_of_a_commit_and_of_a_recovery(
     )  # enough for batches to be applied while checkpoints are written
     for step, name in enumerate(chance.sample(list(POINTS), names)):
         produce_calls(kafka, setup.calls, 200, seed + 1 + step)
-        call = chance.randint(1, 4) if step == 0 else 1  # what was added since is one commit
+        # More than these few may never come: what was added since is one commit, and the first ones are large.
+        call = chance.randint(1, 2) if step == 0 else 1
         before = signal_at(**{"signal": SIGKILL, "call": call} | POINTS[name])
         with Worker(setup, log, before=before) as worker:
             assert worker.ends(30) == -SIGKILL, f"{name}: {worker.said()[-2000:]}"
