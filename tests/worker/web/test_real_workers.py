@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -78,6 +79,8 @@ def test_a_call_that_changes_while_its_worker_restarts(browser: Any, setup: Setu
 
 
 def test_of_two_workers_one_is_silent(browser: Any, setup: Setup, tmp_path: Path) -> None:
+    # For as long as all of this takes: afterwards the other one has its partition.
+    setup = replace(setup, settings={**setup.settings, "SESSION_TIMEOUT": "60s"})
     with worker(setup, tmp_path / "one") as one, worker(setup, tmp_path / "two") as two:
         wait_for(
             "each has a partition",
