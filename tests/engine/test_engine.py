@@ -446,6 +446,14 @@ def test_what_a_takeover_could_not_be_sure_to_have_ended_is_looked_at_again(
     assert group.seen == (["ended"] if is_doubtful and not is_busy else [])
 
 
+async def committed_twice(made: Engine) -> int:
+    """How many checkpoints two commits have written, with a batch before each."""
+    await made.process(batch(5, 8))
+    done = await made.commit()
+    await made.process(batch(8, 9))
+    return done + await made.commit()
+
+
 def test_a_commit_that_fails_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is ahead of the log then; the next owner starts from the last checkpoint."""
     made, recorder, app = engine(next_offset=5)
@@ -453,13 +461,7 @@ def test_a_commit_that_fails_ends_the_worker(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(recorder, "checkpoint", lambda: Mock(partition_state=b""), raising=False)
     monkeypatch.setattr(app, "crash", AsyncMock(), raising=False)
 
-    async def work() -> int:
-        await made.process(batch(5, 8))
-        done = await made.commit()
-        await made.process(batch(8, 9))
-        return done + await made.commit()
-
-    assert asyncio.run(work()) == 0
+    assert asyncio.run(committed_twice(made)) == 0
     assert str(made.failure) == "refused"
     assert recorder.offsets == [5, 6, 7]
     made._writer.write.assert_awaited_once()
@@ -478,13 +480,7 @@ def test_a_commit_that_the_group_refuses_drops_the_partitions_and_not_the_worker
     monkeypatch.setattr(app, "twin", AsyncMock(return_value=None), raising=False)
     monkeypatch.setattr(app, "rejoin", lambda: rejoined.append(True), raising=False)
 
-    async def work() -> int:
-        await made.process(batch(5, 8))
-        done = await made.commit()
-        await made.process(batch(8, 9))
-        return done + await made.commit()
-
-    assert asyncio.run(work()) == 0
+    assert asyncio.run(committed_twice(made)) == 0
     assert (made.failure, made.partitions, rejoined) == (None, {}, [True])
     assert recorder.offsets == [5, 6, 7]
     assert [call[0] for call in store.method_calls] == ["close"], (
