@@ -76,9 +76,15 @@ def children(pid: int) -> dict[str, int]:
     pids = [
         int(pid) for each in Path(f"/proc/{pid}/task").glob("*/children") for pid in each.read_text().split()
     ]
-    lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in pids}
     names = {"kafka.Kafka", "worker", "simulate"}
-    return {word.decode(): pid for pid, line in lines.items() for word in line if word.decode() in names}
+    return {word: pid for pid in pids for word in command_line(pid) if word in names}
+
+
+def command_line(pid: int) -> list[str]:
+    """Linux shows none for a moment after a process has been started, when Popen has returned already."""
+    path = Path(f"/proc/{pid}/cmdline")
+    until(path.read_bytes)
+    return path.read_text().split("\0")
 
 
 def gone(pids: dict[str, int]) -> bool:
