@@ -155,6 +155,7 @@ def _run(app: Application, engine: Engine) -> None:
                 if since >= TURN_AFTER:
                     since = 0
                     await asyncio.sleep(0)
+            engine.commits.applied()
 
     app.task(_on(app, engine.commits, engine.commit))
     app.task(_on(app, Schedule(REVIEW_SECONDS), engine.review))

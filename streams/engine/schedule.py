@@ -1,10 +1,15 @@
-"""When commits are due, and for how long brokers may gather records meanwhile. Times are those of `time.monotonic`."""
+"""When commits are due, and for how long brokers may gather records meanwhile. Times are those of `time.monotonic`.
+
+A commit waits for what it can still take with it, and for nothing else: the last fetch before it is answered a little
+early, and once that has been applied, the commit begins.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 #: Seconds from a broker's answer to its records being applied, where these are few; with some to spare.
@@ -21,10 +26,21 @@ class Schedule:
         self.seconds = seconds
         #: The next time; passed while work takes longer than the interval.
         self.due = time.monotonic() + seconds
+        #: So long before that it need not wait any longer once a fetch has been applied: another would come too late.
+        self.early = min(1.5 * _APPLY_SECONDS, seconds / 2)
+        self._is_ready = asyncio.Event()
+
+    def applied(self) -> None:
+        """What a fetch has brought is applied."""
+        if self.due - time.monotonic() <= self.early:
+            self._is_ready.set()
 
     async def wait(self) -> None:
         """Wait until work is due. Of times that have passed while work took longer, none is made up for."""
-        await asyncio.sleep(max(0.0, self.due - time.monotonic()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self.due - time.monotonic())):
+                await self._is_ready.wait()
+        self._is_ready.clear()
         now = time.monotonic()
         self.due += self.seconds
         if self.due <= now:

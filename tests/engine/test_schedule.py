@@ -66,3 +66,33 @@ def test_work_that_takes_long_is_due_at_once_and_not_made_up_for() -> None:
     assert starts[1] >= 0.04
     assert starts[2] - starts[1] >= 0.07
     assert starts[3] - starts[2] >= 0.015, "the intervals that have passed are not made up for"
+
+
+async def waited(schedule: Schedule) -> float:
+    """Seconds from the end of a fetch to the commit."""
+    begun = time.monotonic()
+    schedule.applied()
+    await asyncio.wait_for(schedule.wait(), 10)
+    return time.monotonic() - begun
+
+
+def test_a_commit_does_not_wait_once_the_last_fetch_before_it_has_been_applied() -> None:
+    begun = time.monotonic()
+    schedule = due(60.0, begun + 20)
+    schedule.early = 25.0
+    assert asyncio.run(waited(schedule)) < 5
+    assert schedule.due == begun + 80, "the times stay where they were"
+
+
+def test_a_commit_waits_for_the_fetches_that_are_still_to_come() -> None:
+    assert asyncio.run(waited(due(60.0, time.monotonic() + 0.2))) > 0.15
+
+
+def test_fetches_do_not_make_commits_more_frequent() -> None:
+    async def commits() -> float:
+        begun, schedule = time.monotonic(), Schedule(0.004)
+        for _ in range(50):
+            await waited(schedule)
+        return time.monotonic() - begun
+
+    assert asyncio.run(commits()) >= 0.1
