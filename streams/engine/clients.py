@@ -62,12 +62,15 @@ def look_up_patiently(producer: Any) -> None:
     producer.client.coordinator_lookup = patient
 
 
-def give_up_quietly(consumer: Any) -> None:
-    """Have a consumer that has started be stopped whole, also while a fetch that has failed waits to be repeated.
+def stop_at_once(consumer: Any) -> None:
+    """Have a consumer that has started be stopped whole and at once by its `stop`, also while it fetches.
 
-    aiokafka's `stop` is broken off by such a fetch as if its caller were cancelled, and leaves the connections open.
+    aiokafka's is broken off by a fetch that has failed and waits to be repeated, as if its caller were cancelled, and
+    leaves the connections open. Over TLS it waits for the brokers to end the connection too, and these do nothing else
+    while a fetch waits for records.
     """
-    fetch = consumer._fetcher._proc_fetch_request
+    fetch, client = consumer._fetcher._proc_fetch_request, consumer._client
+    close = client.close
 
     async def quiet(*args: Any) -> bool:
         try:
@@ -75,4 +78,10 @@ def give_up_quietly(consumer: Any) -> None:
         except asyncio.CancelledError:  # as aiokafka has it while the request is under way
             return False
 
-    consumer._fetcher._proc_fetch_request = quiet
+    async def abort() -> None:
+        for connection in client._conns.values():
+            if connection._writer is not None:
+                connection._writer.transport.abort()
+        await close()
+
+    consumer._fetcher._proc_fetch_request, client.close = quiet, abort

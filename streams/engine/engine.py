@@ -662,7 +662,7 @@ class Engine:
             return {}
         begun, ready = time.monotonic(), {}
         with ExitStack() as undo:
-            async with reader(self.config) as consumer:
+            async with reader(self.config, self.config.source, self.config.changelog) as consumer:
                 logs = [TopicPartition(self.config.source, number) for number in numbers]
                 # Before the restore: after it a fetch that waits for more would hold the answers up.
                 begins, ends = await consumer.beginning_offsets(logs), await written_ends(consumer, logs)

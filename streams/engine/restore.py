@@ -86,12 +86,14 @@ _decode_position = msgspec.msgpack.Decoder(Position).decode
 
 
 @asynccontextmanager
-async def reader(config: Config, **options: Any) -> AsyncIterator[Any]:
-    """A consumer without a group; `options` are further keyword arguments of aiokafka's."""
-    consumer = AIOKafkaConsumer(**config.reader() | options)
+async def reader(config: Config, *topics: str) -> AsyncIterator[Any]:
+    """A consumer without a group. It knows these topics: of others it learns by a failure, after which it pauses."""
+    consumer = AIOKafkaConsumer(**config.reader())
     try:
         await clients.start(consumer)
-        clients.give_up_quietly(consumer)
+        clients.stop_at_once(consumer)
+        if topics:
+            await consumer._client.set_topics(topics)
         yield consumer
     finally:
         await consumer.stop()

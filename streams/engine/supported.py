@@ -9,6 +9,7 @@ from typing import Any
 import aiokafka
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState, TopicPartitionState
@@ -64,7 +65,8 @@ PARTS: Mapping[Any, tuple[str, ...]] = {
     SubscriptionState: ("_last_fetch_ended",),
     Assignment: ("_tp_state",),
     TopicPartitionState: ("highwater", "lso", "timestamp"),
-    AIOKafkaClient: ("_conns", "coordinator_lookup", "get_random_node"),
+    AIOKafkaClient: ("_conns", "add_topic", "close", "coordinator_lookup", "get_random_node", "set_topics"),
+    AIOKafkaConnection: ("_writer",),
     AIOKafkaProducer: ("_sender", "_txn_manager", "send_batch"),
     BatchBuilder: ("_builder",),
     Sender: ("_do_add_offsets_to_txn", "_do_txn_offset_commit", "_find_coordinator", "_txn_manager"),

@@ -22,7 +22,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode import Service
 
-from streams.engine.clients import give_up_quietly
+from streams.engine.clients import stop_at_once
 from streams.engine.fetch import RecordBatch, fetch
 from streams.engine.hidden import End, written_ends
 from streams.engine.identity import partition_count, topic_id
@@ -68,7 +68,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Like Faust's; a static member yields to another of its name."""
         await super().on_start()
         consumer = self._ensure_consumer()
-        give_up_quietly(consumer)
+        stop_at_once(consumer)
         yield_to_twin(consumer._coordinator)
 
     async def _fetch_records(

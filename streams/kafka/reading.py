@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.engine.clients import give_up_quietly
+from streams.engine.clients import stop_at_once
 from streams.engine.fetch import RecordBatch, drain
 from streams.engine.supported import check
 from streams.errors import OperatorError
@@ -72,14 +72,17 @@ async def reader(settings: Settings, **options: Any) -> AsyncIterator[Any]:
         | options
     )
     async with connected(consumer, settings):
-        give_up_quietly(consumer)
+        stop_at_once(consumer)
         yield consumer
 
 
 async def partitions(consumer: Any, topic: str) -> list[TopicPartition]:
     """The partitions of a topic in order, none if there is no such topic; looking does not create it."""
     cluster = await consumer._client.fetch_all_metadata()
-    return [TopicPartition(topic, number) for number in sorted(cluster.partitions_for_topic(topic) or ())]
+    numbers = cluster.partitions_for_topic(topic)
+    if numbers:  # which aiokafka would otherwise learn by a failure, after which it pauses
+        await consumer._client.add_topic(topic)
+    return [TopicPartition(topic, number) for number in sorted(numbers or ())]
 
 
 async def chosen(consumer: Any, topic: str, only: Collection[int] = ()) -> list[TopicPartition]:

@@ -69,7 +69,7 @@ def test_a_consumer_is_stopped_whole_while_a_fetch_that_failed_waits_to_be_repea
     async def work() -> None:
         consumer = AIOKafkaConsumer(bootstrap_servers=kafka, retry_backoff_ms=60_000)
         await clients.start(consumer)
-        clients.give_up_quietly(consumer)
+        clients.stop_at_once(consumer)
         failed = asyncio.Event()
 
         async def send(*_: object) -> None:

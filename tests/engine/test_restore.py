@@ -6,10 +6,12 @@ import os
 import tracemalloc
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from support.kafka import Record, produce
 
 from streams.engine.config import Config
@@ -57,6 +59,23 @@ def test_a_long_changelog_is_not_gathered_in_memory(kafka: str, make_topic: Call
         tracemalloc.stop()
     assert processor.rows == count
     assert peak < count * size / 3, "what has been read is kept"
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(50)
+def test_the_topics_are_known_before_they_are_asked_about(kafka: str, make_topic: Callable[..., str]) -> None:
+    """aiokafka would fail at first and pause, 0.1 s for each topic, and what moves to another worker with it."""
+    topic = make_topic()
+    produce(kafka, topic, [Record(b"", b"1")])
+    config = config_of(kafka, topic)
+    config = replace(config, source=make_topic(), client={**config.client, "retry_backoff_ms": 60_000})
+
+    async def work() -> Any:
+        async with reader(config, config.source, config.changelog) as consumer:
+            await consumer.end_offsets([TopicPartition(config.source, 0)])
+            return await bounds(config, consumer, [0])
+
+    assert asyncio.run(work()) == {0: (0, 1)}
 
 
 @pytest.mark.kafka

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
 from click.testing import CliRunner, Result
-from support.secured import Secured, login
+from support.kafka import create_topics
+from support.secured import Rule, Secured, login
 from support.worker import Setup, Worker
 
 from streams.cli import main
+from streams.kafka.reading import reader
+from streams.settings import Settings
 
 pytestmark = pytest.mark.kafka
 
@@ -138,3 +143,29 @@ def test_no_worker_is_let_in(secured: Secured, tmp_path: Path, name: str) -> Non
     assert said.startswith("error: ")
     assert named in said
     assert "hush" not in said
+
+
+@pytest.mark.timeout(60)
+def test_a_reader_ends_at_once_also_while_the_broker_waits_for_records(
+    secured: Secured, topic_name: str
+) -> None:
+    """The broker closes its side of the connection only afterwards: restoring a partition would take as much longer."""
+    create_topics(secured.brokers, topic_name)
+    settings = Settings.load(
+        {
+            f"TELEFONIE_{name}": value
+            for name, value in secured.settings("SASL_SSL", **login("looker")).items()
+        }
+    )
+
+    async def seconds() -> float:
+        async with reader(settings, fetch_max_wait_ms=30_000) as consumer:
+            partition = TopicPartition(topic_name, 0)
+            consumer.assign([partition])
+            consumer.seek(partition, 0)
+            await asyncio.sleep(1)  # its fetch has been sent by now
+            begun = time.monotonic()
+        return time.monotonic() - begun
+
+    secured.allow("looker", Rule("topic", topic_name, ("Read", "Describe")))
+    assert asyncio.run(seconds()) < 10
