@@ -32,7 +32,7 @@ _END_SECONDS = 60.0
 PARTS: Final = {
     "compare": Part(
         "compare",
-        "--calls 150000 --slow-calls 100 --rounds 1 --only worker,kafka_streams,confluent_loop,aiokafka_loop",
+        "--calls 150000 --slow-calls 100 --rounds 3 --only worker,kafka_streams,confluent_loop,aiokafka_loop",
     ),
     "latency": Part("latency", "--partitions 4,16,64,128,256 --warm 25 --seconds 8"),
     "pauses-8": Part("pauses", "--partitions 8 --only worker,kafka_streams,kafka_streams_standby"),
