@@ -26,14 +26,31 @@ class Place(click.ParamType):
         return int(found[1]), int(found[2])
 
 
+class Origin(click.ParamType):
+    """The place of a record: `PARTITION:OFFSET`, or `TOPIC/PARTITION/OFFSET` as `dead list` shows it."""
+
+    name = "origin"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str | None, int, int]:
+        found = re.fullmatch(r"(?:([^/]+)/([0-9]{1,9})/|([0-9]{1,9}):)([0-9]{1,18})", value)
+        if not found:
+            self.fail(
+                f"{value!r} is no PARTITION:OFFSET such as 3:1742, nor TOPIC/PARTITION/OFFSET", param, ctx
+            )
+        return found[1], int(found[2] or found[3]), int(found[4])
+
+
 #: From the last to the first, as decorators are applied.
 _CHOICES = (
     click.option(
         "--origin",
         "origins",
-        type=Place(),
+        type=Origin(),
         multiple=True,
-        help="Only records that came from this place, as the live page and the logs name it; repeatable.",
+        help="Only records that came from this place (PARTITION:OFFSET, or TOPIC/PARTITION/OFFSET as `dead list` "
+        "shows it); repeatable.",
     ),
     click.option(
         "--key", "keys", multiple=True, help="Only records with this key, usually a call id; repeatable."
@@ -75,7 +92,7 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
         partitions: tuple[int, ...],
         keys: tuple[str, ...],
         paths: tuple[str, ...],
-        origins: tuple[tuple[int, int], ...],
+        origins: tuple[tuple[str | None, int, int], ...],
         **others: Any,
     ) -> None:
         from streams.operations.dead_letters import DeadLetterSelection

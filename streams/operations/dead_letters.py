@@ -66,7 +66,7 @@ class DeadLetterSelection:
     """Which dead letters: those that meet every condition. An empty condition is always met.
 
     `since` (included) and `until` (excluded) are about when the record was rejected, in epoch ms; places are partition
-    and offset of the dead letter, origins those of the record that was rejected.
+    and offset of the dead letter, origins topic (None: any), partition and offset of the record that was rejected.
     """
 
     reasons: frozenset[str] = frozenset()
@@ -76,19 +76,21 @@ class DeadLetterSelection:
     keys: frozenset[bytes] = frozenset()
     paths: frozenset[str] = frozenset()
     places: frozenset[tuple[int, int]] = frozenset()
-    origins: frozenset[tuple[int, int]] = frozenset()
+    origins: frozenset[tuple[str | None, int, int]] = frozenset()
 
     def holds(self, letter: DeadLetter) -> bool:
-        """Whether a call is one of them."""
+        """Whether a letter is one of them."""
+        said = letter.rejection
+        origin = said.partition, said.offset
         return (
-            (not self.reasons or letter.rejection.reason in self.reasons)
+            (not self.reasons or said.reason in self.reasons)
             and (self.since is None or letter.written >= self.since)
             and (self.until is None or letter.written < self.until)
             and (not self.partitions or letter.partition in self.partitions)
             and (not self.keys or letter.key in self.keys)
-            and (not self.paths or letter.rejection.path in self.paths)
+            and (not self.paths or said.path in self.paths)
             and (not self.places or (letter.partition, letter.offset) in self.places)
-            and (not self.origins or (letter.rejection.partition, letter.rejection.offset) in self.origins)
+            and (not self.origins or not self.origins.isdisjoint({(None, *origin), (said.topic, *origin)}))
         )
 
 

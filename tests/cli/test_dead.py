@@ -102,6 +102,11 @@ def test_list_chooses_and_shows_nothing_of_a_call(scene: Scene) -> None:
     assert places(scene.rows("--key", "call-1", "--key", "call-5")) == ["0:1", "0:5", "1:1"]
     assert places(scene.rows("--path", "$.from", "--partition", "0")) == ["0:0", "0:3"]
     assert places(scene.rows("--origin", "1:102", "--origin", "0:104")) == ["0:4", "1:2"]
+    for row in scene.rows():
+        assert places(scene.rows("--origin", str(row["origin"]))) == [row["place"]], "as it was shown"
+    assert scene.rows("--origin", "another/1/102") == []
+    for wrong in ("1:", "another/1:102", "/1/102", "a/b/1/102"):
+        assert f"'{wrong}' is no PARTITION:OFFSET" in scene.run("list", "--origin", wrong).stderr
     assert len(scene.rows("--since", "2h", "--until", "1m")) == 9
     assert places(scene.rows("--limit", "2")) == ["0:4", "0:5"]
     assert scene.rows("--limit", "1", "--reason", "schema") == [
