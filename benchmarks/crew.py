@@ -87,7 +87,7 @@ class Place:
 
 
 class Crew:
-    """The workers of a group. With several of them about half are static members, chosen anew at each start."""
+    """The workers of a group. With several of them about half are static members, chosen again at each start."""
 
     def __init__(
         self, env: Mapping[str, str], folder: Path, workers: int, chance: Random, start: Start = worker

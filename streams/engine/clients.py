@@ -63,9 +63,9 @@ def look_up_patiently(producer: Any) -> None:
 
 
 def stop_at_once(consumer: Any) -> None:
-    """Have a consumer that has started be stopped whole and at once by its `stop`, also while it fetches.
+    """Make the `stop` of a consumer that has started complete and immediate, even while it fetches.
 
-    aiokafka's is broken off by a fetch that has failed and waits to be repeated, as if its caller were cancelled, and
+    aiokafka's is interrupted by a fetch that has failed and waits to be retried, as if its caller were cancelled, and
     leaves the connections open. Over TLS it waits for the brokers to end the connection too, and these do nothing else
     while a fetch waits for records.
     """

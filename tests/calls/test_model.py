@@ -119,7 +119,7 @@ def test_a_timeout_falls_due_only_when_it_is_passed_and_a_late_end_amends_it() -
     assert partition.figures["duplicate"] == 1
 
 
-def test_a_call_may_close_and_be_forgotten_at_once_and_then_begins_anew() -> None:
+def test_a_call_may_close_and_be_forgotten_at_once_and_then_start_over() -> None:
     partition = Partition(SHORT).run([event(0, 1_000, "ringing"), Idle(71_001), event(1, 71_000, "busy")])
     assert [value["revision"] for value in values(partition)] == [1, 1]
     assert values(partition)[1]["anomalies"] == ["no-history"]

@@ -133,7 +133,7 @@ MISSING = "error: the brokers refuse this user: the ACL Read or Write on the top
         (TopicAuthorizationFailedError("x"), MISSING),
     ],
 )
-def test_what_people_can_mend_has_no_traceback(
+def test_an_error_that_operators_can_correct_has_no_traceback(
     failing: Callable[[Exception], None], error: Exception, line: str
 ) -> None:
     failing(error)

@@ -85,7 +85,7 @@ def unreadable(directory: Path) -> None:
         (None, (LOG, NOW - 1), "hours ago"),
     ],
 )
-def test_a_store_that_is_not_to_be_trusted_begins_anew_and_says_why(
+def test_a_store_that_cannot_be_trusted_starts_over_and_says_why(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     spoiled: Callable[[Path], None] | None,

@@ -289,7 +289,7 @@ def test_a_topic_that_refuses_for_ever_ends_the_worker_with_its_name(
 
 
 @pytest.mark.kafka
-def test_a_zombie_whose_batch_was_refused_does_not_write_it_anew(place: Callable[..., Place]) -> None:
+def test_a_zombie_whose_batch_was_refused_does_not_write_it_again(place: Callable[..., Place]) -> None:
     """To start its producer again would fence the partition's owner."""
     here = place({"max.message.bytes": "20000"})
 

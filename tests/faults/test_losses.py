@@ -81,7 +81,7 @@ def test_records_removed_under_a_worker_that_had_not_read_them(
 
 
 @pytest.mark.parametrize("calls", [10, 1_000], ids=["shorter", "longer"])
-def test_the_topic_is_made_anew_under_a_worker(
+def test_the_topic_is_recreated_under_a_worker(
     setup: Setup, admin: AdminClient, tmp_path: Path, seed: int, calls: int
 ) -> None:
     with at_work(setup, tmp_path / "log", seed) as worker:

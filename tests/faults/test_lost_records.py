@@ -89,7 +89,7 @@ def test_after_a_loss_the_worker_stops_until_the_group_is_moved_as_it_says(
 
 
 @pytest.mark.parametrize("calls", [10, 400], ids=["shorter", "longer"])
-def test_a_topic_made_anew_between_two_workers_stops_the_next(
+def test_a_topic_recreated_between_two_workers_stops_the_next(
     setup: Setup, tmp_path: Path, seed: int, calls: int
 ) -> None:
     """The longer one holds the offset of the state, with a record of something else at it."""

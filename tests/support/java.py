@@ -30,7 +30,7 @@ _SCRIPTS = {
 def run_tool(command: str, brokers: str) -> str:
     """Run a command of Kafka's own tools as our messages name it, with BROKERS filled in; returns its stdout.
 
-    Skips the test when the tools cannot be had.
+    Skips the test when the tools are not available.
     """
     script, *arguments = command.replace("BROKERS", brokers).split()
     kafka = install()
@@ -52,7 +52,7 @@ def run_tool(command: str, brokers: str) -> str:
 def compiled(source: str, folder: Path) -> list[str]:
     """The command that runs the one class of a source text, with Kafka's client on the class path.
 
-    Skips the test when the compiler cannot be had.
+    Skips the test when there is no compiler.
     """
     found = re.search(r"^(?:public )?class (\w+)", source, re.MULTILINE)
     assert found, "there is no class in it"

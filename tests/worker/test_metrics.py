@@ -376,7 +376,7 @@ class TestOffsetAge:
                 worker.partition(committed=(second - behind) * 10, end=second * 10)
                 assert behind <= self.age(worker) <= 2 * behind
 
-    def test_a_partition_that_comes_back_begins_anew(self) -> None:
+    def test_a_partition_that_comes_back_starts_over(self) -> None:
         worker = Worker()
         worker.partition(end=20)
         partitions = worker.state.partitions

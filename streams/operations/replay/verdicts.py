@@ -83,17 +83,17 @@ def revision_verdicts(
     highest, least_later = max(numbers, default=0), inf
     for each in reversed(replayed):
         # A call that was forgotten and has begun again counts its revisions from 1 again, under the same key.
-        begun_anew = least_later <= each.number
+        started_over = least_later <= each.number
         least_later = min(least_later, each.number)
         same = [at for at in stamps.get(each.digest, ()) if at >= each.timestamp - skew]
         if same:
             yield each.number, "equal"
             if each.timestamp not in same:
                 yield each.number, "restamped"
-        elif each.number in numbers and not begun_anew:
+        elif each.number in numbers and not started_over:
             yield each.number, "differing"
         else:
-            gone = (begun_anew and numbers) or highest > each.number
+            gone = (started_over and numbers) or highest > each.number
             yield each.number, "compacted" if gone else "missing"
     known = {each.number for each in replayed}
     for each in real:
