@@ -297,7 +297,7 @@ def test_a_worker_without_partitions_is_healthy_and_takes_over(kafka: str, tmp_p
         wait_for("the first has it", lambda: first.assignments() == [[0]])
         with Worker(setup, tmp_path / "second") as second:
             wait_for("the second has none", lambda: second.assignments() == [[]])
-            assert second.get("/ready") == 200
+            wait_for("it is ready", lambda: second.get("/ready") == 200)
             assert second.get("/live") == 200
             assert first.terminate() == 0
             wait_for("the second has it", lambda: second.assignments()[-1] == [0])
