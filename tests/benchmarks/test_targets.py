@@ -50,6 +50,9 @@ def test_pauses(changed: dict[str, float], reached: list[bool]) -> None:
         for event in ("join", "leave", "kill")
     ]
     assert [each.reached for each in of_pauses(rows)] == reached
+    found = list(of_pauses(rows, ", over TLS", 8.5))
+    assert found[2].reached
+    assert found[2].wanted == "a worker is killed, over TLS: its partitions silent for at most 8.5 s"
 
 
 def test_a_high_rate() -> None:
