@@ -19,8 +19,8 @@ _PAUSES: Final = (
     (("pauses-tls",), ", over TLS with SCRAM", 8.0),
     (("pauses-2m",), ", with 2,000,000 remembered calls", 10.3),
 )
-"""Results, what sets them apart, and for how long a killed worker's partitions may be silent: the session timeout (6 s),
-1 s, and the replay of 200,000 calls, about 1 s, or of 1,000,000 at 300,000 rows a second."""
+"""Results, what sets them apart, and for how long the partitions of a killed worker may be silent: the session timeout,
+6 s, then 1 s, and the replay of 200,000 calls, about 1 s, or of 1,000,000 at 300,000 rows a second."""
 _LESS_CPU = 2.0
 
 Pair: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
