@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from math import inf
 from typing import NamedTuple
 
 from faust import Worker
@@ -73,7 +74,8 @@ class Silent:
     def assigned(self, *_) -> None: ...
 
 
-def main(brokers: str, name: str) -> None:
+def main(brokers: str, name: str, when: str = "as usual") -> None:
+    """With "after each fetch" nothing is committed because it is due, in ten minutes."""
     logging.basicConfig(level=logging.INFO)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -84,8 +86,11 @@ def main(brokers: str, name: str) -> None:
         changelog=f"{name}.changelog",
         processor=Counter,
         client={"bootstrap_servers": brokers.split(",")},
+        commit_interval=600_000 if when == "after each fetch" else 100,
     )
     app = application(config, Silent())
+    if when == "after each fetch":
+        app.engine.commits.early = inf
     Worker(
         app, quiet=True, override_logging=False, redirect_stdouts=False, loop=loop
     ).execute_from_commandline()

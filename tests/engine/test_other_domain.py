@@ -43,3 +43,22 @@ def test_a_counter_counts_exactly_once_through_sigkills(kafka: str, tmp_path: Pa
     for key, value in counts():
         found.setdefault(key, []).append(value)
     assert found == expected
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(120)
+def test_the_end_of_a_fetch_may_begin_the_commit(kafka: str, tmp_path: Path) -> None:
+    """What is read first may be committed for another reason: where the group begins is said once."""
+    name = f"counter-{uuid4().hex[:8]}"
+    create_topics(kafka, f"{name}.in", f"{name}.counts", f"{name}.changelog")
+    program = str(Path(__file__).with_name("counter.py"))
+    command = [sys.executable, program, kafka, name, "after each fetch"]
+    with (tmp_path / "log").open("ab") as log, subprocess.Popen(command, stderr=log, stdout=log) as worker:
+        try:
+            for times in (10, 20, 30):
+                produce(kafka, f"{name}.in", [Record(b"", b"key")] * 10)
+                wait_for(
+                    f"{times} are counted", lambda n=times: len(read_topic(kafka, f"{name}.counts")) == n, 30
+                )
+        finally:
+            worker.kill()
