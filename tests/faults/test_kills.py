@@ -135,7 +135,7 @@ def test_what_a_killed_worker_has_left_open_holds_up_nobody(
         begun = time.monotonic()
         with Worker(setup, tmp_path / "heir") as heir:
             stages = 2 if repartition == "true" else 1
-            wait_for("the heir has all", lambda: heir.assignments().count([0, 1, 2, 3]) == stages, 25)
+            wait_for("the heir has all", lambda: heir.assignments().count([0, 1, 2, 3]) >= stages, 25)
             assert time.monotonic() - begun < 25, "the transaction's timeout was waited for"
             assert "ending the transaction that" in heir.said()
             wait_until_done(setup, sending)
